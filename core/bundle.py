@@ -1,0 +1,231 @@
+"""A trained model and everything a prediction depends on.
+
+A bundle is a folder: `weights.safetensors` (fp16 state dict), `bundle.json` (this module's `Bundle`), `CARD.md`
+(written from the bundle by `python -m core model card`). Nothing in it is executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from core.architectures import CLASSES, Architecture, architecture
+from core.errors import BundleError, ModelNotFoundError
+from core.files import write_text
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "bundle.json"
+MAX_DESCRIPTION_BYTES = 2**20
+MAX_WEIGHTS_BYTES = 2 * 2**30
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, lt=1e6)]
+Channels = tuple[Positive, Positive, Positive]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataRecord(_Record):
+    """Which data something was fitted or measured on."""
+
+    split: str
+    patches: int = Field(gt=0)
+    fingerprint: Sha256
+    note: str = ""
+
+
+class OperatingPoint(_Record):
+    """How logits become a probability and a verdict, for one pipeline (a number of views).
+
+    A view's probability is sigmoid(logit / temperature); the patch's is the mean over its views. At or above
+    `threshold` it reads tumour; from `refer_low` up to (not including) `refer_high` it is referred instead.
+    """
+
+    temperature: Positive = 1.0
+    threshold: Probability = 0.5
+    threshold_rule: str = "not chosen; 0.5"
+    refer_low: Probability = 0.5
+    refer_high: Probability = 0.5
+    refer_rule: str = "no band"
+
+
+class Interval(_Record):
+    """A figure with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Evaluation(_Record):
+    """Figures of merit on one split through one pipeline; made by `core.evaluation.scores`."""
+
+    data: DataRecord
+    views: Literal[1, 8]
+    positives: int
+    referred: Probability
+    resampled_by: Literal["patch", "slide"]
+    figures: dict[str, Interval]
+
+
+class PrecisionCheck(_Record):
+    """How far a faster arithmetic moves the calibrated probability."""
+
+    precision: str
+    patches: int
+    largest_shift: Probability
+
+
+class Training(_Record):
+    """Where the weights come from."""
+
+    recipe: str
+    data: tuple[DataRecord, ...] = ()
+    config: dict[str, Any] = {}
+    finished: str | None = None
+    """UTC time in ISO 8601, written by training itself; None when it was not recorded."""
+
+
+class Bundle(_Record):
+    """`bundle.json`: frozen and checked, so that a page cannot invent a mean, a date or an accuracy."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    version: str = Field(max_length=32)
+    architecture: str
+    classes: tuple[str, str] = CLASSES
+    weights_sha256: Sha256
+    mean: Channels
+    std: Channels
+    points: dict[Literal["1", "8"], OperatingPoint] = {}
+    calibrated_on: DataRecord | None = None
+    scales: dict[str, Positive] = {}
+    """Fixed colour scale of a method at a layer ("gradcam/last"): the 99th percentile of |value| over calibration."""
+    precision: PrecisionCheck | None = None
+    evaluations: tuple[Evaluation, ...] = ()
+    training: Training
+    libraries: dict[str, str] = {}
+
+    @cached_property
+    def net(self) -> Architecture:
+        """The architecture's description."""
+        return architecture(self.architecture)
+
+    @property
+    def identity(self) -> str:
+        """Name, version and the first digits of the weights' hash, as shown under every picture."""
+        return f"{self.name} {self.version} ({self.weights_sha256[:8]})"
+
+    @cached_property
+    def graph_key(self) -> str:
+        """Hex digest of what a compiled network depends on: weights, architecture and normalisation."""
+        facts = (self.format, self.architecture, self.weights_sha256, self.mean, self.std)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def point(self, views: int) -> OperatingPoint:
+        """Operating point of the pipeline with that many views."""
+        return self.points.get("8" if views == 8 else "1", OperatingPoint())
+
+
+class StoredBundle:
+    """A bundle on disk, its hash checked when it is opened."""
+
+    def __init__(self, folder: Path, description: Bundle) -> None:
+        self.folder = folder
+        self.description = description
+
+    @classmethod
+    def open(cls, folder: Path) -> StoredBundle:
+        """Read and check a bundle.
+
+        Raises:
+            ModelNotFoundError: no bundle in that folder.
+            BundleError: description or weights missing, damaged, altered or of another architecture.
+        """
+        description = read_description(folder)
+        weights = folder / WEIGHTS
+        if not weights.is_file():
+            raise BundleError(folder, f"{WEIGHTS} is missing")
+        if weights.stat().st_size > MAX_WEIGHTS_BYTES:
+            raise BundleError(folder, f"{WEIGHTS} is larger than {MAX_WEIGHTS_BYTES:,} bytes")
+        if sha256_of(weights) != description.weights_sha256:
+            raise BundleError(folder, f"{WEIGHTS} is not the file that {DESCRIPTION} was written for (wrong SHA-256)")
+        return cls(folder, description)
+
+    @cached_property
+    def head(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weight (2, k) and bias (2,) float32 of the linear layer, read without torch."""
+        prefix = self.description.net.head
+        with self._opened() as tensors:
+            try:
+                weight, bias = (tensors.get_tensor(f"{prefix}.{part}") for part in ("weight", "bias"))
+            except SafetensorError as error:
+                raise BundleError(self.folder, f"its weights have no linear layer '{prefix}'") from error
+        if weight.ndim != 2 or weight.shape[0] != len(CLASSES) or bias.shape != (len(CLASSES),):
+            raise BundleError(self.folder, f"its linear layer has shape {weight.shape}, expected (2, k)")
+        return weight.astype(np.float32), bias.astype(np.float32)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All weights by name."""
+        with self._opened() as tensors:
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
+
+    def _opened(self) -> Any:
+        try:
+            return safe_open(self.folder / WEIGHTS, framework="np")
+        except (SafetensorError, OSError) as error:
+            raise BundleError(self.folder, f"{WEIGHTS} is not a safetensors file") from error
+
+
+def bundle_names(models: Path) -> list[str]:
+    """Names of the bundles under `models`."""
+    return sorted(path.parent.name for path in models.glob(f"*/{DESCRIPTION}"))
+
+
+def bundle_folder(name_or_path: str | Path, models: Path) -> Path:
+    """Folder of a bundle given by name (under `models`) or by path; raises ModelNotFoundError."""
+    name = str(name_or_path)
+    by_name = models / name
+    if "/" not in name and "\\" not in name and name not in ("", ".", "..") and (by_name / DESCRIPTION).is_file():
+        return by_name
+    if ("/" in name or isinstance(name_or_path, Path)) and (Path(name) / DESCRIPTION).is_file():
+        return Path(name)
+    raise ModelNotFoundError(name, bundle_names(models))
+
+
+def read_description(folder: Path) -> Bundle:
+    """Read `bundle.json` alone, without touching the weights; raises BundleError."""
+    path = folder / DESCRIPTION
+    try:
+        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+            raise BundleError(folder, f"{DESCRIPTION} is larger than {MAX_DESCRIPTION_BYTES:,} bytes")
+        return Bundle.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(folder, f"{DESCRIPTION} is missing or cannot be read") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its text"
+        raise BundleError(folder, f"{DESCRIPTION} is not valid at {where}: {first['msg']}") from error
+
+
+def write_description(folder: Path, description: Bundle) -> None:
+    """Write `bundle.json`, whole or not at all."""
+    text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    write_text(folder / DESCRIPTION, text + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,300 @@
+"""The command line: thin words around the functions that the pages call too.
+
+Every command ends with exit code 2 and one line on stderr when the input is at fault.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from tqdm import tqdm
+
+from core.errors import NodeLensError, OutputError
+from core.files import atomic_path, write_text
+from core.settings import settings
+
+if TYPE_CHECKING:
+    from core.data.sources import Item
+
+app = typer.Typer(
+    help="NodeLens on the command line: read patches, explain readings, judge models. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Bring patches in.", no_args_is_help=True)
+model_app = typer.Typer(help="Make and describe model bundles.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(model_app, name="model")
+
+Model = Annotated[str, typer.Option("--model", help="Name under models/, or path of a bundle.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
+DataFolder = Annotated[Path, typer.Option("--data", help="Folder with official PCam files.")]
+SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, demo, ...")]
+
+
+def main() -> None:
+    """Run the command line; a person's mistake ends in one line and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except NodeLensError as error:
+        print(f"nodelens: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("nodelens: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command(epilog="Example: python -m core score patches/ --out scores.csv --tta")
+def score(
+    inputs: Annotated[list[Path], typer.Argument(help="Folders, images, zips of images or PCam HDF5 files.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
+    model: Model = "densenet169",
+    tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
+    engine: EngineName = "auto",
+) -> None:
+    """Read many patches into a CSV: id,probability,logit,verdict,flags.
+
+    `id` is the file stem or the row number. An image that is refused keeps its row, with the verdict 'refused' and the
+    reason under flags. When nothing at all could be read, no file is written.
+    """
+    from core.data.sources import check_inputs, count_items, items
+    from core.inference import load_reader
+
+    paths = check_inputs(inputs)
+    reader = load_reader(model, engine)
+    views = 8 if tta else 1
+    read, refusals = 0, []
+    with atomic_path(out) as part, _progress("score", "patch") as bar:
+        bar.total = count_items(paths)
+        with part.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(("id", "probability", "logit", "verdict", "flags"))
+            for group in _batches(items(paths), reader.engine.batch):
+                patches = [item.patch for item in group if item.patch is not None]
+                readings = reader.read(np.stack(patches), views=views) if patches else None
+                position = 0
+                for item in group:
+                    if item.patch is None or readings is None:
+                        refusals.append(f"{item.id}: {item.refusal}")
+                        writer.writerow((item.id, "", "", "refused", str(item.refusal)))
+                        continue
+                    writer.writerow(
+                        (
+                            item.id,
+                            f"{readings.probability[position]:.6f}",
+                            f"{readings.logit[position]:.6f}",
+                            readings.verdict[position],
+                            ";".join(readings.flags[position]),
+                        )
+                    )
+                    position += 1
+                read += position
+                bar.update(len(group))
+        if read == 0:
+            raise NodeLensError(refusals[0] if refusals else "There is no patch in the input.")
+    if refusals:
+        print(f"nodelens: {len(refusals)} of {read + len(refusals)} refused; first: {refusals[0]}", file=sys.stderr)
+
+
+@app.command(epilog="Example: python -m core explain patch.png --out explained --layer 6x6 --method layercam")
+def explain(
+    image: Annotated[Path, typer.Argument(help="One 96 x 96 patch.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+    method: Annotated[str, typer.Option(help="gradcam, hirescam or layercam.")] = "gradcam",
+    layer: Annotated[str, typer.Option(help="last, 6x6 or 12x12.")] = "last",
+    target: Annotated[str, typer.Option(help="predicted, tumour, normal or 'tumour minus normal'.")] = "predicted",
+    model: Model = "densenet169",
+    tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
+    engine: EngineName = "auto",
+) -> None:
+    """Explain one reading: map.npy (h, w) float32 in logits, overlay.png, explanation.json."""
+    from core.data.sources import check_inputs, items
+    from core.inference import load_reader
+    from core.view.export import as_picture, as_record
+    from core.view.overlay import png
+
+    if image.is_dir():
+        raise OutputError(image, "name one image, not a folder")
+    item = next(items(check_inputs([image])))
+    if item.patch is None:
+        raise item.refusal or NodeLensError(f"{image} cannot be read.")
+    readings = load_reader(model, engine).explain(item.patch, method, layer, target, views=8 if tta else 1)
+    with atomic_path(out / "map.npy") as part, part.open("wb") as handle:
+        np.save(handle, readings.attribution[0])
+    with atomic_path(out / "overlay.png") as part:
+        part.write_bytes(png(as_picture(item.patch, readings, 0)))
+    _write_json(out / "explanation.json", as_record(readings, 0, item.id))
+    print(f"{item.id}: {readings.verdict[0]}, probability {readings.probability[0]:.3f}; see {out}")
+
+
+@app.command(epilog="Example: python -m core evaluate --data data/pcam --split test --out report.json")
+def evaluate(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    data: DataFolder = Path("data/pcam"),
+    split: SplitName = "valid",
+    model: Model = "densenet169",
+    tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the figures in the bundle and its card.")
+    ] = False,
+    engine: EngineName = "auto",
+) -> None:
+    """Classification and calibration on a split, each figure with a 95 % bootstrap interval."""
+    from core.bundle import write_description
+    from core.data.pcam import Split
+    from core.evaluation.card import interval_text
+    from core.evaluation.report import evaluate as run
+    from core.evaluation.report import with_evaluation
+    from core.inference import load_reader
+
+    reader = load_reader(model, engine)
+    with _progress("evaluate", "patch") as bar:
+        evaluation, report = run(reader, Split.open(data, split), 8 if tta else 1, _into(bar))
+    _write_json(out, report)
+    for name, interval in evaluation.figures.items():
+        print(f"{name:22} {interval_text(interval)}")
+    if record:
+        write_description(reader.stored.folder, with_evaluation(reader.model, evaluation))
+        card(model)
+
+
+@data_app.command("import", epilog="Example: python -m core data import downloads/pcam --out data/pcam")
+def import_data(
+    folder: Annotated[Path, typer.Argument(help="Folder of zips (or a zip, or a folder) with labels.csv.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the official files.")] = Path("data/pcam"),
+) -> None:
+    """Turn zips or folders of labelled images into official PCam HDF5 files and rows.csv."""
+    from core.data.importing import import_all
+
+    with _progress("import", "patch") as bar:
+
+        def show(name: str, done: int, total: int) -> None:
+            bar.set_description(f"import {name}")
+            _into(bar)(done, total)
+
+        counts = import_all(folder, out, show)
+    print(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+@data_app.command("demo", epilog="Example: python -m core data demo --out assets/demo --seed 7 --n 400")
+def demo_data(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same patches.")] = 7,
+    n: Annotated[int, typer.Option("--n", help="Number of patches.")] = 400,
+) -> None:
+    """Draw a synthetic split named 'demo', in PCam's format, with tumour masks."""
+    from core.data.synthetic import write_demo
+
+    with _progress("draw", "patch") as bar:
+        write_demo(out, n=n, seed=seed, progress=_into(bar))
+    print(f"{out}: demo {n:,} (synthetic, not tissue)")
+
+
+@model_app.command("prepare", epilog="Example: python -m core model prepare")
+def prepare() -> None:
+    """Compile every installed model for this processor, so that the app starts fast."""
+    from core.bundle import bundle_names
+    from core.inference import load_reader
+
+    for name in bundle_names(settings().models):
+        engine = load_reader(name).engine
+        print(f"{name}: {engine.name} ready")
+
+
+@model_app.command(
+    "import", epilog="Example: python -m core model import start.safetensors --name densenet169 --recipe 'one cycle'"
+)
+def import_model(
+    weights: Annotated[Path, typer.Argument(help="safetensors state dict of the architecture, two logits.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle.")],
+    recipe: Annotated[str, typer.Option(help="How the weights were trained, in a sentence or two.")],
+    architecture: Annotated[str, typer.Option(help="densenet169, densenet121, resnet50, ...")] = "densenet169",
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    mean: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = (178, 137, 176),
+    std: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = (60, 71, 57),
+    data: Annotated[Path | None, typer.Option(help="Folder with the split it was trained on.")] = None,
+    split: Annotated[str, typer.Option(help="Split it was trained on, when --data is given.")] = "train",
+) -> None:
+    """Make a bundle of weights trained elsewhere; calibrate it next."""
+    from core.bundle import Training
+    from core.data.pcam import Split
+    from core.evaluation.report import record_of
+    from core.nets import import_weights
+
+    trained_on = (record_of(Split.open(data, split)),) if data else ()
+    folder = import_weights(
+        weights,
+        settings().models / name,
+        architecture=architecture,
+        version=version,
+        mean=mean,
+        std=std,
+        training=Training(recipe=recipe, data=trained_on),
+    )
+    print(f"{folder}: calibrate it with `python -m core model calibrate {name}`")
+
+
+@model_app.command("calibrate", epilog="Example: python -m core model calibrate densenet169 --data data/pcam")
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
+    data: DataFolder = Path("data/pcam"),
+    split: SplitName = "valid",
+) -> None:
+    """Fit temperature, threshold, refer band and colour scales on a validation split, through the served pipeline."""
+    from core.bundle import write_description
+    from core.data.pcam import Split
+    from core.evaluation.report import calibrate as run
+    from core.inference import load_reader
+
+    reader = load_reader(model)
+    with _progress("calibrate", "patch") as bar:
+        write_description(reader.stored.folder, run(reader, Split.open(data, split), _into(bar)))
+    card(model)
+
+
+@model_app.command("card", epilog="Example: python -m core model card densenet169")
+def card(model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")]) -> None:
+    """Write CARD.md from the bundle."""
+    from core.bundle import bundle_folder, read_description
+    from core.evaluation.card import model_card
+
+    folder = bundle_folder(model, settings().models)
+    write_text(folder / "CARD.md", model_card(read_description(folder)))
+    print(f"{folder / 'CARD.md'} written")
+
+
+def _batches(stream: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while group := list(islice(stream, size)):
+        yield group
+
+
+@contextmanager
+def _progress(what: str, unit: str) -> Iterator[Any]:
+    """A progress bar on a terminal; nothing elsewhere."""
+    with tqdm(desc=what, unit=unit, disable=None, file=sys.stderr) as bar:
+        yield bar
+
+
+def _into(bar: Any) -> Any:
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.n = done
+        bar.refresh()
+
+    return show
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")

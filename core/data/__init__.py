@@ -1,0 +1,1 @@
+"""Patches come in: official PCam files, imports, synthetic tissue, uploads."""

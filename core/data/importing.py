@@ -1,0 +1,180 @@
+"""Zips or folders of labelled images -> official PCam files.
+
+A source holds `labels.csv` (`row,label,file`) and the images it names, like the public JPEG copies of PCam. The split
+is the name of the zip or folder. Images are streamed one at a time into files that appear only when complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data.intake import decode_patch
+from core.data.patch import PATCH_SIDE
+from core.data.pcam import file_of
+from core.errors import ImportSourceError, IntakeError
+from core.files import atomic_path
+
+MAX_IMAGE_BYTES = 4 * 2**20
+"""One 96 x 96 patch, in any format, is far smaller; a zip member that claims more is not read."""
+MAX_TABLE_BYTES = 64 * 2**20
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A zip or folder with `labels.csv`: reads a member by name."""
+
+    path: Path
+    read: Callable[[str, int], bytes]
+
+    @property
+    def split(self) -> str:
+        """Name of the split the source becomes: that of the zip or folder."""
+        return self.path.stem if self.path.is_file() else self.path.name
+
+
+def find_sources(folder: Path) -> list[Path]:
+    """Zips and folders in `folder` that may be imported; `folder` itself when it holds `labels.csv`.
+
+    Raises:
+        ImportSourceError: there are none.
+    """
+    if (folder / "labels.csv").is_file():
+        return [folder]
+    if folder.is_file():
+        return [folder]
+    found = sorted(folder.glob("*.zip")) + sorted(path.parent for path in folder.glob("*/labels.csv"))
+    if not found:
+        raise ImportSourceError(folder, "it holds no zip and no folder with labels.csv")
+    return found
+
+
+def import_source(path: Path, out: Path, progress: Progress = lambda done, total: None) -> tuple[str, list[int]]:
+    """Write one source as an official split into `out`.
+
+    Args:
+        path: a zip or a folder with `labels.csv`.
+        out: folder for `..._x.h5` and `..._y.h5`.
+        progress: called with patches done and patches in all.
+
+    Returns:
+        Name of the split and its official row numbers, increasing.
+
+    Raises:
+        ImportSourceError: something in the source is missing, damaged or not a 96 x 96 patch.
+        OutputError: `out` cannot be written. Nothing half-written stays under an official name.
+    """
+    with _opened(path) as source:
+        entries = _entries(source)
+        labels = np.array([label for _, label, _ in entries], dtype=np.uint8)
+        with (
+            atomic_path(file_of(out, source.split, "x.h5")) as x_path,
+            atomic_path(file_of(out, source.split, "y.h5")) as y_path,
+        ):
+            with h5py.File(x_path, "w") as file:
+                shape = (len(entries), PATCH_SIDE, PATCH_SIDE, 3)
+                patches = file.create_dataset("x", shape, np.uint8, chunks=(1, *shape[1:]), track_times=False)
+                for index, (_, _, name) in enumerate(entries):
+                    patches[index] = _patch(source, name)
+                    progress(index + 1, len(entries))
+            with h5py.File(y_path, "w") as file:
+                file.create_dataset("y", data=labels.reshape(-1, 1, 1, 1), track_times=False)
+        return source.split, [row for row, _, _ in entries]
+
+
+def import_all(folder: Path, out: Path, progress: Callable[[str, int, int], None]) -> dict[str, int]:
+    """Import every source in `folder` and write `rows.csv` (`split,index,row`); returns patches by split."""
+    rows: dict[str, list[int]] = {}
+    for path in find_sources(folder):
+        name, numbers = import_source(path, out, lambda done, total, of=path.stem: progress(of, done, total))  # type: ignore[misc]
+        rows[name] = numbers
+    rows = _known_rows(out) | rows
+    with atomic_path(out / "rows.csv") as part, part.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("split", "index", "row"))
+        for name, numbers in rows.items():
+            writer.writerows((name, index, row) for index, row in enumerate(numbers))
+    return {name: len(numbers) for name, numbers in rows.items()}
+
+
+def _known_rows(out: Path) -> dict[str, list[int]]:
+    """Row numbers of earlier imports into the same folder."""
+    if not (out / "rows.csv").is_file():
+        return {}
+    rows: dict[str, list[int]] = {}
+    with (out / "rows.csv").open(newline="", encoding="utf-8") as handle:
+        for entry in csv.DictReader(handle):
+            rows.setdefault(entry["split"], []).append(int(entry["row"]))
+    return rows
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Source]:
+    if path.is_dir():
+        root = path.resolve()
+
+        def read_file(name: str, limit: int) -> bytes:
+            member = (root / name).resolve()
+            if root not in member.parents:
+                raise ImportSourceError(path, f"'{name}' lies outside of it")
+            try:
+                if member.stat().st_size > limit:
+                    raise ImportSourceError(path, f"'{name}' is larger than {limit:,} bytes")
+                return member.read_bytes()
+            except OSError as error:
+                raise ImportSourceError(path, f"'{name}' is missing or cannot be read") from error
+
+        yield Source(path, read_file)
+        return
+    try:
+        archive = ZipFile(path)
+    except (OSError, BadZipFile) as error:
+        raise ImportSourceError(path, "it is not a folder or a readable zip") from error
+    with archive:
+
+        def read_member(name: str, limit: int) -> bytes:
+            try:
+                with archive.open(name) as member:
+                    data = member.read(limit + 1)
+            except (KeyError, OSError, BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+                raise ImportSourceError(path, f"'{name}' is missing or damaged") from error
+            if len(data) > limit:
+                raise ImportSourceError(path, f"'{name}' is larger than {limit:,} bytes")
+            return data
+
+        yield Source(path, read_member)
+
+
+def _entries(source: Source) -> list[tuple[int, int, str]]:
+    """Rows of labels.csv as (official row, label, file), by row number."""
+    try:
+        table = source.read("labels.csv", MAX_TABLE_BYTES).decode("utf-8")
+        found = [(int(e["row"]), int(e["label"]), e["file"]) for e in csv.DictReader(io.StringIO(table))]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ImportSourceError(source.path, "labels.csv needs the columns row,label,file with whole numbers") from error
+    if not found:
+        raise ImportSourceError(source.path, "labels.csv names no patch")
+    if any(label not in (0, 1) for _, label, _ in found):
+        raise ImportSourceError(source.path, "labels must be 0 or 1")
+    if len({row for row, _, _ in found}) != len(found):
+        raise ImportSourceError(source.path, "labels.csv names a row twice")
+    return sorted(found)
+
+
+def _patch(source: Source, name: str) -> NDArray[np.uint8]:
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ImportSourceError(source.path, f"'{name}' lies outside of it")
+    try:
+        return decode_patch(source.read(name, MAX_IMAGE_BYTES))
+    except IntakeError as error:
+        raise ImportSourceError(source.path, f"'{name}': {error}") from error

@@ -1,0 +1,234 @@
+"""Official PCam splits, read lazily.
+
+A split is two HDF5 files in one folder (Veeling et al. 2018): `..._x.h5` with dataset `x` uint8 (N, 96, 96, 3) and
+`..._y.h5` with dataset `y` uint8 (N, 1, 1, 1); optional beside them `..._meta.csv` (official: slide and coordinates),
+`..._mask.h5` (dataset `mask` uint8 (N, 96, 96, 1)) and `rows.csv` (ours: official row numbers of an import).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.data.patch import PATCH_SIDE
+from core.errors import SplitFormatError, SplitNotFoundError
+
+SPLITS = ("train", "valid", "test")
+PREFIX = "camelyonpatch_level_2_split_"
+FINGERPRINT_SAMPLE = 256
+
+
+def file_of(folder: Path, split: str, kind: str) -> Path:
+    """Path of one official file; `kind` is `x.h5`, `y.h5`, `mask.h5` or `meta.csv`."""
+    return folder / f"{PREFIX}{split}_{kind}"
+
+
+def split_names(folder: Path) -> list[str]:
+    """Names of the splits whose patches lie in `folder`, PCam's own three first."""
+    found = {path.name[len(PREFIX) : -len("_x.h5")] for path in folder.glob(f"{PREFIX}*_x.h5")}
+    return [name for name in SPLITS if name in found] + sorted(found - set(SPLITS))
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split on disk. Cheap to make, safe to share between threads, to pickle and to use after a fork.
+
+    Labels and row numbers are held in memory (one or a few bytes a patch); pixels are read when asked for.
+    """
+
+    folder: Path
+    name: str
+    labels: NDArray[np.uint8] = field(repr=False)
+    rows: NDArray[np.int64] = field(repr=False)
+    slides: NDArray[np.str_] | None = field(repr=False)
+    synthetic: bool
+    stamp: tuple[int, int]
+    """Size and modification time of the x file when the split was opened: tells whether it was replaced since."""
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> Split:
+        """Check the files of a split and read its labels.
+
+        Raises:
+            SplitNotFoundError: no such files.
+            SplitFormatError: files that are damaged, of another layout, or that point at other files.
+        """
+        path = file_of(folder, name, "x.h5")
+        if not path.is_file() or not file_of(folder, name, "y.h5").is_file():
+            raise SplitNotFoundError(folder, name, split_names(folder))
+        patches = _dataset(path, "x", (PATCH_SIDE, PATCH_SIDE, 3))
+        labels = np.asarray(_dataset(file_of(folder, name, "y.h5"), "y", (1, 1, 1))[:]).reshape(-1)
+        count = patches.shape[0]
+        if len(labels) != count:
+            raise SplitFormatError(path, f"it has {count} patches but {len(labels)} labels")
+        if not np.isin(labels, (0, 1)).all():
+            raise SplitFormatError(file_of(folder, name, "y.h5"), "labels must be 0 or 1")
+        return cls(
+            folder=folder,
+            name=name,
+            labels=labels,
+            rows=_official_rows(folder, name, count),
+            slides=_slides(folder, name, count),
+            synthetic=bool(patches.attrs.get("synthetic", False)),
+            stamp=_stamp(path),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def patches(self, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        """Read the patches at `indices`, in that order: uint8 (n, 96, 96, 3) RGB.
+
+        Raises:
+            IndexError: an index outside 0..len-1.
+            SplitFormatError: the file was damaged or replaced since the split was opened.
+        """
+        return self._read("x", indices)
+
+    def masks(self, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8] | None:
+        """Tumour pixels as uint8 (n, 96, 96), 1 = tumour; None when the split has no masks."""
+        if not file_of(self.folder, self.name, "mask.h5").is_file():
+            return None
+        return self._read("mask", indices)[..., 0]
+
+    def index_of_row(self, row: int) -> int | None:
+        """Position of an official row number, or None when the split does not hold it."""
+        position = int(np.searchsorted(self.rows, row))
+        return position if position < len(self) and self.rows[position] == row else None
+
+    def fingerprint(self) -> str:
+        """Hex digest that names this data: all labels and row numbers, and the pixels of 256 evenly spaced patches."""
+        digest = hashlib.sha256(repr((self.name, len(self))).encode())
+        digest.update(self.labels.tobytes())
+        digest.update(self.rows.tobytes())
+        sample = np.unique(np.linspace(0, len(self) - 1, FINGERPRINT_SAMPLE).astype(np.int64))
+        digest.update(self.patches(sample).tobytes())
+        return digest.hexdigest()
+
+    def _read(self, key: str, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        path = file_of(self.folder, self.name, f"{key}.h5")
+        if _stamp(file_of(self.folder, self.name, "x.h5")) != self.stamp:
+            raise SplitFormatError(path, "it was replaced while open; reload the page")
+        wanted = np.arange(len(self))[indices] if isinstance(indices, slice) else np.asarray(indices, dtype=np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(f"patch {int(wanted.max())} of {len(self)}")
+        # HDF5 wants increasing unique positions; the inverse puts the patches back in the order asked for.
+        unique, inverse = np.unique(wanted, return_inverse=True)
+        shape = (PATCH_SIDE, PATCH_SIDE, 3 if key == "x" else 1)
+        dataset = _dataset(path, key, shape)
+        if dataset.shape[0] != len(self):
+            raise SplitFormatError(path, f"it has {dataset.shape[0]} rows where {len(self)} were expected")
+        try:
+            if len(unique) and unique[-1] - unique[0] + 1 == len(unique):
+                found = dataset[unique[0] : unique[-1] + 1]
+            else:
+                found = dataset[unique]
+        except OSError as error:
+            raise SplitFormatError(path, "its data are damaged") from error
+        return np.asarray(found[inverse])
+
+
+def find_splits(*folders: Path) -> dict[str, Path]:
+    """Splits by name over several folders; of two with one name the first folder's is taken."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for name in split_names(folder):
+            found.setdefault(name, folder)
+    return found
+
+
+def open_patches(path: Path) -> h5py.Dataset:
+    """The checked dataset `x` of one official file, uint8 (N, 96, 96, 3), read when sliced; raises SplitFormatError."""
+    return _dataset(path, "x", (PATCH_SIDE, PATCH_SIDE, 3))
+
+
+_handles: dict[Path, tuple[int, tuple[int, int], h5py.Dataset]] = {}
+_lock = threading.RLock()
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def _dataset(path: Path, key: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    """The checked dataset of `path`, opened once per process.
+
+    HDF5 handles do not survive a fork, so each entry carries the process that opened it; h5py itself serialises
+    threads. A file replaced on disk is opened anew.
+    """
+    with _lock:
+        stamp = _stamp(path)
+        owner, opened, dataset = _handles.get(path, (0, (0, 0), None))
+        if owner == os.getpid() and opened == stamp:
+            return dataset
+        dataset = _open_dataset(path, key, shape)
+        _handles[path] = (os.getpid(), stamp, dataset)
+        return dataset
+
+
+def _open_dataset(path: Path, key: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    try:
+        file = h5py.File(path, "r")
+        if not isinstance(file.get(key, getlink=True), h5py.HardLink):
+            # Soft and external links can lead to files that nobody offered.
+            raise SplitFormatError(path, f"dataset '{key}' is missing or is a link")
+        dataset = file[key]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise SplitFormatError(path, "it is not an HDF5 file, or it is damaged") from error
+    if not isinstance(dataset, h5py.Dataset):
+        raise SplitFormatError(path, f"'{key}' is not a dataset")
+    if dataset.is_virtual or dataset.external:
+        raise SplitFormatError(path, f"dataset '{key}' keeps its data in other files")
+    if dataset.dtype != np.uint8 or dataset.shape is None or dataset.shape[1:] != shape or dataset.shape[0] == 0:
+        expected = " x ".join(map(str, ("N", *shape)))
+        raise SplitFormatError(path, f"'{key}' is {dataset.dtype} {dataset.shape}, expected uint8 {expected}")
+    return dataset
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SplitFormatError(path, "it is no longer there") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _official_rows(folder: Path, split: str, count: int) -> NDArray[np.int64]:
+    path = folder / "rows.csv"
+    if not path.is_file():
+        return np.arange(count, dtype=np.int64)
+    table = _table(path, ("split", "row"))
+    rows = table.loc[table["split"] == split, "row"].to_numpy()
+    if len(rows) == 0:
+        return np.arange(count, dtype=np.int64)
+    if len(rows) != count or not np.issubdtype(rows.dtype, np.integer) or (np.diff(rows) <= 0).any():
+        raise SplitFormatError(path, f"rows of split '{split}' must be {count} increasing whole numbers")
+    return np.asarray(rows, dtype=np.int64)
+
+
+def _slides(folder: Path, split: str, count: int) -> NDArray[np.str_] | None:
+    path = file_of(folder, split, "meta.csv")
+    if not path.is_file():
+        return None
+    slides: NDArray[np.str_] = np.asarray(_table(path, ("wsi",))["wsi"], dtype=str)
+    if len(slides) != count:
+        raise SplitFormatError(path, f"it has {len(slides)} rows for {count} patches")
+    return slides
+
+
+def _table(path: Path, columns: Iterable[str]) -> Any:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise SplitFormatError(path, "it is not a CSV table") from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise SplitFormatError(path, f"column '{missing[0]}' is missing")
+    return table

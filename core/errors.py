@@ -1,0 +1,211 @@
+"""Every error NodeLens raises on purpose. Anything else is a bug and should look like one.
+
+NodeLensError
+├── SettingsError            a value in the environment cannot be used
+├── DataError
+│   ├── SplitNotFoundError   the folder holds no such split
+│   ├── SplitFormatError     a file is not an official PCam file
+│   ├── ImportSourceError    a zip or folder cannot be imported
+│   └── SyntheticRequestError  a number of drawn patches or a seed out of range
+├── IntakeError              bytes from a stranger are refused
+│   ├── EmptyFileError       nothing in it
+│   ├── UnreadableImageError not an image we read, or damaged
+│   ├── ImageTooLargeError   more pixels or bytes than we accept
+│   ├── PatchShapeError      smaller than one 96 x 96 patch, or not cut to one
+│   ├── PixelSizeError       a um/px value that cannot be true
+│   ├── CoarseImageError     more um/px than the model reads
+│   └── WindowError          a window that leaves the picture
+├── ModelError
+│   ├── ModelNotFoundError   no bundle of that name
+│   ├── BundleError          a bundle is damaged, altered or incomplete
+│   ├── UnknownArchitectureError
+│   └── PretrainedWeightsError  ImageNet weights could not be fetched
+├── EngineError              an inference engine cannot serve
+├── ExplanationError         unknown method, layer or target
+└── OutputError              a result cannot be written
+
+The message is one sentence or two for the person; the attributes are for the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class NodeLensError(Exception):
+    """Base of all errors that are shown to a person as they are."""
+
+
+class SettingsError(NodeLensError):
+    """A value in the environment cannot be used."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        self.variable = variable
+        super().__init__(f"{variable} {reason}")
+
+
+class DataError(NodeLensError):
+    """Something is wrong with a data set on disk."""
+
+
+class SplitNotFoundError(DataError):
+    """A folder holds no split of that name."""
+
+    def __init__(self, folder: Path, split: str, present: Sequence[str] = ()) -> None:
+        self.folder, self.split, self.present = folder, split, tuple(present)
+        found = f"it holds {', '.join(present)}" if present else "it holds no PCam split"
+        super().__init__(f"No split '{split}' in {folder}: {found}.")
+
+
+class SplitFormatError(DataError):
+    """A file does not have the layout of an official PCam file."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path.name} is not a PCam file NodeLens can read: {reason}.")
+
+
+class ImportSourceError(DataError):
+    """A zip or folder of patches cannot be imported."""
+
+    def __init__(self, source: Path, reason: str) -> None:
+        self.source, self.reason = source, reason
+        super().__init__(f"{source} cannot be imported: {reason}.")
+
+
+class SyntheticRequestError(DataError):
+    """Synthetic patches are asked for with a number or a seed out of range."""
+
+    def __init__(self, name: str, value: int, low: int, high: int) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"Cannot draw synthetic patches with {name} = {value:,}; give {low:,} to {high:,}.")
+
+
+class IntakeError(NodeLensError):
+    """A file somebody offered is refused."""
+
+
+class EmptyFileError(IntakeError):
+    """A file holds no bytes."""
+
+    def __init__(self) -> None:
+        super().__init__("The file is empty.")
+
+
+class UnreadableImageError(IntakeError):
+    """A file is not an image of a supported type, or it is damaged."""
+
+    def __init__(self, reason: str = "it is not a PNG, JPEG, TIFF, BMP or WebP image") -> None:
+        self.reason = reason
+        super().__init__(f"The file cannot be read: {reason}.")
+
+
+class ImageTooLargeError(IntakeError):
+    """An image has more bytes or pixels than NodeLens accepts."""
+
+    def __init__(self, limit: int, unit: str) -> None:
+        self.limit, self.unit = limit, unit
+        super().__init__(f"The image has more than {limit:,} {unit}. Cut out the region of interest.")
+
+
+class PatchShapeError(IntakeError):
+    """An image is not (or does not contain) a 96 x 96 RGB patch; `um_per_px` when it was rescaled from that."""
+
+    def __init__(self, shape: tuple[int, ...], um_per_px: float | None = None) -> None:
+        self.shape, self.um_per_px = shape, um_per_px
+        size = f"{shape[1]} x {shape[0]}" if len(shape) >= 2 else "no picture"
+        if um_per_px is None:
+            advice = ". Crop it at 0.97 um/px; it is not resized for you."
+        else:
+            advice = f" once brought from {um_per_px:.3g} to 0.97 um/px. Cut out a region of 93 x 93 um."
+        super().__init__(f"Expected a 96 x 96 RGB patch, got {size}{advice}")
+
+
+class PixelSizeError(IntakeError):
+    """A pixel size is not a number that microscopy could produce."""
+
+    def __init__(self, um_per_px: float) -> None:
+        self.um_per_px = um_per_px
+        super().__init__(f"{um_per_px:g} um/px is not a usable pixel size; give a value from 0.1 to 10.")
+
+
+class CoarseImageError(IntakeError):
+    """An image would have to be enlarged so much that its detail would be invented."""
+
+    def __init__(self, um_per_px: float) -> None:
+        self.um_per_px = um_per_px
+        super().__init__(
+            f"At {um_per_px:.3g} um/px the image lacks the detail of the 0.97 um/px that the model reads. "
+            "Export it at a higher magnification, or correct the pixel size."
+        )
+
+
+class WindowError(IntakeError):
+    """A 96 x 96 window does not lie inside the picture."""
+
+    def __init__(self, left: int, top: int, width: int, height: int) -> None:
+        self.left, self.top, self.width, self.height = left, top, width, height
+        super().__init__(
+            f"A 96 x 96 window at {left}, {top} does not lie inside the picture of {width} x {height} pixels."
+        )
+
+
+class ModelError(NodeLensError):
+    """Something is wrong with a model."""
+
+
+class ModelNotFoundError(ModelError):
+    """No bundle of that name or at that path."""
+
+    def __init__(self, name: str, present: Sequence[str] = ()) -> None:
+        self.name, self.present = name, tuple(present)
+        known = f"Known models: {', '.join(present)}." if present else "No model is installed."
+        super().__init__(f"No model '{name}'. {known}")
+
+
+class BundleError(ModelError):
+    """A bundle is damaged, altered or incomplete."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"The model in {path} cannot be used: {reason}.")
+
+
+class UnknownArchitectureError(ModelError):
+    """An architecture name that NodeLens does not know."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"Unknown architecture '{name}'. Known: {', '.join(known)}.")
+
+
+class PretrainedWeightsError(ModelError):
+    """ImageNet weights could not be fetched."""
+
+    def __init__(self, architecture: str) -> None:
+        self.architecture = architecture
+        super().__init__(
+            f"ImageNet weights for {architecture} could not be downloaded. "
+            "Check the internet connection, or start from random weights or from a bundle."
+        )
+
+
+class EngineError(NodeLensError):
+    """An inference engine cannot serve."""
+
+
+class ExplanationError(NodeLensError):
+    """An unknown method, layer or target, or a combination that does not exist."""
+
+    def __init__(self, kind: str, value: str, known: Sequence[str]) -> None:
+        self.kind, self.value, self.known = kind, value, tuple(known)
+        super().__init__(f"Unknown {kind} '{value}'. Known: {', '.join(known)}.")
+
+
+class OutputError(NodeLensError):
+    """A result cannot be written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"Cannot write {path}: {reason}.")

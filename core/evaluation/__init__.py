@@ -1,0 +1,1 @@
+"""How good the readings are, and how far the explanations can be believed."""

@@ -1,0 +1,90 @@
+"""From logits to probabilities and verdicts, fitted on the validation split through the pipeline that is served."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_curve
+
+from core.bundle import OperatingPoint
+from core.inference.reader import sigmoid
+
+OUTSIDE_BAND = 0.95
+"""Sensitivity, and specificity, that the readings left outside the refer band shall reach."""
+_TINY = 1e-12
+
+
+def negative_log_likelihood(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Mean of -log p(label) in nats; probability (n,) of label 1."""
+    likelihood = np.where(labels == 1, probability, 1 - probability)
+    return float(-np.log(np.clip(likelihood, _TINY, 1)).mean())
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Temperature scaling (Guo et al. 2017, arXiv:1706.04599) of the probability that is shown.
+
+    Args:
+        logits: (n, views), tumour minus normal of each view; the shown probability is the mean over views of
+            sigmoid(logit / temperature).
+        labels: (n,) 0 or 1.
+
+    Returns:
+        The temperature in [0.05, 20] that minimises the negative log-likelihood.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return negative_log_likelihood(sigmoid(logits / np.exp(log_temperature)).mean(axis=1), labels)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def youden_threshold(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Threshold with the highest sensitivity + specificity - 1 (Youden 1950); a reading at it counts as tumour."""
+    false_positive_rate, sensitivity, thresholds = roc_curve(labels, probability, drop_intermediate=False)
+    return float(thresholds[1:][np.argmax((sensitivity - false_positive_rate)[1:])])
+
+
+def refer_band(
+    probability: NDArray[np.floating], labels: NDArray[np.integer], threshold: float, goal: float = OUTSIDE_BAND
+) -> tuple[float, float]:
+    """The band [low, high) around `threshold` that refers fewest readings so that the others reach `goal`.
+
+    Outside the band, sensitivity TP / (TP + FN) and specificity TN / (TN + FP) must both reach `goal`. Edges are
+    sought among 400 quantiles on either side; when no band is wide enough, everything is referred: (0, 1] in effect.
+    """
+    below, above = probability[probability < threshold], probability[probability >= threshold]
+    lows = np.append(np.unique(np.quantile(below, np.linspace(0, 1, 400))), threshold) if below.size else [threshold]
+    highs = np.append(threshold, np.unique(np.quantile(above, np.linspace(0, 1, 400)))) if above.size else [threshold]
+    low, high = np.meshgrid(np.asarray(lows), np.asarray(highs), indexing="ij")
+    positive, negative = np.sort(probability[labels == 1]), np.sort(probability[labels == 0])
+    false_negative, true_negative = np.searchsorted(positive, low), np.searchsorted(negative, low)
+    true_positive = len(positive) - np.searchsorted(positive, high)
+    false_positive = len(negative) - np.searchsorted(negative, high)
+    enough = (true_positive >= goal * (true_positive + false_negative)) & (
+        true_negative >= goal * (true_negative + false_positive)
+    )
+    kept = true_positive + false_negative + true_negative + false_positive
+    if not (enough & (kept > 0)).any():
+        return 0.0, 1.0
+    best = np.argmax(np.where(enough, kept, -1))
+    return float(low.flat[best]), float(high.flat[best])
+
+
+def fit_operating_point(logits: NDArray[np.floating], labels: NDArray[np.integer], split: str) -> OperatingPoint:
+    """Temperature, threshold and refer band of one pipeline; `logits` (n, views) and `labels` (n,) of `split`."""
+    temperature = fit_temperature(logits, labels)
+    probability = sigmoid(logits / temperature).mean(axis=1)
+    threshold = youden_threshold(probability, labels)
+    low, high = refer_band(probability, labels, threshold)
+    return OperatingPoint(
+        temperature=temperature,
+        threshold=threshold,
+        threshold_rule=f"highest sensitivity + specificity on {split}",
+        refer_low=low,
+        refer_high=high,
+        refer_rule=(
+            f"narrowest referral on {split} that leaves sensitivity and specificity of at least "
+            f"{OUTSIDE_BAND:.0%} among the others"
+        ),
+    )

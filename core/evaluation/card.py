@@ -1,0 +1,115 @@
+"""The model card, written from the bundle: no figure is typed by hand (Mitchell et al. 2019, arXiv:1810.03993)."""
+
+from __future__ import annotations
+
+from core.bundle import Bundle, Evaluation, Interval
+from core.evaluation.scores import FIGURES
+
+LIMITS = (
+    "Research use only. Not a medical device; no clinical decision may rest on it.",
+    "It reads one 96 x 96 px patch of H&E-stained lymph node at 0.97 um/px and knows nothing of the rest of the slide.",
+    "Its label means: at least one tumour pixel in the centre 32 x 32 px. A patch read as 'no tumour' may hold tumour "
+    "outside that box.",
+    "The slides come from two Dutch hospitals. Other scanners, stains and laboratories can shift its readings without "
+    "a warning.",
+    "Half of PCam's patches are positive. In a clinic far fewer are, and a positive reading is then worth far less.",
+    "A heatmap shows what moved the network, not where tumour is. At the last layer it has nine cells.",
+)
+"""What every reader must know, in plain words."""
+
+
+def model_card(bundle: Bundle) -> str:
+    """CARD.md of a bundle, as Markdown."""
+    return "\n".join(
+        [
+            f"# {bundle.net.title}: {bundle.identity}",
+            "",
+            f"Input: 96 x 96 px RGB, 0.97 um/px, normalised with mean {_list(bundle.mean)} and std {_list(bundle.std)} "
+            "(grey levels).",
+            f"Output: two logits, {bundle.classes[0]} and {bundle.classes[1]}.",
+            "",
+            "## Limits",
+            *(f"- {limit}" for limit in LIMITS),
+            "",
+            "## Training",
+            bundle.training.recipe,
+            "",
+            *_training_facts(bundle),
+            "",
+            "## From logit to verdict",
+            *_operating_points(bundle),
+            "",
+            "## Figures",
+            *_evaluations(bundle),
+            "",
+        ]
+    )
+
+
+def _training_facts(bundle: Bundle) -> list[str]:
+    data = "; ".join(
+        f"{d.split}, {d.patches:,} patches ({d.fingerprint[:8]}){', ' + d.note if d.note else ''}"
+        for d in bundle.training.data
+    )
+    return [
+        f"- Data: {data or 'not recorded'}.",
+        f"- Finished: {bundle.training.finished or 'not recorded'}.",
+        f"- Libraries: {', '.join(f'{k} {v}' for k, v in bundle.libraries.items()) or 'not recorded'}.",
+    ]
+
+
+def _operating_points(bundle: Bundle) -> list[str]:
+    if not bundle.calibrated_on:
+        return ["Not calibrated."]
+    on = bundle.calibrated_on
+    lines = [
+        f"Fitted on {on.split} ({on.patches:,} patches, {on.fingerprint[:8]}).",
+        "",
+        "| views | temperature | tumour from | refer band |",
+        "|---|---|---|---|",
+    ]
+    for views, point in sorted(bundle.points.items()):
+        band = f"{point.refer_low:.3f} to {point.refer_high:.3f}"
+        lines.append(f"| {views} | {point.temperature:.3f} | {point.threshold:.3f} | {band} |")
+    point = bundle.point(1)
+    lines += ["", f"Threshold: {point.threshold_rule}. Band: {point.refer_rule}."]
+    if bundle.precision:
+        check = bundle.precision
+        lines.append(
+            f"{check.precision} arithmetic moves a probability by at most {check.largest_shift:.4f} "
+            f"over {check.patches:,} patches."
+        )
+    return lines
+
+
+def _evaluations(bundle: Bundle) -> list[str]:
+    if not bundle.evaluations:
+        return ["Not measured yet."]
+    lines = ["95 % bootstrap intervals in brackets."]
+    for evaluation in bundle.evaluations:
+        lines += ["", *_evaluation(evaluation)]
+    return lines
+
+
+def _evaluation(evaluation: Evaluation) -> list[str]:
+    data = evaluation.data
+    views = "one view" if evaluation.views == 1 else f"{evaluation.views} views"
+    note = f" {data.note}." if data.note else ""
+    return [
+        f"### {data.split}, {views}",
+        f"{data.patches:,} patches, {evaluation.positives:,} positive ({data.fingerprint[:8]}), "
+        f"resampled by {evaluation.resampled_by}.{note}",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {FIGURES[name]} | {interval_text(value)} |" for name, value in evaluation.figures.items()),
+    ]
+
+
+def interval_text(interval: Interval) -> str:
+    """A figure with its interval: '0.860 [0.848, 0.873]'."""
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -1,0 +1,144 @@
+"""Calibrate a bundle on one split, evaluate it on another: both through the Reader that serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck
+from core.data.pcam import Split
+from core.data.transforms import VIEWS
+from core.evaluation.calibration import fit_operating_point
+from core.evaluation.scores import Scored, figures, reliability, with_intervals
+from core.explain.cam import LAST, MARGIN, METHODS
+from core.inference.openvino_engine import OpenVinoEngine
+from core.inference.reader import Reader, Readings, scale_key, sigmoid
+from core.settings import settings
+
+Progress = Callable[[int, int], None]
+CHUNK = 256
+SCALE_QUANTILE = 0.99
+SCALE_SAMPLE = 256
+"""Patches that fix the colour scales of methods which need a backward pass."""
+
+
+def read_split(reader: Reader, split: Split, views: int, progress: Progress) -> Iterator[Readings]:
+    """Readings of a split in its own order, a chunk at a time."""
+    for start in range(0, len(split), CHUNK):
+        readings = reader.read(split.patches(slice(start, start + CHUNK)), views=views)
+        progress(min(start + CHUNK, len(split)), len(split))
+        yield readings
+
+
+def record_of(split: Split) -> DataRecord:
+    """Name, size and fingerprint of a split."""
+    note = "synthetic, not tissue" if split.synthetic else ""
+    return DataRecord(split=split.name, patches=len(split), fingerprint=split.fingerprint(), note=note)
+
+
+def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
+    """Fit all that turns logits into what is shown: temperatures, thresholds, refer bands, colour scales.
+
+    Earlier evaluations are dropped, since they were made with another calibration.
+
+    Args:
+        reader: serves the bundle to calibrate.
+        split: validation patches; never the ones reported on.
+        progress: called with patches done and patches in all, for each of two passes.
+
+    Returns:
+        The bundle's new description; nothing is written.
+    """
+    points: dict[Any, OperatingPoint] = {}
+    scales: dict[str, float] = {}
+    for views in (1, VIEWS):
+        passes = [(r.view_logits, r.attribution) for r in read_split(reader, split, views, progress)]
+        logits = np.concatenate([piece[0] for piece in passes])
+        points[str(views)] = fit_operating_point(logits, split.labels, split.name)
+        if views == 1:
+            last_maps = np.concatenate([piece[1] for piece in passes])
+            one_view = logits
+    for name, method in METHODS.items():
+        if method.sums_at_last:  # closed form: every patch counts
+            scales[scale_key(name, LAST)] = _scale_of(last_maps)
+    sample = np.sort(np.random.default_rng(0).permutation(len(split))[:SCALE_SAMPLE])
+    patches = split.patches(sample)
+    for layer in reader.layers:
+        for name in METHODS:
+            if scale_key(name, layer) not in scales:
+                explained = reader.explain(patches, name, layer, MARGIN)
+                scales[scale_key(name, layer)] = _scale_of(explained.attribution)
+    return reader.model.model_copy(
+        update={
+            "points": points,
+            "scales": scales,
+            "calibrated_on": record_of(split),
+            "precision": _bf16_check(reader, split, one_view, points["1"]),
+            "evaluations": (),
+        }
+    )
+
+
+def evaluate(reader: Reader, split: Split, views: int, progress: Progress) -> tuple[Evaluation, dict[str, Any]]:
+    """Figures of merit on a split, with intervals.
+
+    Returns:
+        The record that a bundle may keep, and the full report (the record, reliability diagram, confusion matrix,
+        operating point) as JSON-ready values.
+    """
+    probability = np.concatenate([r.probability for r in read_split(reader, split, views, progress)])
+    point = reader.model.point(views)
+    scored = Scored(probability, split.labels, point)
+    called, truth = probability >= point.threshold, split.labels == 1
+    evaluation = Evaluation(
+        data=record_of(split),
+        views=1 if views == 1 else 8,
+        positives=int(truth.sum()),
+        referred=figures(scored)["referred"],
+        resampled_by="patch" if split.slides is None else "slide",
+        figures=with_intervals(scored, split.slides),
+    )
+    report = {
+        "model": reader.model.identity,
+        "engine": reader.engine.name,
+        **evaluation.model_dump(mode="json"),
+        "operating_point": point.model_dump(mode="json"),
+        "confusion": {
+            "true_positive": int((called & truth).sum()),
+            "false_positive": int((called & ~truth).sum()),
+            "false_negative": int((~called & truth).sum()),
+            "true_negative": int((~called & ~truth).sum()),
+        },
+        "reliability": reliability(probability, split.labels),
+    }
+    return evaluation, report
+
+
+def with_evaluation(bundle: Bundle, evaluation: Evaluation) -> Bundle:
+    """The bundle with this evaluation in place of an older one of the same data and pipeline."""
+    same = (evaluation.data.fingerprint, evaluation.views)
+    kept = [e for e in bundle.evaluations if (e.data.fingerprint, e.views) != same]
+    order = {"valid": 0, "test": 1}
+    ordered = sorted([*kept, evaluation], key=lambda e: (order.get(e.data.split, 2), e.data.split, e.views))
+    return bundle.model_copy(update={"evaluations": tuple(ordered)})
+
+
+def _scale_of(maps: NDArray[np.float32]) -> float:
+    return float(max(np.quantile(np.abs(maps), SCALE_QUANTILE), 1e-6))
+
+
+def _bf16_check(
+    reader: Reader, split: Split, logits: NDArray[np.float32], point: OperatingPoint
+) -> PrecisionCheck | None:
+    """How far bf16 arithmetic would move the probabilities of the split; None where it is not to be had."""
+    if not isinstance(reader.engine, OpenVinoEngine) or not reader.engine.has_bf16:
+        return None
+    fast = OpenVinoEngine(reader.stored, settings().threads, precision="bf16")
+    faster = np.concatenate([fast.forward(split.patches(slice(i, i + CHUNK)))[1] for i in range(0, len(split), CHUNK)])
+    shift = np.abs(
+        sigmoid((faster[:, 1] - faster[:, 0]) / point.temperature) - sigmoid(logits[:, 0] / point.temperature)
+    )
+    return PrecisionCheck(precision="bf16", patches=len(split), largest_shift=float(shift.max()))

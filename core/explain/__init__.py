@@ -1,0 +1,1 @@
+"""Why the network says so: attribution maps in logits, on the network's own grid."""

@@ -1,0 +1,140 @@
+"""The OpenVINO engine: the processor's fastest path, converted once and kept beside the bundle.
+
+Converting a bundle needs torch and some seconds; afterwards `<bundle>/.engine/<key>/` holds the graph, and serving
+never imports torch. The key is the hash of weights, architecture and normalisation, and OpenVINO's version.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import warnings
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from core.bundle import StoredBundle
+from core.data.patch import PATCH_SIDE
+from core.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+SIZES = (1, 8, 32)
+"""Batch sizes with a compiled graph of their own: fixed shapes run up to twice as fast as open ones."""
+GRAPH = "graph.xml"
+
+
+class OpenVinoEngine:
+    """Serves a bundle on the processor with OpenVINO."""
+
+    batch = SIZES[-1]
+
+    def __init__(self, stored: StoredBundle, threads: int, precision: str = "f32") -> None:
+        """Open the kept graph, or convert the bundle and keep it.
+
+        Args:
+            stored: the bundle.
+            threads: processor threads one call may use.
+            precision: "f32", or "bf16" where the processor has it.
+        """
+        self.name = "openvino-fp32" if precision == "f32" else f"openvino-{precision}"
+        self._options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        self._core = ov.Core()
+        self._graph = _graph(self._core, stored)
+        self._compiled: dict[int, Any] = {}
+        self._turn = threading.Lock()
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether the processor computes in bf16."""
+        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    def forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Engine.forward`. A short batch is padded to the next compiled size, so its bits do not depend on it."""
+        count = len(patches)
+        if count > self.batch:
+            pieces = [self.forward(patches[i : i + self.batch]) for i in range(0, count, self.batch)]
+            return np.concatenate([maps for maps, _ in pieces]), np.concatenate([logits for _, logits in pieces])
+        size = next(size for size in SIZES if size >= count)
+        if count < size:
+            patches = np.concatenate([patches, np.repeat(patches[-1:], size - count, axis=0)])
+        with self._turn:
+            request = self._request(size)
+            request.infer([patches])
+            return (
+                request.get_output_tensor(0).data[:count].astype(np.float32, copy=True),
+                request.get_output_tensor(1).data[:count].astype(np.float32, copy=True),
+            )
+
+    def _request(self, size: int) -> Any:
+        if size not in self._compiled:
+            model = self._graph.clone()
+            model.reshape([size, PATCH_SIDE, PATCH_SIDE, 3])
+            self._compiled[size] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        return self._compiled[size]
+
+
+def is_prepared(stored: StoredBundle) -> bool:
+    """Whether the bundle's graph is kept, so that serving needs no torch."""
+    return (_kept_folder(stored) / GRAPH).is_file()
+
+
+def _kept_folder(stored: StoredBundle) -> Path:
+    version = ov.__version__.split("-")[0]
+    return stored.folder / ".engine" / f"{stored.description.graph_key}-openvino-{version}"
+
+
+def _graph(core: Any, stored: StoredBundle) -> Any:
+    kept = _kept_folder(stored)
+    if (kept / GRAPH).is_file():
+        try:
+            return core.read_model(kept / GRAPH)
+        except RuntimeError:
+            log.warning("the kept engine of %s is damaged; converting again", stored.description.name)
+            shutil.rmtree(kept, ignore_errors=True)
+    model = _convert(stored)
+    _keep(model, kept)
+    return model
+
+
+def _convert(stored: StoredBundle) -> Any:
+    import torch
+
+    from core.inference.torch_engine import load_net
+
+    example = torch.zeros((2, PATCH_SIDE, PATCH_SIDE, 3), dtype=torch.uint8)
+    try:
+        with warnings.catch_warnings():
+            # OpenVINO traces; torch deprecates tracing, which is not for a reader to know.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = ov.convert_model(load_net(stored), example_input=example)
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO cannot run {stored.description.architecture}; use the torch engine.") from error
+    model.reshape([-1, PATCH_SIDE, PATCH_SIDE, 3])
+    return model
+
+
+def _keep(model: Any, kept: Path) -> None:
+    """Keep a graph for the next start; whole or not at all, and never a reason to fail."""
+    part: Path | None = None
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(mkdtemp(dir=kept.parent, prefix=".part-"))
+        ov.save_model(model, part / GRAPH, compress_to_fp16=False)
+        part.replace(kept)
+    except (OSError, RuntimeError) as error:
+        # Another process was first (the folder exists), or the folder is read-only or full: serve from memory.
+        if not (kept / GRAPH).is_file():
+            log.warning("the engine could not be kept in %s: %s", kept.parent, error)
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,236 @@
+"""The Reader: patches -> readings. A reading is the prediction and its reason from the same forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from core.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
+from core.data.flags import flags
+from core.data.patch import as_batch
+from core.data.transforms import VIEWS, view, view_back
+from core.explain.cam import LAST, MARGIN, METHODS, check_vocabulary, grad_cam_closed_form, target_rows
+from core.inference.engine import Engine, open_engine
+from core.settings import settings
+
+if TYPE_CHECKING:
+    from core.inference.torch_engine import TorchEngine
+
+TUMOUR, NO_TUMOUR, REFER = "tumour", "no tumour", "refer"
+VERDICTS = (TUMOUR, NO_TUMOUR, REFER)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the network makes of n patches, and why.
+
+    Attributes:
+        probability: (n,) float64 in [0, 1], calibrated probability of tumour; the mean over the views.
+        logit: (n,) float32, tumour minus normal before calibration; the mean over the views.
+        logits: (n, 2) float32, normal and tumour; the mean over the views.
+        view_logits: (n, views) float32, tumour minus normal of each view.
+        verdict: (n,) "tumour", "no tumour" or "refer".
+        attribution: (n, h, w) float32 in logits on the network's own grid; positive speaks for `target`; the mean of
+            the views' maps, each turned back.
+        flags: per patch, names of `core.data.flags.FLAGS` that speak against reading it.
+        method, layer, target: what `attribution` is.
+        point: the operating point that made the verdict.
+        model: the bundle's description.
+        engine: name of the engine that served.
+    """
+
+    probability: NDArray[np.float64]
+    logit: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    view_logits: NDArray[np.float32]
+    verdict: NDArray[np.str_]
+    attribution: NDArray[np.float32]
+    flags: tuple[tuple[str, ...], ...]
+    method: str
+    layer: str
+    target: str
+    point: OperatingPoint
+    model: Bundle
+    engine: str
+
+    def __len__(self) -> int:
+        return len(self.probability)
+
+    @property
+    def views(self) -> int:
+        """Views that each reading is the mean of: 1, or 8 flips and turns."""
+        return int(self.view_logits.shape[1])
+
+    @property
+    def view_probability(self) -> NDArray[np.float64]:
+        """(n, views) each view's own calibrated probability; `probability` is their mean."""
+        return sigmoid(self.view_logits / self.point.temperature)
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """(n,) difference between the highest and the lowest probability among the views."""
+        return np.asarray(np.ptp(self.view_probability, axis=1))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the attribution."""
+        return self.attribution.shape[1], self.attribution.shape[2]
+
+    @property
+    def scale(self) -> float | None:
+        """The fixed colour scale of these maps from validation; None when the bundle has none."""
+        return self.model.scales.get(scale_key(self.method, self.layer))
+
+    @property
+    def explained(self) -> str:
+        """What is explained, in one line for under the picture."""
+        rows, columns = self.grid
+        layer = "last layer" if self.layer == LAST else f"layer {self.layer}"
+        target = self.target if self.target != "predicted" else "the predicted class"
+        views = f"mean of {self.views} views" if self.views > 1 else "one view"
+        title = METHODS[self.method].title
+        return f"{title} for {target}, {layer} ({rows} x {columns} cells), {views}, model {self.model.identity}"
+
+
+def scale_key(method: str, layer: str) -> str:
+    """Name of a fixed colour scale in `Bundle.scales`."""
+    return f"{method}/{layer}"
+
+
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-x)) in float64, without overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(logits, dtype=np.float64))))
+
+
+def verdicts(probability: NDArray[np.floating], point: OperatingPoint) -> NDArray[np.str_]:
+    """(n,) words: refer inside the band, else by the threshold."""
+    words = np.where(probability >= point.threshold, TUMOUR, NO_TUMOUR)
+    in_band = (probability >= point.refer_low) & (probability < point.refer_high)
+    return np.where(in_band, REFER, words)
+
+
+class Reader:
+    """Reads patches with one bundle. Holds no state between calls; threads may share it."""
+
+    def __init__(self, stored: StoredBundle, engine: Engine) -> None:
+        """Serve `stored` through `engine`."""
+        self.stored = stored
+        self.model = stored.description
+        self.engine = engine
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers that `explain` knows for this architecture, the last first."""
+        return (LAST, *self.model.net.stages)
+
+    def read(self, patches: ArrayLike, views: int = 1) -> Readings:
+        """Read patches, with Grad-CAM of tumour minus normal at the last maps.
+
+        Args:
+            patches: uint8 (n, 96, 96, 3) RGB, or one (96, 96, 3).
+            views: 1, or 8 for the mean over flips and turns.
+
+        Raises:
+            PatchShapeError: anything that is not such patches.
+            ValueError: another number of views.
+        """
+        return self.explain(patches, target=MARGIN, views=views)
+
+    def explain(
+        self,
+        patches: ArrayLike,
+        method: str = "gradcam",
+        layer: str = LAST,
+        target: str = "predicted",
+        views: int = 1,
+    ) -> Readings:
+        """Read patches and explain them by a method, layer and target of choice; see `read`.
+
+        Raises:
+            ExplanationError: an unknown method, layer or target.
+        """
+        check_vocabulary(method, layer, target, self.layers)
+        if views not in (1, VIEWS):
+            raise ValueError(f"views must be 1 or {VIEWS}, not {views}")
+        batch = as_batch(patches)
+        step = max(1, self.engine.batch // views)
+        pieces = [
+            self._explain(batch[i : i + step], method, layer, target, views) for i in range(0, max(len(batch), 1), step)
+        ]
+        return pieces[0] if len(pieces) == 1 else _joined(pieces)
+
+    def _explain(self, patches: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
+        count = len(patches)
+        seen = np.concatenate([view(patches, index) for index in range(views)])
+        maps, logits = self._forward(np.ascontiguousarray(seen))
+        point = self.model.point(views)
+        margin = (logits[:, 1] - logits[:, 0]).reshape(views, count).T
+        probability = sigmoid(margin / point.temperature).mean(axis=1)
+
+        rows = np.tile(target_rows(target, probability >= point.threshold), (views, 1))
+        if layer == LAST and METHODS[method].sums_at_last:
+            heatmaps = grad_cam_closed_form(maps, rows @ self.stored.head[0])
+        elif layer == LAST:
+            gradients = (rows @ self.stored.head[0])[:, :, None, None] / np.float32(maps[0, 0].size)
+            heatmaps = METHODS[method].formula(maps, np.broadcast_to(gradients, maps.shape))
+        else:
+            heatmaps = METHODS[method].formula(*self._differentiable.gradients(seen, layer, rows))
+        by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
+        turned_back = np.stack([view_back(by_view[index], index) for index in range(views)])
+
+        return Readings(
+            probability=probability,
+            logit=margin.mean(axis=1),
+            logits=logits.reshape(views, count, 2).mean(axis=0),
+            view_logits=margin,
+            verdict=verdicts(probability, point),
+            attribution=turned_back.mean(axis=0),
+            flags=tuple(flags(patches)),
+            method=method,
+            layer=layer,
+            target=target,
+            point=point,
+            model=self.model,
+            engine=self.engine.name,
+        )
+
+    def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if len(patches) == 0:
+            return np.zeros((0, self.stored.head[0].shape[1], 3, 3), np.float32), np.zeros((0, 2), np.float32)
+        return self.engine.forward(patches)
+
+    @cached_property
+    def _differentiable(self) -> TorchEngine:
+        # Imported here so that reading at the last layer needs no torch.
+        from core.inference.torch_engine import TorchEngine
+
+        if isinstance(self.engine, TorchEngine):
+            return self.engine
+        return TorchEngine(self.stored, settings().threads)
+
+
+def _joined(pieces: list[Readings]) -> Readings:
+    arrays = ("probability", "logit", "logits", "view_logits", "verdict", "attribution")
+    joined: dict[str, Any] = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays}
+    return replace(pieces[0], flags=tuple(f for piece in pieces for f in piece.flags), **joined)
+
+
+def load_reader(model: str | Path = "densenet169", engine: str = "auto") -> Reader:
+    """A Reader for a bundle.
+
+    Args:
+        model: a name under the models folder, or the path of a bundle's folder.
+        engine: "auto", "torch" or "openvino".
+
+    Raises:
+        ModelNotFoundError: no such bundle.
+        BundleError: it is damaged, altered or incomplete.
+        EngineError: the engine cannot run it.
+    """
+    stored = StoredBundle.open(bundle_folder(model, settings().models))
+    return Reader(stored, open_engine(stored, settings(), engine))

@@ -1,0 +1,154 @@
+"""Readings of a whole split, kept on disk: computed once per model, resumable, never in memory at once.
+
+A store is one memory-mapped NumPy file per (model, split, views) under the cache folder. A patch whose logit is NaN is
+not read yet; its logit is written last, so a killed process leaves nothing half-true, and two processes that score the
+same split write the same numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.bundle import Bundle, OperatingPoint
+from core.data.flags import FLAGS
+from core.data.pcam import Split
+from core.errors import OutputError
+from core.files import atomic_path
+from core.inference.reader import Reader, sigmoid, verdicts
+
+CHUNK = 64
+"""Patches between two writes."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is known of a split so far; arrays over its patches, NaN where not read yet.
+
+    Attributes:
+        logits: (n, views) float32, tumour minus normal of each view.
+        probability: (n,) float64, calibrated; NaN where not read yet.
+        verdict: (n,) words; of no meaning where not read yet.
+        attribution: (n, 3, 3) float32, Grad-CAM of tumour minus normal at the last layer.
+        flag_bits: (n,) uint8, one bit per name of FLAGS, in order.
+        point: the operating point behind probability and verdict.
+    """
+
+    logits: NDArray[np.float32]
+    probability: NDArray[np.float64]
+    verdict: NDArray[np.str_]
+    attribution: NDArray[np.float32]
+    flag_bits: NDArray[np.uint8]
+    point: OperatingPoint
+
+    @property
+    def done(self) -> int:
+        """Patches read so far."""
+        return int(np.isfinite(self.probability).sum())
+
+    def has_flag(self, name: str) -> NDArray[np.bool_]:
+        """(n,) whether the patch carries that flag."""
+        return np.asarray(self.flag_bits & (1 << list(FLAGS).index(name)) > 0)
+
+
+class ScoreStore:
+    """The kept readings of one split by one model through one pipeline."""
+
+    def __init__(self, cache: Path, model: Bundle, split: Split, views: int = 1) -> None:
+        """Name the store; nothing is read or written yet."""
+        self.model, self.split, self.views = model, split, views
+        key = f"{model.graph_key}-{split.fingerprint()[:16]}-{views}"
+        self.path = cache / "scores" / f"{model.name}-{split.name}-{key}.npy"
+
+    def scores(self) -> Scores:
+        """What is there now."""
+        table = self._open("r") if self.path.is_file() else self._empty()
+        point = self.model.point(self.views)
+        probability = sigmoid(table["logits"] / point.temperature).mean(axis=1)
+        return Scores(
+            logits=table["logits"],
+            probability=probability,
+            verdict=verdicts(probability, point),
+            attribution=table["attribution"],
+            flag_bits=table["flags"],
+            point=point,
+        )
+
+    def compute(self, reader: Reader, stop: Callable[[], bool] = lambda: False) -> Iterator[int]:
+        """Read what is missing, yielding the number of patches done after each write.
+
+        Raises:
+            OutputError: the cache folder is full or read-only.
+        """
+        if not self.path.is_file():
+            with atomic_path(self.path) as part, part.open("wb") as handle:
+                np.save(handle, self._empty())
+        table = self._open("r+")
+        missing = np.flatnonzero(np.isnan(table["logits"]).any(axis=1))
+        for start in range(0, len(missing), CHUNK):
+            if stop():
+                return
+            indices = missing[start : start + CHUNK]
+            readings = reader.read(self.split.patches(indices), views=self.views)
+            table["attribution"][indices] = readings.attribution
+            table["flags"][indices] = [_bits(names) for names in readings.flags]
+            table["logits"][indices] = readings.view_logits
+            table.flush()
+            yield len(self.split) - len(missing) + start + len(indices)
+
+    def _empty(self) -> NDArray[np.void]:
+        table = np.zeros(len(self.split), dtype=self._dtype)
+        table["logits"] = np.nan
+        return table
+
+    @property
+    def _dtype(self) -> np.dtype[np.void]:
+        return np.dtype([("logits", "<f4", (self.views,)), ("attribution", "<f4", (3, 3)), ("flags", "u1")], align=True)
+
+    def _open(self, mode: str) -> np.memmap[Any, np.dtype[np.void]]:
+        try:
+            table: np.memmap[Any, np.dtype[np.void]] = np.load(self.path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
+        except (OSError, ValueError, EOFError) as error:
+            raise OutputError(self.path, "the stored scores are damaged; delete the file") from error
+        if table.dtype != self._dtype or table.shape != (len(self.split),):
+            raise OutputError(self.path, "the stored scores have another layout; delete the file")
+        return table
+
+
+class ScoringJob:
+    """Scores a split in a thread of its own, so that it outlives the page that asked for it."""
+
+    def __init__(self, store: ScoreStore, reader: Reader) -> None:
+        """Start at once."""
+        self.total = len(store.split)
+        self.done = store.scores().done
+        self.error: Exception | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(store, reader), name="scoring", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether there is still something to wait for."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ask for an end after the current write; what is done stays."""
+        self._stop.set()
+
+    def _run(self, store: ScoreStore, reader: Reader) -> None:
+        try:
+            for done in store.compute(reader, self._stop.is_set):
+                self.done = done
+        except Exception as error:
+            self.error = error
+
+
+def _bits(names: tuple[str, ...]) -> int:
+    return sum(1 << index for index, name in enumerate(FLAGS) if name in names)

@@ -1,0 +1,148 @@
+"""Architectures by name behind one interface: maps after the final ReLU, mean over positions, one linear layer.
+
+The networks are timm's, whose `forward_features` returns the maps with the last ReLU applied, so nothing is hooked.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core.architectures import CLASSES, architecture
+from core.bundle import WEIGHTS, Bundle, Training, sha256_of, write_description
+from core.errors import BundleError, PretrainedWeightsError
+from core.files import atomic_path
+
+
+class PatchNet(nn.Module):
+    """A network with its normalisation inside: what is trained, exported and served is this one module.
+
+    Input: uint8 or float (n, h, w, 3) RGB 0..255, h and w multiples of 32 (96 in serving).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, mean: tuple[float, ...], std: tuple[float, ...], *, pretrained: bool = False) -> None:
+        """Build with random weights, or with ImageNet weights through timm's loader.
+
+        Args:
+            name: a key of `core.architectures.ARCHITECTURES`.
+            mean: per channel, in grey levels 0..255.
+            std: per channel, in grey levels 0..255.
+            pretrained: fetch ImageNet weights (needs internet once; timm caches them).
+
+        Raises:
+            UnknownArchitectureError: no such name.
+            PretrainedWeightsError: the weights could not be had.
+        """
+        super().__init__()
+        self.name = name
+        self.net = _create(name, pretrained)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def normalise(self, patches: Tensor) -> Tensor:
+        """Grey levels (n, h, w, 3) -> network input (n, 3, h, w) float32."""
+        return ((patches.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+
+    def forward_features(self, patches: Tensor) -> Tensor:
+        """Maps after the final ReLU: (n, k, h / 32, w / 32) float32."""
+        maps: Tensor = self.net.forward_features(self.normalise(patches))
+        return maps
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """Logits (n, 2) of maps: mean over positions, then the linear layer."""
+        logits: Tensor = self.net.forward_head(maps)
+        return logits
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (n, k, h, w) and logits (n, 2), column 1 = tumour."""
+        maps = self.forward_features(patches)
+        return maps, self.forward_head(maps)
+
+    def forward_with_layer(self, patches: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+        """Maps of an earlier layer (a key of `Architecture.stages`), in the graph, and the logits they lead to."""
+        index = architecture(self.name).stages[layer]
+        # Parameters are frozen in serving; a differentiable input keeps the maps in the graph.
+        images = self.normalise(patches).requires_grad_()
+        features, intermediates = self.net.forward_intermediates(images, indices=[index])
+        return intermediates[0], self.forward_head(features)
+
+
+def _create(name: str, pretrained: bool) -> Any:
+    known = architecture(name)
+    try:
+        return timm.create_model(known.timm_name, pretrained=pretrained, num_classes=len(CLASSES))
+    except (OSError, RuntimeError, ValueError) as error:
+        if not pretrained:
+            raise
+        raise PretrainedWeightsError(name) from error
+
+
+def import_weights(
+    weights: Path,
+    folder: Path,
+    *,
+    architecture: str,
+    version: str,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    training: Training,
+) -> Path:
+    """Make a bundle of a state dict: checked against the architecture, stored as fp16 safetensors.
+
+    Args:
+        weights: safetensors file with timm's (or torchvision's) names.
+        folder: the bundle's folder; its name is the bundle's.
+        architecture, version, mean, std, training: see `Bundle`.
+
+    Raises:
+        BundleError: not safetensors, or not that architecture's weights.
+    """
+    net = PatchNet(architecture, mean, std)
+    try:
+        state = load_file(weights)
+        net.net.load_state_dict(state)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(weights, "it is not a safetensors file") from error
+    except RuntimeError as error:
+        raise BundleError(weights, f"its weights do not fit {architecture}") from error
+    return save_bundle(net, folder, version=version, mean=mean, std=std, training=training)
+
+
+def save_bundle(
+    net: PatchNet,
+    folder: Path,
+    *,
+    version: str,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    training: Training,
+) -> Path:
+    """Write a network as a new, uncalibrated bundle; returns its folder."""
+    state = {
+        name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
+        for name, tensor in net.net.state_dict().items()
+    }
+    with atomic_path(folder / WEIGHTS) as part:
+        save_file(state, part)
+    description = Bundle(
+        name=folder.name,
+        version=version,
+        architecture=net.name,
+        weights_sha256=sha256_of(folder / WEIGHTS),
+        mean=mean,
+        std=std,
+        training=training,
+        libraries={name: metadata.version(name) for name in ("torch", "timm", "openvino")},
+    )
+    write_description(folder, description)
+    return folder

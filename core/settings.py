@@ -1,0 +1,72 @@
+"""Where things lie and how much is allowed: read from the environment once, validated, frozen.
+
+| variable                | meaning                                                    | default         |
+|-------------------------|------------------------------------------------------------|-----------------|
+| NODELENS_DATA           | folder with official PCam files                            | data/pcam       |
+| NODELENS_MODELS         | folder with model bundles                                  | models          |
+| NODELENS_CACHE          | compiled engines and scores of splits; may be deleted      | .cache          |
+| NODELENS_MODEL          | the model a page opens with                                | densenet169     |
+| NODELENS_ENGINE         | auto, torch or openvino                                    | auto            |
+| NODELENS_THREADS        | processor threads one inference may use; 0 = all cores     | 0               |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from core.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parents[1]
+ENGINES = ("auto", "torch", "openvino")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Paths (absolute) and limits of one process."""
+
+    data: Path
+    models: Path
+    cache: Path
+    model: str
+    engine: str
+    threads: int
+    demo: Path = ROOT / "assets" / "demo"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check every NODELENS_ variable.
+
+        Raises:
+            SettingsError: naming the variable that cannot be used.
+        """
+        engine = environ.get("NODELENS_ENGINE", "auto")
+        if engine not in ENGINES:
+            raise SettingsError("NODELENS_ENGINE", f"is '{engine}'; it must be one of {', '.join(ENGINES)}.")
+        threads = environ.get("NODELENS_THREADS", "0")
+        if not threads.isdecimal() or int(threads) > 1024:
+            raise SettingsError("NODELENS_THREADS", f"is '{threads}'; it must be a whole number from 0 to 1024.")
+        return cls(
+            data=_folder(environ, "NODELENS_DATA", "data/pcam"),
+            models=_folder(environ, "NODELENS_MODELS", "models"),
+            cache=_folder(environ, "NODELENS_CACHE", ".cache"),
+            model=environ.get("NODELENS_MODEL", "densenet169"),
+            engine=engine,
+            threads=int(threads) or (os.cpu_count() or 1),
+        )
+
+
+def _folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    path = (ROOT / environ.get(variable, default)).expanduser().resolve()
+    if path.exists() and not path.is_dir():
+        raise SettingsError(variable, f"is {path}, which is not a folder.")
+    return path
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings.from_environment(os.environ)

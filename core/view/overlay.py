@@ -1,0 +1,242 @@
+"""From a patch and its heatmap to pictures: pure functions on arrays.
+
+Three rules hold everywhere. The scale is given, never taken from the heatmap itself: a min-max stretch makes a weak map
+look decisive. Only evidence for the target is painted: where there is none the tissue stays bare. Cell (i, j) of an
+(h, w) heatmap covers exactly its share of the patch: an overlay shifted against the tissue explains the wrong cells.
+"""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+from io import BytesIO
+
+import numpy as np
+from cmap import Colormap
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = [
+    "colour_bar",
+    "colour_stops",
+    "colourise",
+    "colourise_difference",
+    "data_url",
+    "enlarge",
+    "grayscale",
+    "overlay_image",
+    "png",
+]
+
+EVIDENCE = Colormap("inferno")
+"""Perceptually uniform: equal steps of evidence are equal steps to the eye."""
+DIFFERENCE = Colormap("vik")
+"""Diverging, uniform and safe for colour-blind readers (Crameri 2018): blue below zero, brown above."""
+EVIDENCE_FADE, DIFFERENCE_FADE = 0.15, 0.5
+"""Share of the scale over which colour fades in, so that zero has no hard edge; longer where the middle is pale."""
+
+INK, PAPER = (32, 32, 32), (255, 255, 255)
+
+
+def grayscale(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma of a patch, ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
+
+    Args:
+        patch: (h, w, 3) uint8 RGB.
+
+    Returns:
+        (h, w) uint8.
+    """
+    luma: NDArray[np.float64] = patch @ np.array([0.299, 0.587, 0.114])
+    return np.rint(luma).astype(np.uint8)
+
+
+def enlarge(heatmap: NDArray[np.float32], side: int, smooth: bool) -> NDArray[np.float32]:
+    """A heatmap on a finer square grid that lies on the tissue like the native one.
+
+    Values are enlarged before they are coloured, so every pixel's colour is the colour of its value.
+
+    Args:
+        heatmap: (h, w) float32 in logits.
+        side: pixels of the result, at least h and w.
+        smooth: bilinear between cell centres (half-pixel centres, `align_corners=False`), constant beyond the outermost
+            ones; otherwise each pixel takes its cell's value.
+
+    Returns:
+        (side, side) float32 in logits, within the range of `heatmap`.
+    """
+    rows, columns = (_weights(cells, side, smooth) for cells in heatmap.shape)
+    return (rows @ heatmap @ columns.T).astype(np.float32)
+
+
+def _weights(cells: int, side: int, smooth: bool) -> NDArray[np.float64]:
+    """How much each of `cells` contributes to each of `side` pixels along one axis: (side, cells), rows sum to 1."""
+    centre = np.clip((np.arange(side) + 0.5) * cells / side - 0.5, 0, cells - 1)
+    distance = np.abs(centre[:, None] - np.arange(cells))
+    weights: NDArray[np.float64] = np.maximum(0, 1 - distance) if smooth else np.eye(cells)[distance.argmin(axis=1)]
+    return weights
+
+
+def colourise(heatmap: NDArray[np.floating], scale: float) -> NDArray[np.uint8]:
+    """Paint positive evidence in inferno over `[0, scale]`; leave everything else transparent.
+
+    Alpha rises linearly from 0 to 255 over the first 15 % of the scale, then stays: strength is told by colour alone.
+
+    Args:
+        heatmap: (h, w) in logits, positive speaks for the target.
+        scale: evidence in logits that takes the last colour, the same for every patch; more is shown as this much.
+
+    Returns:
+        (h, w, 4) uint8 RGBA, straight alpha.
+    """
+    strength = np.clip(heatmap / _positive(scale), 0, 1)
+    return _paint(EVIDENCE, strength, strength / EVIDENCE_FADE)
+
+
+def colourise_difference(difference: NDArray[np.floating], scale: float) -> NDArray[np.uint8]:
+    """Paint a signed difference of two heatmaps over `[-scale, scale]`, blue to brown, bare at zero.
+
+    Alpha rises linearly with the magnitude, from 0 to 255 at half the scale.
+
+    Args:
+        difference: (h, w) in logits.
+        scale: magnitude in logits that takes the last colour on either side.
+
+    Returns:
+        (h, w, 4) uint8 RGBA, straight alpha.
+    """
+    strength = np.clip(difference / _positive(scale), -1, 1)
+    return _paint(DIFFERENCE, (strength + 1) / 2, np.abs(strength) / DIFFERENCE_FADE)
+
+
+def _positive(scale: float) -> float:
+    if not scale > 0:
+        raise ValueError(f"A colour scale ends above zero, not at {scale}.")
+    return scale
+
+
+def _paint(colours: Colormap, position: NDArray[np.floating], alpha: NDArray[np.floating]) -> NDArray[np.uint8]:
+    rgba = np.array(colours(position, bytes=True))
+    rgba[..., 3] = np.rint(255 * np.minimum(alpha, 1))
+    return rgba
+
+
+def colour_stops(n: int = 16, *, diverging: bool = False) -> list[tuple[float, str]]:
+    """The colour scale as CSS gradient stops, alpha included: what the bar shows is what the heatmap is painted with.
+
+    Args:
+        n: number of stops.
+        diverging: the scale of `colourise_difference` instead of that of `colourise`.
+
+    Returns:
+        n pairs (position in [0, 1], `"rgba(r, g, b, a)"`), left to right.
+    """
+    positions = np.linspace(0, 1, n)
+    colours = colourise_difference(2 * positions - 1, 1) if diverging else colourise(positions, 1)
+    return [
+        (round(float(position), 4), f"rgba({r}, {g}, {b}, {alpha / 255:.3f})")
+        for position, (r, g, b, alpha) in zip(positions, colours.tolist(), strict=True)
+    ]
+
+
+def colour_bar(scale: float, width: int, *, height: int = 12, unit: str = "logits") -> Image.Image:
+    """The colours of `colourise` with ticks at 0, half the scale and the scale, which stands for all above it.
+
+    Args:
+        scale: evidence in `unit` at the right end.
+        width: pixels of the picture.
+        height: pixels of the bar alone; the ticks stand below it.
+        unit: named beside the middle tick.
+
+    Returns:
+        RGB picture, `width` by `height` + 20.
+    """
+    strip = np.broadcast_to(np.linspace(0, _positive(scale), width), (height, width))
+    bar = Image.new("RGB", (width, height + 20), PAPER)
+    colours = Image.fromarray(colourise(strip, scale))
+    bar.paste(colours, (0, 0), colours)
+    draw = ImageDraw.Draw(bar)
+    draw.rectangle((0, 0, width - 1, height - 1), outline=(128, 128, 128))
+    ticks = ((0, "la", "0"), (width / 2, "ma", f"{scale / 2:.2g} {unit}"), (width, "ra", f">= {scale:.2g}"))
+    for x, anchor, text in ticks:
+        draw.text((x, height + 4), text, fill=INK, font=_font(13), anchor=anchor)
+    return bar
+
+
+def overlay_image(
+    patch: NDArray[np.uint8],
+    heatmap: NDArray[np.float32],
+    scale: float,
+    *,
+    opacity: float = 0.5,
+    smooth: bool = True,
+    zoom: int = 4,
+    label_box: bool = False,
+    caption: str = "",
+) -> Image.Image:
+    """The picture to keep: the patch in its own colours beside its heatmap over grayscale, colour bar and caption.
+
+    Args:
+        patch: (96, 96, 3) uint8 RGB; any square patch will do.
+        heatmap: (h, w) float32 in logits, positive speaks for the target.
+        scale: evidence in logits that takes the last colour.
+        opacity: of the heatmap, in [0, 1].
+        smooth: bilinear heatmap; native cells otherwise. The tissue is always enlarged pixel by pixel.
+        zoom: screen pixels per patch pixel.
+        label_box: outline the centre third, the only part PCam's label speaks of.
+        caption: what is explained, and how. Plain ASCII: Pillow's own font has little else.
+
+    Returns:
+        RGB picture, two squares of `zoom` times the patch wide, with margins of 16.
+    """
+    side, margin = len(patch) * zoom, 16
+    tissue = Image.fromarray(patch).resize((side, side), Image.Resampling.NEAREST)
+    reason = Image.fromarray(grayscale(patch)).resize((side, side), Image.Resampling.NEAREST).convert("RGB")
+    colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale))
+    reason.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    bar = colour_bar(scale, side)
+
+    width, font, leading = 2 * side + 3 * margin, _font(14), 20
+    per_line = max(1, int((width - 2 * margin) / font.getlength("n")))
+    lines = textwrap.wrap(caption, per_line)
+    top_of_bar = margin + side + 8
+    top_of_caption = top_of_bar + bar.height + 8
+    page = Image.new("RGB", (width, top_of_caption + leading * len(lines) + (8 if lines else 0)), PAPER)
+    page.paste(bar, (side + 2 * margin, top_of_bar))
+    draw = ImageDraw.Draw(page)
+    for left, picture in ((margin, tissue), (side + 2 * margin, reason)):
+        page.paste(picture, (left, margin))
+        if label_box:
+            _dashed_square(draw, left + side // 3, margin + side // 3, side // 3)
+    for number, line in enumerate(lines):
+        draw.text((margin, top_of_caption + number * leading), line, fill=INK, font=font)
+    return page
+
+
+def _dashed_square(draw: ImageDraw.ImageDraw, left: int, top: int, side: int, dash: int = 6) -> None:
+    """Black dashes on white lines: visible on pale fat and on dark nuclei alike."""
+    right, bottom = left + side - 1, top + side - 1
+    draw.rectangle((left, top, right, bottom), outline=PAPER, width=2)
+    for start in range(0, side, 2 * dash):
+        end = min(start + dash, side) - 1
+        for y in (top, bottom - 1):
+            draw.rectangle((left + start, y, left + end, y + 1), fill=INK)
+        for x in (left, right - 1):
+            draw.rectangle((x, top + start, x + 1, top + end), fill=INK)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def png(picture: Image.Image | NDArray[np.uint8]) -> bytes:
+    """A picture, or an array (h, w), (h, w, 3) or (h, w, 4) uint8, as the bytes of a PNG file."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def data_url(array: NDArray[np.uint8]) -> str:
+    """An array (h, w), (h, w, 3) or (h, w, 4) uint8 as a `data:image/png` address for an <img>."""
+    return "data:image/png;base64," + base64.b64encode(png(array)).decode("ascii")

@@ -1,0 +1,169 @@
+"""Pictures against values worked out by hand and against Pillow."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.view import overlay
+
+MAP = np.array([[0, 4], [8, 12]], dtype=np.float32)
+
+
+def random_patch() -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+
+
+def test_grayscale_is_luma_601():
+    primaries = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
+    assert overlay.grayscale(primaries).tolist() == [[76, 150, 29, 255]]
+
+
+def test_grayscale_agrees_with_pillow():
+    patch = random_patch()
+    pillow = np.asarray(Image.fromarray(patch).convert("L")).astype(int)
+    ours = overlay.grayscale(patch)
+    assert ours.shape == (96, 96)
+    assert ours.dtype == np.uint8
+    assert np.abs(ours - pillow).max() <= 1  # Pillow rounds in fixed point
+
+
+def test_smooth_enlargement_by_hand():
+    # Pixel centres fall at cell coordinates -1/4, 1/4, 3/4, 5/4, clamped to [0, 1]: weights 0, 1/4, 3/4, 1.
+    expected = [[0, 1, 3, 4], [2, 3, 5, 6], [6, 7, 9, 10], [8, 9, 11, 12]]
+    assert overlay.enlarge(MAP, 4, smooth=True).tolist() == expected
+
+
+def test_cells_by_hand():
+    expected = [[0, 0, 4, 4], [0, 0, 4, 4], [8, 8, 12, 12], [8, 8, 12, 12]]
+    assert overlay.enlarge(MAP, 4, smooth=False).tolist() == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (6, 6), (12, 12), (3, 4)])
+@pytest.mark.parametrize(
+    ("smooth", "method"),
+    [(True, Image.Resampling.BILINEAR), (False, Image.Resampling.NEAREST)],
+    ids=["smooth", "cells"],
+)
+def test_enlargement_agrees_with_pillow(shape, smooth, method):
+    heatmap = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    pillow = np.asarray(Image.fromarray(heatmap).resize((96, 96), method))
+    ours = overlay.enlarge(heatmap, 96, smooth)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, pillow, atol=1e-5)
+
+
+def test_the_centre_cell_of_a_3_by_3_map_covers_the_label_box():
+    heatmap = np.zeros((3, 3), dtype=np.float32)
+    heatmap[1, 1] = 1
+    expected = np.zeros((96, 96))
+    expected[32:64, 32:64] = 1
+    np.testing.assert_array_equal(overlay.enlarge(heatmap, 96, smooth=False), expected)
+
+
+@given(cells=st.integers(1, 12), side=st.integers(12, 96), smooth=st.booleans(), seed=st.integers(0, 99))
+def test_enlarging_invents_no_evidence(cells, side, smooth, seed):
+    heatmap = np.random.default_rng(seed).normal(size=(cells, cells)).astype(np.float32)
+    large = overlay.enlarge(heatmap, side, smooth)
+    assert large.shape == (side, side)
+    assert heatmap.min() - 1e-6 <= large.min()
+    assert large.max() <= heatmap.max() + 1e-6
+
+
+def test_alpha_rises_over_the_first_15_percent():
+    heatmap = np.array([[0, 0.15, 0.3, 1, 2, 9]], dtype=np.float32)  # 0, 7.5, 15, 50, 100 and 450 % of the scale
+    assert overlay.colourise(heatmap, scale=2)[0, :, 3].tolist() == [0, 128, 255, 255, 255, 255]
+
+
+def test_colours_are_inferno_on_the_fixed_scale():
+    rgba = overlay.colourise(np.array([[1, 2, 9]], dtype=np.float32), scale=2)
+    # inferno's middle and last colour, as published by its authors (matplotlib, CC0)
+    np.testing.assert_allclose(rgba[0, :, :3], [[188, 55, 84], [252, 255, 164], [252, 255, 164]], atol=1)
+
+
+def test_a_weak_map_stays_weak():
+    weak = np.array([[0.1, 0.2]], dtype=np.float32)
+    assert overlay.colourise(weak, scale=2)[..., :3].max() < 80
+
+
+@pytest.mark.parametrize("value", [0.0, -0.01, -5.0])
+def test_no_evidence_is_not_painted(value):
+    assert not overlay.colourise(np.full((3, 3), value, dtype=np.float32), scale=1)[..., 3].any()
+
+
+def test_difference_is_opaque_by_magnitude_and_coloured_by_sign():
+    rgba = overlay.colourise_difference(np.array([[-4, -0.5, 0, 0.5, 4]], dtype=np.float32), scale=2)[0].astype(int)
+    assert rgba[:, 3].tolist() == [255, 128, 0, 128, 255]
+    red, blue = rgba[:, 0], rgba[:, 2]
+    assert (blue > red)[:2].all()
+    assert (red > blue)[3:].all()
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan")])
+@pytest.mark.parametrize("paint", [overlay.colourise, overlay.colourise_difference])
+def test_a_scale_must_end_above_zero(paint, scale):
+    with pytest.raises(ValueError, match="above zero"):
+        paint(MAP, scale)
+
+
+def test_colour_stops_are_the_colours_of_the_heatmap():
+    stops = overlay.colour_stops(5)
+    painted = overlay.colourise(np.linspace(0, 2, 5, dtype=np.float32)[None], scale=2)[0].tolist()
+    assert [position for position, _ in stops] == [0, 0.25, 0.5, 0.75, 1]
+    assert [colour for _, colour in stops] == [f"rgba({r}, {g}, {b}, {a / 255:.3f})" for r, g, b, a in painted]
+    assert stops[0][1].endswith(" 0.000)")
+
+
+def test_diverging_stops_are_bare_in_the_middle():
+    alphas = [colour.rsplit(" ", 1)[1] for _, colour in overlay.colour_stops(3, diverging=True)]
+    assert alphas == ["1.000)", "0.000)", "1.000)"]
+
+
+def test_colour_bar_size():
+    assert overlay.colour_bar(2.6, 300, height=10).size == (300, 30)
+
+
+def test_overlay_image_shows_tissue_beside_reason():
+    patch = random_patch()
+    page = np.asarray(overlay.overlay_image(patch, np.zeros((3, 3), dtype=np.float32), 2.0, zoom=2))
+    assert page.shape[1] == 2 * 192 + 3 * 16
+    tissue, reason = page[16:208, 16:208], page[16:208, 224:416]
+    np.testing.assert_array_equal(tissue, patch.repeat(2, axis=0).repeat(2, axis=1))
+    bare = overlay.grayscale(patch).repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(reason, np.stack([bare] * 3, axis=-1))  # a zero map paints nothing
+
+
+def test_overlay_image_blends_by_opacity():
+    patch = np.full((96, 96, 3), 200, dtype=np.uint8)
+    heatmap = np.full((3, 3), 2, dtype=np.float32)
+    page = np.asarray(overlay.overlay_image(patch, heatmap, 2.0, opacity=0.5))
+    assert page[200, 600].tolist() == pytest.approx([226, 228, 182], abs=2)  # halfway from 200 to (252, 255, 164)
+    hidden = np.asarray(overlay.overlay_image(patch, heatmap, 2.0, opacity=0))
+    assert hidden[200, 600].tolist() == [200, 200, 200]
+
+
+def test_overlay_image_wraps_its_caption_and_draws_the_label_box():
+    patch, heatmap = random_patch(), MAP
+    plain = overlay.overlay_image(patch, heatmap, 2.0)
+    told = overlay.overlay_image(patch, heatmap, 2.0, label_box=True, caption="Grad-CAM for tumour minus normal, " * 8)
+    assert plain.size[0] == told.size[0] == 2 * 384 + 48
+    assert told.size[1] >= plain.size[1] + 60
+    box = np.asarray(told)[16 + 128 : 16 + 256, 16 + 128 : 16 + 256]
+    edge = np.concatenate([box[0], box[-1], box[:, 0], box[:, -1]])
+    assert {tuple(pixel) for pixel in edge.tolist()} == {overlay.INK, overlay.PAPER}
+    np.testing.assert_array_equal(box[2:-2, 2:-2], np.asarray(plain)[146:270, 146:270])
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 4)])
+def test_png_keeps_every_pixel(shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(overlay.png(array)))), array)
+    head, body = overlay.data_url(array).split(",")
+    assert head == "data:image/png;base64"
+    assert base64.b64decode(body) == overlay.png(array)
