@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -181,11 +183,15 @@ class StoredBundle:
         with self._opened() as tensors:
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
 
-    def _opened(self) -> Any:
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
         try:
-            return safe_open(self.folder / WEIGHTS, framework="np")
+            with safe_open(self.folder / WEIGHTS, framework="np") as tensors:
+                yield tensors
         except (SafetensorError, OSError) as error:
             raise BundleError(self.folder, f"{WEIGHTS} is not a safetensors file") from error
+        except TypeError as error:
+            raise BundleError(self.folder, "its weights are of a type NumPy lacks, such as bf16; use fp16") from error
 
 
 def bundle_names(models: Path) -> list[str]:
@@ -197,10 +203,13 @@ def bundle_folder(name_or_path: str | Path, models: Path) -> Path:
     """Folder of a bundle given by name (under `models`) or by path; raises ModelNotFoundError."""
     name = str(name_or_path)
     by_name = models / name
-    if "/" not in name and "\\" not in name and name not in ("", ".", "..") and (by_name / DESCRIPTION).is_file():
-        return by_name
-    if ("/" in name or isinstance(name_or_path, Path)) and (Path(name) / DESCRIPTION).is_file():
-        return Path(name)
+    try:
+        if "/" not in name and "\\" not in name and name not in ("", ".", "..") and (by_name / DESCRIPTION).is_file():
+            return by_name
+        if ("/" in name or isinstance(name_or_path, Path)) and (Path(name) / DESCRIPTION).is_file():
+            return Path(name)
+    except OSError:  # a name too long for the file system, or a folder that may not be entered
+        pass
     raise ModelNotFoundError(name, bundle_names(models))
 
 

@@ -127,9 +127,9 @@ def explain(
 
     if image.is_dir():
         raise OutputError(image, "name one image, not a folder")
-    item = next(items(check_inputs([image])))
-    if item.patch is None:
-        raise item.refusal or NodeLensError(f"{image} cannot be read.")
+    item = next(items(check_inputs([image])), None)
+    if item is None or item.patch is None:
+        raise (item and item.refusal) or NodeLensError(f"There is no patch in {image}.")
     readings = load_reader(model, engine).explain(item.patch, method, layer, target, views=8 if tta else 1)
     with atomic_path(out / "map.npy") as part, part.open("wb") as handle:
         np.save(handle, readings.attribution[0])
@@ -146,9 +146,7 @@ def evaluate(
     split: SplitName = "valid",
     model: Model = "densenet169",
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
-    record: Annotated[
-        bool, typer.Option("--record", help="Keep the figures in the bundle and its card.")
-    ] = False,
+    record: Annotated[bool, typer.Option("--record", help="Keep the figures in the bundle and its card.")] = False,
     engine: EngineName = "auto",
 ) -> None:
     """Classification and calibration on a split, each figure with a 95 % bootstrap interval."""

@@ -60,7 +60,7 @@ class Settings:
 
 
 def _folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
-    path = (ROOT / environ.get(variable, default)).expanduser().resolve()
+    path = (ROOT / Path(environ.get(variable, default)).expanduser()).resolve()
     if path.exists() and not path.is_dir():
         raise SettingsError(variable, f"is {path}, which is not a folder.")
     return path

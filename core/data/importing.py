@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.archive import open_zip, read_member
 from core.data.intake import decode_patch
 from core.data.patch import PATCH_SIDE
 from core.data.pcam import file_of
-from core.errors import ImportSourceError, IntakeError
+from core.errors import ImportSourceError, IntakeError, OutputError, SplitFormatError
 from core.files import atomic_path
 
 MAX_IMAGE_BYTES = 4 * 2**20
@@ -59,7 +60,7 @@ def find_sources(folder: Path) -> list[Path]:
     return found
 
 
-def import_source(path: Path, out: Path, progress: Progress = lambda done, total: None) -> tuple[str, list[int]]:
+def import_source(path: Path, out: Path, progress: Progress = lambda _done, _total: None) -> tuple[str, list[int]]:
     """Write one source as an official split into `out`.
 
     Args:
@@ -77,28 +78,27 @@ def import_source(path: Path, out: Path, progress: Progress = lambda done, total
     with _opened(path) as source:
         entries = _entries(source)
         labels = np.array([label for _, label, _ in entries], dtype=np.uint8)
-        with (
-            atomic_path(file_of(out, source.split, "x.h5")) as x_path,
-            atomic_path(file_of(out, source.split, "y.h5")) as y_path,
-        ):
-            with h5py.File(x_path, "w") as file:
+        x_final, y_final = (file_of(out, source.split, kind) for kind in ("x.h5", "y.h5"))
+        with atomic_path(y_final) as y_path, atomic_path(x_final) as x_path:
+            if shutil.disk_usage(out).free < len(entries) * PATCH_SIDE**2 * 3:
+                raise OutputError(x_final, f"there is no room for {len(entries):,} patches")
+            with _new_hdf5(x_path, x_final) as file:
                 shape = (len(entries), PATCH_SIDE, PATCH_SIDE, 3)
                 patches = file.create_dataset("x", shape, np.uint8, chunks=(1, *shape[1:]), track_times=False)
                 for index, (_, _, name) in enumerate(entries):
                     patches[index] = _patch(source, name)
                     progress(index + 1, len(entries))
-            with h5py.File(y_path, "w") as file:
+            with _new_hdf5(y_path, y_final) as file:
                 file.create_dataset("y", data=labels.reshape(-1, 1, 1, 1), track_times=False)
         return source.split, [row for row, _, _ in entries]
 
 
 def import_all(folder: Path, out: Path, progress: Callable[[str, int, int], None]) -> dict[str, int]:
     """Import every source in `folder` and write `rows.csv` (`split,index,row`); returns patches by split."""
-    rows: dict[str, list[int]] = {}
+    rows = _known_rows(out)
     for path in find_sources(folder):
         name, numbers = import_source(path, out, lambda done, total, of=path.stem: progress(of, done, total))  # type: ignore[misc]
         rows[name] = numbers
-    rows = _known_rows(out) | rows
     with atomic_path(out / "rows.csv") as part, part.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(("split", "index", "row"))
@@ -107,14 +107,30 @@ def import_all(folder: Path, out: Path, progress: Callable[[str, int, int], None
     return {name: len(numbers) for name, numbers in rows.items()}
 
 
+@contextmanager
+def _new_hdf5(part: Path, path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file at `part`, on its way to `path`; a disk that fills up ends in OutputError."""
+    file = h5py.File(part, "w")
+    try:
+        yield file
+    finally:
+        try:
+            file.close()
+        except RuntimeError as error:  # how HDF5 says that the last write failed
+            raise OutputError(path, "the disk is full or was taken away") from error
+
+
 def _known_rows(out: Path) -> dict[str, list[int]]:
     """Row numbers of earlier imports into the same folder."""
     if not (out / "rows.csv").is_file():
         return {}
     rows: dict[str, list[int]] = {}
-    with (out / "rows.csv").open(newline="", encoding="utf-8") as handle:
-        for entry in csv.DictReader(handle):
-            rows.setdefault(entry["split"], []).append(int(entry["row"]))
+    try:
+        with (out / "rows.csv").open(newline="", encoding="utf-8") as handle:
+            for entry in csv.DictReader(handle):
+                rows.setdefault(entry["split"], []).append(int(entry["row"]))
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise SplitFormatError(out / "rows.csv", "it needs the columns split,index,row; repair or delete it") from error
     return rows
 
 
@@ -136,23 +152,15 @@ def _opened(path: Path) -> Iterator[Source]:
 
         yield Source(path, read_file)
         return
-    try:
-        archive = ZipFile(path)
-    except (OSError, BadZipFile) as error:
-        raise ImportSourceError(path, "it is not a folder or a readable zip") from error
-    with archive:
+    with open_zip(path) as archive:
 
-        def read_member(name: str, limit: int) -> bytes:
-            try:
-                with archive.open(name) as member:
-                    data = member.read(limit + 1)
-            except (KeyError, OSError, BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-                raise ImportSourceError(path, f"'{name}' is missing or damaged") from error
+        def read_zipped(name: str, limit: int) -> bytes:
+            data = read_member(archive, path, name, limit)
             if len(data) > limit:
                 raise ImportSourceError(path, f"'{name}' is larger than {limit:,} bytes")
             return data
 
-        yield Source(path, read_member)
+        yield Source(path, read_zipped)
 
 
 def _entries(source: Source) -> list[tuple[int, int, str]]:
@@ -161,7 +169,7 @@ def _entries(source: Source) -> list[tuple[int, int, str]]:
         table = source.read("labels.csv", MAX_TABLE_BYTES).decode("utf-8")
         found = [(int(e["row"]), int(e["label"]), e["file"]) for e in csv.DictReader(io.StringIO(table))]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ImportSourceError(source.path, "labels.csv needs the columns row,label,file with whole numbers") from error
+        raise ImportSourceError(source.path, "labels.csv needs columns row,label,file, whole numbers") from error
     if not found:
         raise ImportSourceError(source.path, "labels.csv names no patch")
     if any(label not in (0, 1) for _, label, _ in found):

@@ -120,8 +120,9 @@ class Split:
         if _stamp(file_of(self.folder, self.name, "x.h5")) != self.stamp:
             raise SplitFormatError(path, "it was replaced while open; reload the page")
         wanted = np.arange(len(self))[indices] if isinstance(indices, slice) else np.asarray(indices, dtype=np.int64)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise IndexError(f"patch {int(wanted.max())} of {len(self)}")
+        outside = wanted[(wanted < 0) | (wanted >= len(self))]
+        if outside.size:
+            raise IndexError(f"patch {int(outside[0])} of {len(self)}")
         # HDF5 wants increasing unique positions; the inverse puts the patches back in the order asked for.
         unique, inverse = np.unique(wanted, return_inverse=True)
         shape = (PATCH_SIDE, PATCH_SIDE, 3 if key == "x" else 1)
@@ -168,6 +169,9 @@ def _dataset(path: Path, key: str, shape: tuple[int, ...]) -> h5py.Dataset:
         owner, opened, dataset = _handles.get(path, (0, (0, 0), None))
         if owner == os.getpid() and opened == stamp:
             return dataset
+        # HDF5 would share a handle still open on a file rewritten in place, and answer from what it cached of it.
+        del dataset
+        _handles.pop(path, None)
         dataset = _open_dataset(path, key, shape)
         _handles[path] = (os.getpid(), stamp, dataset)
         return dataset

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.archive import open_zip, read_member
 from core.data.intake import INTAKE_TYPES, MAX_BYTES, decode_patch
 from core.data.pcam import open_patches
-from core.errors import ImportSourceError, IntakeError, NodeLensError
+from core.errors import ImportSourceError, IntakeError, NodeLensError, SplitFormatError
 
 HDF5_TYPES = ("h5", "hdf5")
 READ_AHEAD = 256
@@ -70,7 +71,7 @@ def count_items(paths: Iterable[Path]) -> int:
         if path.is_dir():
             total += sum(1 for _ in _images(path))
         elif _kind(path.name) == "zip":
-            with _zip(path) as archive:
+            with open_zip(path) as archive:
                 total += len(_members(archive))
         else:
             total += open_patches(path).shape[0] if _kind(path.name) in HDF5_TYPES else 1
@@ -100,27 +101,16 @@ def _bytes_of(path: Path) -> bytes:
         raise ImportSourceError(path, "it cannot be read") from error
 
 
-def _zip(path: Path) -> ZipFile:
-    try:
-        return ZipFile(path)
-    except (OSError, BadZipFile) as error:
-        raise ImportSourceError(path, "it is not a readable zip") from error
-
-
 def _members(archive: ZipFile) -> list[str]:
     return sorted(name for name in archive.namelist() if _kind(name) in INTAKE_TYPES)
 
 
 def _zip_items(path: Path) -> Iterator[Item]:
-    with _zip(path) as archive:
+    with open_zip(path) as archive:
         for name in _members(archive):
 
             def read(name: str = name) -> bytes:
-                try:
-                    with archive.open(name) as member:
-                        return member.read(MAX_BYTES + 1)
-                except (OSError, BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-                    raise ImportSourceError(path, f"'{name}' is damaged") from error
+                return read_member(archive, path, name, MAX_BYTES)
 
             yield _item(PurePosixPath(name).stem, read)
 
@@ -128,5 +118,9 @@ def _zip_items(path: Path) -> Iterator[Item]:
 def _hdf5_items(path: Path) -> Iterator[Item]:
     patches = open_patches(path)
     for start in range(0, patches.shape[0], READ_AHEAD):
-        for offset, patch in enumerate(np.asarray(patches[start : start + READ_AHEAD])):
+        try:
+            read = np.asarray(patches[start : start + READ_AHEAD])
+        except OSError as error:
+            raise SplitFormatError(path, "its data are damaged") from error
+        for offset, patch in enumerate(read):
             yield Item(str(start + offset), patch)

@@ -50,8 +50,8 @@ def refer_band(
 ) -> tuple[float, float]:
     """The band [low, high) around `threshold` that refers fewest readings so that the others reach `goal`.
 
-    Outside the band, sensitivity TP / (TP + FN) and specificity TN / (TN + FP) must both reach `goal`. Edges are
-    sought among 400 quantiles on either side; when no band is wide enough, everything is referred: (0, 1] in effect.
+    Outside the band, sensitivity TP / (TP + FN) and specificity TN / (TN + FP) must both be defined and reach `goal`.
+    Edges are sought among 400 quantiles on either side; when no band will do, everything is referred: [0, 1).
     """
     below, above = probability[probability < threshold], probability[probability >= threshold]
     lows = np.append(np.unique(np.quantile(below, np.linspace(0, 1, 400))), threshold) if below.size else [threshold]
@@ -64,8 +64,9 @@ def refer_band(
     enough = (true_positive >= goal * (true_positive + false_negative)) & (
         true_negative >= goal * (true_negative + false_positive)
     )
+    enough &= (true_positive > 0) & (true_negative > 0)
     kept = true_positive + false_negative + true_negative + false_positive
-    if not (enough & (kept > 0)).any():
+    if not enough.any():
         return 0.0, 1.0
     best = np.argmax(np.where(enough, kept, -1))
     return float(low.flat[best]), float(high.flat[best])

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle import StoredBundle
-from core.settings import Settings
+from core.errors import EngineError
+from core.settings import ENGINES, Settings
 
 
 class Engine(Protocol):
@@ -40,9 +41,11 @@ def open_engine(stored: StoredBundle, settings: Settings, engine: str = "auto") 
 
     Raises:
         BundleError: the weights do not fit the architecture.
-        EngineError: the engine cannot run here.
+        EngineError: no such engine, or it cannot run here.
     """
     name = engine if engine != "auto" else settings.engine
+    if name not in ENGINES:
+        raise EngineError(f"Unknown engine '{name}'. Known: {', '.join(ENGINES)}.")
     if name == "torch" or (name == "auto" and gpu_present()):
         from core.inference.torch_engine import TorchEngine
 

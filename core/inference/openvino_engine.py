@@ -103,7 +103,8 @@ def _graph(core: Any, stored: StoredBundle) -> Any:
             shutil.rmtree(kept, ignore_errors=True)
     model = _convert(stored)
     _keep(model, kept)
-    return model
+    # The converted graph differs from its kept self in the last bits: serve what every later start will serve.
+    return core.read_model(kept / GRAPH) if (kept / GRAPH).is_file() else model
 
 
 def _convert(stored: StoredBundle) -> Any:
@@ -130,6 +131,7 @@ def _keep(model: Any, kept: Path) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = Path(mkdtemp(dir=kept.parent, prefix=".part-"))
         ov.save_model(model, part / GRAPH, compress_to_fp16=False)
+        part.chmod(0o755)  # a temporary folder is its maker's alone; the app may run as somebody else
         part.replace(kept)
     except (OSError, RuntimeError) as error:
         # Another process was first (the folder exists), or the folder is read-only or full: serve from memory.

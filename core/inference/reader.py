@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from core.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
 from core.data.flags import flags
@@ -103,8 +104,8 @@ def scale_key(method: str, layer: str) -> str:
 
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """1 / (1 + exp(-x)) in float64, without overflow."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(logits, dtype=np.float64))))
+    """1 / (1 + exp(-x)) in float64."""
+    return np.asarray(expit(np.asarray(logits, dtype=np.float64)))
 
 
 def verdicts(probability: NDArray[np.floating], point: OperatingPoint) -> NDArray[np.str_]:
@@ -169,7 +170,8 @@ class Reader:
         seen = np.concatenate([view(patches, index) for index in range(views)])
         maps, logits = self._forward(np.ascontiguousarray(seen))
         point = self.model.point(views)
-        margin = (logits[:, 1] - logits[:, 0]).reshape(views, count).T
+        # Contiguous, so that a mean over kept logits has the same bits: a threshold is some patch's probability.
+        margin = np.ascontiguousarray((logits[:, 1] - logits[:, 0]).reshape(views, count).T)
         probability = sigmoid(margin / point.temperature).mean(axis=1)
 
         rows = np.tile(target_rows(target, probability >= point.threshold), (views, 1))

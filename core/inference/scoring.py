@@ -8,8 +8,10 @@ same split write the same numbers.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -108,17 +110,27 @@ class ScoreStore:
         return table
 
     @property
+    def _header(self) -> bytes:
+        """What stands before the rows in the NumPy file."""
+        whole = BytesIO()
+        np.save(whole, self._empty())
+        return whole.getvalue()[: -len(self.split) * self._dtype.itemsize]
+
+    @property
     def _dtype(self) -> np.dtype[np.void]:
         return np.dtype([("logits", "<f4", (self.views,)), ("attribution", "<f4", (3, 3)), ("flags", "u1")], align=True)
 
     def _open(self, mode: str) -> np.memmap[Any, np.dtype[np.void]]:
+        # The header is known to the byte, so it is compared, not parsed; and NumPy would lengthen a short file.
+        header = self._header
         try:
-            table: np.memmap[Any, np.dtype[np.void]] = np.load(self.path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-        except (OSError, ValueError, EOFError) as error:
-            raise OutputError(self.path, "the stored scores are damaged; delete the file") from error
-        if table.dtype != self._dtype or table.shape != (len(self.split),):
-            raise OutputError(self.path, "the stored scores have another layout; delete the file")
-        return table
+            with self.path.open("rb") as handle:
+                whole = handle.read(len(header)) == header
+            if not whole or self.path.stat().st_size != len(header) + len(self.split) * self._dtype.itemsize:
+                raise OutputError(self.path, "the stored scores are damaged; delete the file")
+            return np.memmap(self.path, self._dtype, mode, offset=len(header), shape=(len(self.split),))  # type: ignore[call-overload, no-any-return]
+        except OSError as error:
+            raise OutputError(self.path, "the stored scores cannot be opened") from error
 
 
 class ScoringJob:
@@ -129,6 +141,7 @@ class ScoringJob:
         self.total = len(store.split)
         self.done = store.scores().done
         self.error: Exception | None = None
+        self._began = (time.monotonic(), self.done)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(store, reader), name="scoring", daemon=True)
         self._thread.start()
@@ -137,6 +150,16 @@ class ScoringJob:
     def running(self) -> bool:
         """Whether there is still something to wait for."""
         return self._thread.is_alive()
+
+    @property
+    def time_left(self) -> str:
+        """Words such as ", about 2 min left"; empty while that cannot be told."""
+        began, already = self._began
+        fresh = self.done - already
+        if not fresh:
+            return ""
+        seconds = (time.monotonic() - began) / fresh * (self.total - self.done)
+        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
     def stop(self) -> None:
         """Ask for an end after the current write; what is done stays."""

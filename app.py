@@ -1,0 +1,20 @@
+"""NodeLens: the table of contents."""
+
+import streamlit as st
+
+from pages.parts import choices, frame
+
+st.set_page_config(page_title="NodeLens", page_icon="assets/icon.svg", layout="wide")
+page = st.navigation(
+    [
+        st.Page("pages/read.py", title="Read", default=True),
+        st.Page("pages/browse.py", title="Browse"),
+        st.Page("pages/compare.py", title="Compare"),
+        st.Page("pages/about.py", title="About"),
+    ],
+    position="top",
+)
+with frame.around():
+    if page.title != "Compare":  # where each panel has choices of its own
+        choices.choose_model_and_split()
+    page.run()

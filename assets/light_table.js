@@ -1,0 +1,194 @@
+// The light table: linked pictures of patches, with controls that never talk to the server.
+// The DOM and its listeners are made once per mount; every later call of the default export only swaps content.
+// What is chosen lives in one form and, for the browser tab, in sessionStorage; zoom and pan live here. CSS does the rest:
+// this file sets custom properties and data attributes on the root, so all panels stay linked by construction.
+
+const STORE = "nodelens.light-table"; // one for all light tables: opacity chosen on one page holds on the next
+const MAX_ZOOM = 8;
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".table");
+  root.table ??= createTable(root); // on the element, so that it is as long-lived as its listeners
+  root.table.show(data);
+}
+
+function createTable(root) {
+  const find = (id) => root.querySelector(`[data-testid="${id}"]`);
+  const form = root.querySelector("form");
+  const panels = root.querySelector(".panels");
+  const hold = find("hold");
+  const view = { zoom: 1, x: 0, y: 0 }; // x, y: left and top edge of what is seen, as fractions of the patch
+  let data = null;
+
+  // Choices ---------------------------------------------------------------------------------------------------------
+  const load = () => JSON.parse(sessionStorage.getItem(STORE) ?? "{}");
+
+  function restore() {
+    const stored = load();
+    for (const name of ["opacity", "grid", "tissue"]) {
+      if (stored[name] !== undefined) form.elements[name].value = stored[name];
+    }
+    form.elements.box.checked = stored.box ?? data.label_box;
+    apply();
+  }
+
+  function apply() {
+    const { opacity, grid, tissue, box } = form.elements;
+    root.style.setProperty("--opacity", opacity.value / 100);
+    find("opacity-value").textContent = `${opacity.value} %`;
+    Object.assign(root.dataset, { grid: grid.value, tissue: tissue.value, box: box.checked });
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", ({ target }) => {
+    const choice = target.type === "checkbox" ? target.checked : target.value;
+    sessionStorage.setItem(STORE, JSON.stringify({ ...load(), [target.name]: choice }));
+    apply();
+  });
+
+  // Hold to hide ----------------------------------------------------------------------------------------------------
+  function hide(held) {
+    root.toggleAttribute("data-held", held);
+    hold.setAttribute("aria-pressed", held);
+  }
+  const pressed = ({ key }) => key === " " || key === "Enter";
+  hold.addEventListener("pointerdown", () => hide(true));
+  hold.addEventListener("keydown", (event) => pressed(event) && hide(true));
+  hold.addEventListener("keyup", (event) => pressed(event) && hide(false));
+  for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) hold.addEventListener(end, () => hide(false));
+  hold.addEventListener("contextmenu", (event) => event.preventDefault()); // a long press on a touch screen
+
+  // Zoom and pan ----------------------------------------------------------------------------------------------------
+  function look(zoom, x, y) {
+    view.zoom = clamp(zoom, 1, MAX_ZOOM);
+    view.x = clamp(x, 0, 1 - 1 / view.zoom);
+    view.y = clamp(y, 0, 1 - 1 / view.zoom);
+    for (const [name, value] of Object.entries(view)) root.style.setProperty(`--${name}`, value);
+    root.toggleAttribute("data-zoomed", view.zoom > 1);
+    find("zoom").textContent = `${Math.round(view.zoom * 100)} %`;
+    find("zoom-out").disabled = find("zoom-reset").disabled = view.zoom === 1;
+    find("zoom-in").disabled = view.zoom === MAX_ZOOM;
+  }
+  const pan = (right, down) => look(view.zoom, view.x + right / view.zoom, view.y + down / view.zoom);
+
+  // Zoom by a factor; the tissue under (u, v), fractions of the stage, stays where it is.
+  function zoomBy(factor, u = 0.5, v = 0.5) {
+    const zoom = clamp(view.zoom * factor, 1, MAX_ZOOM);
+    const shift = 1 / view.zoom - 1 / zoom;
+    look(zoom, view.x + u * shift, view.y + v * shift);
+  }
+  find("zoom-in").addEventListener("click", () => zoomBy(Math.SQRT2));
+  find("zoom-out").addEventListener("click", () => zoomBy(Math.SQRT1_2));
+  find("zoom-reset").addEventListener("click", () => look(1, 0, 0));
+
+  const KEYS = {
+    ArrowLeft: () => pan(-0.125, 0),
+    ArrowRight: () => pan(0.125, 0),
+    ArrowUp: () => pan(0, -0.125),
+    ArrowDown: () => pan(0, 0.125),
+    "+": () => zoomBy(Math.SQRT2),
+    "-": () => zoomBy(Math.SQRT1_2),
+  };
+
+  function listen(stage) {
+    const place = ({ clientX, clientY }) => {
+      const { left, top, width, height } = stage.getBoundingClientRect();
+      return [(clientX - left) / width, (clientY - top) / height];
+    };
+    stage.addEventListener("keydown", (event) => {
+      const scrollsThePage = event.key.startsWith("Arrow") && view.zoom === 1;
+      if (!KEYS[event.key] || scrollsThePage || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      KEYS[event.key]();
+    });
+    stage.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey) return; // the plain wheel scrolls the page
+      event.preventDefault();
+      zoomBy(2 ** (-event.deltaY / 200), ...place(event));
+    }, { passive: false });
+    let last = [0, 0];
+    stage.addEventListener("pointerdown", (event) => {
+      stage.setPointerCapture(event.pointerId);
+      last = place(event);
+    });
+    stage.addEventListener("pointermove", (event) => {
+      const [u, v] = place(event);
+      if (event.buttons & 1) pan(last[0] - u, last[1] - v);
+      last = [u, v];
+      readAt(view.x + u / view.zoom, view.y + v / view.zoom);
+    });
+    stage.addEventListener("pointerleave", () => readAt(null));
+  }
+
+  // Values ----------------------------------------------------------------------------------------------------------
+  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
+
+  // All panels tell their evidence at one place of the patch, x and y as fractions of it.
+  function readAt(x, y) {
+    for (const [i, { values }] of data.panels.entries()) {
+      const readout = panels.children[i].querySelector(".readout");
+      if (!values || x === null) {
+        readout.textContent = "";
+        continue;
+      }
+      const row = clamp(Math.floor(y * values.length), 0, values.length - 1);
+      const column = clamp(Math.floor(x * values[0].length), 0, values[0].length - 1);
+      readout.textContent = `cell row ${row + 1}, column ${column + 1}: ${signed(values[row][column])} ${data.unit}`;
+    }
+  }
+
+  // Content ---------------------------------------------------------------------------------------------------------
+  const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+
+  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption }) {
+    const part = (name) => panel.querySelector(name);
+    part("h3").textContent = title;
+    part(".stage").ariaLabel = `${title}. Plus and minus zoom, arrow keys pan.`;
+    Object.assign(part(".tissue"), { src: tissue, alt });
+    part(".inset").hidden = !inset;
+    if (inset) part(".inset").src = inset;
+    part(".heatmap").hidden = !values;
+    if (values) {
+      part(".smooth").src = smooth;
+      part(".cells").src = cells;
+    }
+    part(".message").textContent = message;
+    part(".caption").textContent = caption;
+    // The numbers behind the colours, for those who read with a screen reader.
+    const rows = (values ?? []).map((row) => {
+      const line = make("tr");
+      line.append(...row.map((value) => make("td", signed(value))));
+      return line;
+    });
+    part("table").replaceChildren(make("caption", `${title}: ${data.unit} per cell, from the top left`), ...rows);
+    part(".values").hidden = !values;
+  }
+
+  function bar({ gradient, ticks, note }) {
+    const figure = make("div");
+    figure.className = "bar";
+    figure.append(make("div"), ...ticks.map((tick) => make("span", tick)), make("p", note));
+    figure.firstChild.style.backgroundImage = gradient;
+    return figure;
+  }
+
+  function show(next) {
+    data = next;
+    while (panels.children.length > data.panels.length) panels.lastElementChild.remove();
+    while (panels.children.length < data.panels.length) {
+      panels.append(root.querySelector("template").content.cloneNode(true));
+      listen(panels.lastElementChild.querySelector(".stage"));
+    }
+    data.panels.forEach((panel, i) => fill(panels.children[i], panel));
+    root.style.setProperty("--panels", data.panels.length);
+    root.toggleAttribute("data-bare", data.bars.length === 0); // no heatmap, no controls for it
+    root.querySelector(".bars").replaceChildren(...data.bars.map(bar));
+    root.querySelector(".grids").textContent = `Cells (${data.grids})`;
+    readAt(null);
+    restore();
+  }
+
+  look(1, 0, 0);
+  return { show };
+}

@@ -1,0 +1,1 @@
+"""One screen each. Pages call `core` and show what comes back."""

@@ -1,0 +1,1 @@
+"""What pages are put together from: viewers that live in the browser."""

@@ -1,0 +1,98 @@
+"""Choices that several pages offer, each kept in the URL under its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.data.pcam import Split
+from core.explain.cam import METHODS, TARGETS
+from pages.parts import library
+
+VIEWS = (8, 1)
+FIXED, OWN = "fixed", "own"
+SCALE_NOTES = {FIXED: "fixed scale from validation", OWN: "this map's own scale"}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a reader asks to be explained, in the words of `core.explain.cam`."""
+
+    method: str
+    layer: str
+    target: str
+
+
+def choose_model_and_split() -> None:
+    """The two choices that hold on every page, in the page's top row."""
+    with st.container(horizontal=True, horizontal_alignment="right", key="top_row"):
+        st.selectbox("Model", library.model_names(), key="model", bind="query-params", width=200)
+        st.selectbox("Data", library.split_names(), key="split", bind="query-params", width=160)
+
+
+def model() -> str:
+    """The model chosen in the top row."""
+    return str(st.session_state["model"])
+
+
+def split() -> Split:
+    """The split chosen in the top row."""
+    return library.split(st.session_state["split"])
+
+
+def synthetic_badge(shown: bool) -> None:
+    """Says of drawn tissue that it is drawn, wherever it is shown."""
+    if shown:
+        st.html('<span class="nl-badge" data-testid="synthetic">synthetic, not tissue</span>')
+
+
+def choose_explanation(model: str, number: str = "") -> Explanation:
+    """Target, method and layer side by side; `number` tells the panels of a comparison apart in the URL."""
+    target, method, layer = st.columns(3)
+    return Explanation(
+        target=target.selectbox(
+            "Explain",
+            list(TARGETS),
+            key=f"target{number}",
+            bind="query-params",
+            help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items()),
+        ),
+        method=method.selectbox(
+            "Method",
+            list(METHODS),
+            key=f"method{number}",
+            bind="query-params",
+            format_func=lambda name: METHODS[name].title,
+            help="; ".join(f"{m.title}: {m.meaning} ({m.paper})" for m in METHODS.values()),
+        ),
+        layer=layer.selectbox(
+            "Layer",
+            library.reader(model).layers,
+            key=f"layer{number}",
+            bind="query-params",
+            help="last: 3 x 3 cells. Earlier layers have finer cells, further from the decision.",
+        ),
+    )
+
+
+def choose_views() -> int:
+    """Eight views or one."""
+    return st.selectbox(
+        "Views",
+        VIEWS,
+        key="views",
+        bind="query-params",
+        help="8: probability and map are means over the same eight flips and turns. 1: the patch as it lies.",
+    )
+
+
+def choose_scale() -> str:
+    """Fixed or own colour scale."""
+    return st.selectbox(
+        "Colour scale",
+        [FIXED, OWN],
+        key="scale",
+        bind="query-params",
+        help="Fixed: maps can be compared between patches. Own: stretched to this map, so weak evidence looks strong.",
+    )

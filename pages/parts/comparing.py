@@ -1,0 +1,182 @@
+"""Comparison: what was ticked for it on Browse, and the panels on Compare with all their choices in the URL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import streamlit as st
+
+from core.evaluation.agreement import difference, rank_correlation
+from core.inference import Readings
+from core.view.export import scale_of
+from pages.parts import library, uploads
+from pages.parts.choices import choose_explanation
+from pages.parts.choose import Chosen, chosen_from
+from pages.parts.light_table import Panel
+from pages.parts.uploads import FILES
+
+MOST = 4
+CHOICES = ("split", "patch", "file", "model", "target", "method", "layer")
+"""What a panel chooses for itself; panel 2's model has the key `model2`."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One panel: its patch and its reading."""
+
+    chosen: Chosen
+    readings: Readings
+
+
+def _ticks() -> list[tuple[str, int, str]]:
+    return st.session_state.setdefault("ticks", [])
+
+
+def tick(split: str, index: int, model: str, ticked: bool) -> None:
+    """Put a patch of a split on the tray, or take it off; the tray holds four."""
+    ticks = [entry for entry in _ticks() if entry[:2] != (split, index)]
+    if ticked and len(ticks) < MOST:
+        ticks.append((split, index, model))
+    st.session_state["ticks"] = ticks
+
+
+def is_ticked(split: str, index: int) -> bool:
+    """Whether a patch is on the tray."""
+    return any(entry[:2] == (split, index) for entry in _ticks())
+
+
+def tray() -> None:
+    """What is ticked, and the way to Compare."""
+    ticks = _ticks()
+    if not ticks:
+        st.caption("Tick up to four patches to compare them; tick one to compare models or layers on it.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("To compare: " + ", ".join(f"{split} {index}" for split, index, _ in ticks))
+        if st.button("Compare", type="primary"):
+            st.switch_page("pages/compare.py", query_params=_query(ticks))
+        st.button("Clear", on_click=lambda: st.session_state.update(ticks=[]))
+
+
+def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
+    """A panel for each patch; a single one is shown twice, by another model or, for want of one, at another layer."""
+    panels = [{"split": split, "patch": str(index), "model": model} for split, index, model in ticks]
+    if len(panels) == 1:
+        others = [name for name in library.model_names() if name != panels[0]["model"]]
+        panels.append(panels[0] | ({"model": others[0]} if others else {"layer": "6x6"}))
+    query = {"panels": str(len(panels))}
+    for number, panel in enumerate(panels, start=1):
+        query |= {f"{name}{number}": value for name, value in panel.items()}
+    return query
+
+
+def choose_count() -> int:
+    """How many panels: two to four."""
+    return st.selectbox("Panels", range(2, MOST + 1), key="panels", bind="query-params")
+
+
+def choose_panels(count: int, views: int) -> list[Compared]:
+    """A column of choices for each panel; returns what they read."""
+    compared = []
+    for number, column in enumerate(st.columns(count, gap="medium"), start=1):
+        with column:
+            panel = _choose_panel(number, count, views)
+        if panel is not None:
+            compared.append(panel)
+    return compared
+
+
+def _choose_panel(number: int, count: int, views: int) -> Compared | None:
+    heading, swap = st.columns([1, 1], vertical_alignment="center")
+    heading.markdown(f"**Panel {number}**")
+    other = number % count + 1
+    swap.button(f"Swap with panel {other}", key=f"swap{number}", on_click=_swap, args=(number, other))
+    chosen = _choose_patch(number)
+    model = st.selectbox("Model", library.model_names(), key=f"model{number}", bind="query-params")
+    e = choose_explanation(model, str(number))
+    if chosen is None:
+        return None
+    return Compared(chosen, library.explain(model, chosen.patch, e.method, e.layer, e.target, views))
+
+
+def _choose_patch(number: int) -> Chosen | None:
+    files = uploads.kept()
+    sources = [*library.split_names(), *([FILES] if files else [])]
+    source_column, patch_column = st.columns(2)
+    source = source_column.selectbox("Data", sources, key=f"split{number}", bind="query-params")
+    if source == FILES:
+        key = patch_column.selectbox("File", list(files), key=f"file{number}", format_func=lambda key: files[key].name)
+        upload = files[key]
+        if upload.patch is None:
+            st.error(f"{upload.name}: {upload.refusal}")
+            return None
+        return Chosen(upload.name, upload.patch)
+    split = library.split(source)
+    last = len(split) - 1
+    if st.session_state.get(f"patch{number}", 0) > last:
+        st.session_state[f"patch{number}"] = last
+    index = patch_column.number_input(
+        f"Patch (0 to {last})", 0, last, value=min(number - 1, last), key=f"patch{number}", bind="query-params"
+    )
+    return chosen_from(split, int(index))
+
+
+def _swap(one: int, other: int) -> None:
+    state = st.session_state
+    for name in CHOICES:
+        here, there = f"{name}{one}", f"{name}{other}"
+        if here in state and there in state:
+            state[here], state[there] = state[there], state[here]
+
+
+def shared_scale(compared: list[Compared], own: bool) -> float:
+    """One colour scale for all panels: the largest of their scales."""
+    return max(scale_of(panel.readings, 0, own) for panel in compared)
+
+
+def light_table_panels(compared: list[Compared], with_differences: bool) -> list[Panel]:
+    """The maps from left to right, and between neighbours their difference when asked for."""
+    panels: list[Panel] = []
+    for number, panel in enumerate(compared, start=1):
+        heatmap = panel.readings.attribution[0]
+        if with_differences and number > 1:
+            before = compared[number - 2]
+            same = "" if before.chosen.name == panel.chosen.name else " The patches differ; shown on the right one."
+            panels.append(
+                Panel(
+                    f"Panel {number} minus {number - 1}",
+                    panel.chosen.patch,
+                    heatmap=difference(before.readings.attribution[0], heatmap),
+                    inset=True,
+                    diverging=True,
+                    caption=f"Evidence per cell of the common grid.{same}",
+                )
+            )
+        panels.append(
+            Panel(
+                f"{number}: {panel.chosen.name}",
+                panel.chosen.patch,
+                heatmap=heatmap,
+                inset=True,
+                caption=f"{_reading(panel)} {panel.readings.explained}",
+                message="" if (heatmap > 0).any() else "No positive evidence for this target.",
+            )
+        )
+    return panels
+
+
+def _reading(panel: Compared) -> str:
+    readings, label = panel.readings, panel.chosen.label
+    known = f", labelled {label}" if label else ""
+    synthetic = " Synthetic, not tissue." if panel.chosen.synthetic else ""
+    return f"Reads {readings.verdict[0]}, probability {readings.probability[0]:.2f}{known}.{synthetic}"
+
+
+def correlations(compared: list[Compared]) -> str:
+    """Spearman's rank correlation of every pair of maps, in words."""
+    words = []
+    for (i, a), (j, b) in combinations(enumerate(compared, start=1), 2):
+        value = rank_correlation(a.readings.attribution[0], b.readings.attribution[0])
+        words.append(f"panels {i} and {j}: {'not defined (a flat map)' if value is None else f'{value:+.2f}'}")
+    return "Rank correlation of the maps, " + "; ".join(words) + " (0 = unrelated, 1 = same order of cells)."

@@ -1,0 +1,43 @@
+"""What every screen shares: the look, the notice, and how an error of ours is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+
+from core.errors import NodeLensError
+
+CSS = (Path(__file__).parents[2] / "assets" / "app.css").read_text(encoding="utf-8")
+
+
+def require() -> None:
+    """First line of every page: start over through app.py if it has not run.
+
+    Until somebody has called `st.navigation`, Streamlit takes the folder `pages/` for its older kind of app and runs a
+    page by itself, so that a deep link opened right after the server started would miss the frame.
+    """
+    if "in_frame" not in st.session_state:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+
+
+@contextmanager
+def around() -> Iterator[None]:
+    """Draw a page between the style sheet and the notice; an error of ours ends it with its sentence.
+
+    Only ours: a bug should still look like a bug.
+    """
+    st.session_state["in_frame"] = True
+    st.html(f"<style>{CSS}</style>")
+    try:
+        yield
+    except NodeLensError as error:
+        st.error(str(error))
+    st.html(
+        '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
+        "A heatmap shows what moved the network, not where tumour is.</p>"
+    )

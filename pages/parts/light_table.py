@@ -1,0 +1,178 @@
+"""The light table: patches side by side, looked at with one set of controls.
+
+Opacity, hold-to-hide, cells or smooth, label box, zoom and pan happen in the browser alone: no message goes to the
+server, so a control answers while it moves. What the reader chose is kept for the browser tab, across patches, pages
+and reloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.view import overlay
+
+ASSETS = Path(__file__).parents[2] / "assets"
+SMOOTH_SIDE = 192
+"""Pixels of the smooth heatmap: two per patch pixel, enlarged before it is coloured."""
+
+HTML = """
+<div class="table" data-testid="light-table">
+  <div class="panels"></div>
+  <template>
+    <section class="panel" data-testid="panel">
+      <div class="head"><h3></h3><img class="inset" data-testid="inset" alt="The same patch in its own colours"></div>
+      <div class="stage" data-testid="stage" role="group" tabindex="0">
+        <div class="layers">
+          <img class="tissue" data-testid="tissue" decoding="sync" draggable="false">
+          <div class="heatmap" data-testid="heatmap">
+            <img class="smooth" alt="" decoding="sync" draggable="false">
+            <img class="cells" alt="" decoding="sync" draggable="false">
+          </div>
+          <div class="label-box" role="img" aria-label="Label box: the centre 32 x 32 pixels"></div>
+        </div>
+      </div>
+      <p class="readout" data-testid="readout"></p>
+      <p class="message" data-testid="message"></p>
+      <p class="caption" data-testid="caption"></p>
+      <div class="values"><table data-testid="values"></table></div>
+    </section>
+  </template>
+  <form class="controls">
+    <div class="row evidence">
+      <div class="bars"></div>
+      <label class="slider">Heatmap opacity
+        <input type="range" name="opacity" min="0" max="100" value="50" data-testid="opacity">
+        <output data-testid="opacity-value"></output>
+      </label>
+      <button type="button" class="hold" data-testid="hold" aria-pressed="false">Hold to hide heatmap</button>
+    </div>
+    <div class="row">
+      <fieldset class="evidence"><legend>Heatmap</legend>
+        <label><input type="radio" name="grid" value="smooth" data-testid="grid-smooth" checked>
+          <span>Smooth</span></label>
+        <label><input type="radio" name="grid" value="cells" data-testid="grid-cells">
+          <span class="grids"></span></label>
+      </fieldset>
+      <fieldset><legend>Tissue</legend>
+        <label><input type="radio" name="tissue" value="pixels" data-testid="tissue-pixels" checked>
+          <span>Pixels</span></label>
+        <label><input type="radio" name="tissue" value="smooth" data-testid="tissue-smooth">
+          <span>Smooth</span></label>
+      </fieldset>
+      <div class="zoom" role="group" aria-label="Zoom">Zoom
+        <button type="button" data-testid="zoom-out" aria-label="Zoom out">&minus;</button>
+        <output data-testid="zoom"></output>
+        <button type="button" data-testid="zoom-in" aria-label="Zoom in">+</button>
+        <button type="button" data-testid="zoom-reset">Reset</button>
+      </div>
+      <label class="tick"><input type="checkbox" name="box" data-testid="label-box"> Label box (centre 32 x 32)</label>
+    </div>
+  </form>
+</div>
+"""
+
+_component = st.components.v2.component(
+    "nodelens_light_table",
+    html=HTML,
+    css=(ASSETS / "light_table.css").read_text(encoding="utf-8"),
+    js=(ASSETS / "light_table.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture on the light table: a patch, and perhaps a heatmap over it.
+
+    Attributes:
+        title: short heading above the picture.
+        patch: (96, 96, 3) uint8 RGB.
+        colour: the tissue in its own colours; grayscale otherwise.
+        heatmap: (h, w) float32 in the table's unit on its native grid; positive speaks for the target.
+        inset: the patch in its own colours, small, beside the heading.
+        diverging: the heatmap is a difference of two others: both signs are painted, in colours of their own.
+        caption: what is explained, below the picture.
+        message: a plain remark below the picture, such as "No positive evidence for this target".
+    """
+
+    title: str
+    patch: NDArray[np.uint8]
+    colour: bool = False
+    heatmap: NDArray[np.float32] | None = None
+    inset: bool = False
+    diverging: bool = False
+    caption: str = ""
+    message: str = ""
+
+
+def light_table(
+    panels: Sequence[Panel],
+    *,
+    scale: float,
+    key: str,
+    unit: str = "logits",
+    scale_note: str = "positive evidence, fixed scale",
+    difference_note: str = "difference, fixed scale",
+    label_box: bool = False,
+) -> None:
+    """Show one to five panels side by side; stacked where there is no room.
+
+    Args:
+        panels: from left to right.
+        scale: evidence in `unit` that takes the last colour, one for all panels. It is never stretched to a patch.
+        key: Streamlit's key for this table.
+        unit: of the heatmaps.
+        scale_note: what the colour bar says of itself.
+        difference_note: the same for the bar of diverging panels.
+        label_box: whether the label box is outlined until the reader chooses otherwise.
+    """
+    heatmaps = [panel for panel in panels if panel.heatmap is not None]
+    bars = []
+    if any(not panel.diverging for panel in heatmaps):
+        bars.append(_bar(["0", f"{scale / 2:.2g}", f"\u2265 {scale:.2g}"], f"{scale_note}, {unit}", diverging=False))
+    if any(panel.diverging for panel in heatmaps):
+        ends = [f"\u2264 \u2212{scale:.2g}", "0", f"\u2265 +{scale:.2g}"]
+        bars.append(_bar(ends, f"{difference_note}, {unit}", diverging=True))
+    grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in heatmaps)
+    _component(
+        key=key,
+        data={
+            "panels": [_panel(panel, scale) for panel in panels],
+            "bars": bars,
+            "grids": ", ".join(grids),
+            "unit": unit,
+            "label_box": label_box,
+        },
+    )
+
+
+def _panel(panel: Panel, scale: float) -> dict[str, Any]:
+    tissue = panel.patch if panel.colour else overlay.grayscale(panel.patch)
+    shown = {
+        "title": panel.title,
+        "tissue": overlay.data_url(tissue),
+        "alt": f"H&E patch, {'in its own colours' if panel.colour else 'grayscale'}",
+        "inset": overlay.data_url(panel.patch) if panel.inset else None,
+        "caption": panel.caption,
+        "message": panel.message,
+    }
+    if panel.heatmap is None:
+        return shown
+    paint = overlay.colourise_difference if panel.diverging else overlay.colourise
+    return shown | {
+        "cells": overlay.data_url(paint(panel.heatmap, scale)),
+        "smooth": overlay.data_url(paint(overlay.enlarge(panel.heatmap, SMOOTH_SIDE, smooth=True), scale)),
+        "values": panel.heatmap.round(4).tolist(),
+    }
+
+
+def _bar(ticks: list[str], note: str, *, diverging: bool) -> dict[str, Any]:
+    colours = overlay.colour_stops(17, diverging=diverging)  # odd, so that one stop lies at zero
+    stops = (f"{colour} {position:.2%}" for position, colour in colours)
+    return {"gradient": f"linear-gradient(to right, {', '.join(stops)})", "ticks": ticks, "note": note}

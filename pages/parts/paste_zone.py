@@ -1,0 +1,33 @@
+"""Paste: a picture from the clipboard, taken anywhere on the page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+ASSETS = Path(__file__).parents[2] / "assets"
+
+_component = st.components.v2.component(
+    "nodelens_paste_zone",
+    html='<p class="paste" data-testid="paste-zone">Or paste a picture from the clipboard (Ctrl+V).</p>',
+    css=".paste { margin: 0; font: 0.875rem var(--st-font); color: var(--st-text-color); }",
+    js=(ASSETS / "paste_zone.js").read_text(encoding="utf-8"),
+)
+
+
+def paste_zone(*, key: str, on_paste: Callable[[str, bytes], None]) -> None:
+    """Listen for pasted pictures; `on_paste` is told a name and the file's bytes before the next rerun."""
+
+    def pasted() -> None:
+        match st.session_state[key].pasted:
+            case {"name": str(name), "data": str(data)}:
+                try:
+                    on_paste(name, base64.b64decode(data, validate=True))
+                except binascii.Error:
+                    on_paste(name, b"")
+
+    _component(key=key, on_pasted_change=pasted)

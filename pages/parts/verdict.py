@@ -1,0 +1,93 @@
+"""One reading in words and numbers, each number with its meaning."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import streamlit as st
+
+from core.inference import Readings
+from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
+from core.view.export import CENTRE_CHANCE, centre_share
+
+HEADLINES = {
+    TUMOUR: "Metastasis likely",
+    NO_TUMOUR: "Metastasis unlikely",
+    REFER: "Refer: too close to call",
+}
+
+
+def show_verdict(readings: Readings, index: int, label: str = "") -> None:
+    """The prediction of one patch: verdict, calibrated probability on its axis, spread, evidence, flags.
+
+    Args:
+        readings: as explained on the picture beside.
+        index: which patch of them.
+        label: what is known of the patch, when it comes from a labelled split.
+    """
+    facts = {
+        "Views": _views(readings, index),
+        "Evidence": _evidence(readings, index),
+        "In the centre": _centre(readings, index),
+        "Flags": "; ".join(readings.flags[index]) or "none",
+    }
+    if label:
+        facts["Label"] = label
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    verdict = str(readings.verdict[index])
+    st.html(
+        f'<p class="nl-verdict" data-testid="verdict">{HEADLINES[verdict]}</p>'
+        f'<p class="nl-why">{escape(_why(readings, verdict))}</p>'
+        f'<p class="nl-number" data-testid="probability">{readings.probability[index]:.2f} '
+        f"<small>probability of tumour in the centre, calibrated</small></p>"
+        f'{_axis(readings, index)}<dl class="nl-facts">{rows}</dl>'
+    )
+
+
+def _why(readings: Readings, verdict: str) -> str:
+    point = readings.point
+    if verdict == REFER:
+        return f"Inside the band from {point.refer_low:.2f} to {point.refer_high:.2f} that is left to a person."
+    side = "at or above" if verdict == TUMOUR else "below"
+    return f"The probability is {side} the threshold {point.threshold:.2f} and outside the refer band."
+
+
+def _views(readings: Readings, index: int) -> str:
+    if readings.views == 1:
+        return "one view, as the patch lies"
+    lowest, highest = readings.view_probability[index].min(), readings.view_probability[index].max()
+    return f"eight flips and turns, {lowest:.2f} to {highest:.2f}"
+
+
+def _evidence(readings: Readings, index: int) -> str:
+    heatmap = readings.attribution[index]
+    speaks_for = float(np.maximum(heatmap, 0).sum())
+    against = float(np.minimum(heatmap, 0).sum())
+    if speaks_for == 0:
+        return f"none for the target, {against:+.2f} against it (logits)"
+    return f"{speaks_for:+.2f} for, {against:+.2f} against; margin {readings.logit[index]:+.2f} (logits)"
+
+
+def _centre(readings: Readings, index: int) -> str:
+    share = centre_share(readings.attribution[index])
+    if share is None:
+        return "no positive evidence to place"
+    return f"{share:.0%} of the positive evidence (chance {CENTRE_CHANCE:.0%})"
+
+
+def _axis(readings: Readings, index: int) -> str:
+    point, probability = readings.point, float(readings.probability[index])
+    views = readings.view_probability[index]
+    band = point.refer_high - point.refer_low
+    return (
+        '<div class="nl-axis" role="img" aria-label="'
+        f"Probability {probability:.2f} on an axis from 0, no tumour, to 1, tumour; "
+        f'refer band {point.refer_low:.2f} to {point.refer_high:.2f}">'
+        f'<div class="line"></div><div class="band" style="left:{point.refer_low:.2%};width:{band:.2%}"></div>'
+        f'<div class="range" style="left:{views.min():.2%};width:{np.ptp(views):.2%}"></div>'
+        f'<div class="mark" style="left:{probability:.2%}"></div>'
+        '<span class="tick first" style="left:0">0 no tumour</span>'
+        f'<span class="tick" style="left:{(point.refer_low + point.refer_high) / 2:.2%}">refer</span>'
+        '<span class="tick last" style="left:100%">tumour 1</span></div>'
+    )

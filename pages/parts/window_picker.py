@@ -1,0 +1,94 @@
+"""The window picker: a frame of one patch, to scale, on a picture that is larger than one.
+
+The frame moves in the browser alone; the server hears of it once, when it has come to rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.data.patch import PATCH_SIDE
+from core.view import overlay
+
+ASSETS = Path(__file__).parents[2] / "assets"
+SENT_SIDE = 1024
+"""Longest side of what is sent to the browser: 40 megapixels would be a message of 100 MB."""
+LOSSLESS_SIDE = 480
+"""Up to here a picture is enlarged on the screen, where the blocks of a JPEG would show."""
+
+HTML = """
+<div class="picker" data-testid="window-picker">
+  <div class="stage">
+    <img alt="The whole picture" decoding="sync" draggable="false">
+    <div class="frame" data-testid="window-frame" role="application" tabindex="0"
+      aria-describedby="position help"></div>
+  </div>
+  <p id="position" class="position" data-testid="window-position" aria-live="polite"></p>
+  <p id="help" class="help">
+    Drag the frame or click the picture. Arrow keys move it by 1 px, with Shift by 32 px.
+  </p>
+</div>
+"""
+
+_component = st.components.v2.component(
+    "nodelens_window_picker",
+    html=HTML,
+    css=(ASSETS / "window_picker.css").read_text(encoding="utf-8"),
+    js=(ASSETS / "window_picker.js").read_text(encoding="utf-8"),
+)
+
+
+def pick_window(pixels: NDArray[np.uint8], *, start: tuple[int, int], key: str) -> tuple[int, int]:
+    """Let the reader choose which patch of a picture is read.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB, h and w at least 96.
+        start: (left, top) until the reader moves the window, and again when another picture comes.
+        key: Streamlit's key for this picker; each picture has a state of its own under it.
+
+    Returns:
+        (left, top) of the window in pixels of `pixels`, always inside the picture.
+    """
+    height, width = pixels.shape[:2]
+    picture = _data_url(pixels)
+    key = f"{key}-{hashlib.blake2b(picture.encode(), digest_size=8).hexdigest()}"
+    # What is known before the mount, for a browser that mounts the picker anew.
+    left, top = _position(st.session_state.get(key, {}).get("window"), start, width, height)
+    result = _component(
+        key=key,
+        data={"picture": picture, "width": width, "height": height, "side": PATCH_SIDE, "left": left, "top": top},
+        on_window_change=_heard,
+    )
+    return _position(result.window, start, width, height)
+
+
+def _heard() -> None:
+    """Streamlit gives a result its attributes only where a callback is named."""
+
+
+def _position(window: object, start: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """The place the browser names, or `start` where it names none; inside the picture either way."""
+    left, top = start
+    match window:
+        case {"left": int(x), "top": int(y)} if bool not in (type(x), type(y)):
+            left, top = x, y
+    return int(np.clip(left, 0, width - PATCH_SIDE)), int(np.clip(top, 0, height - PATCH_SIDE))
+
+
+def _data_url(pixels: NDArray[np.uint8]) -> str:
+    """The picture as the address of an <img>, reduced by averaging areas when it is large."""
+    if max(pixels.shape[:2]) <= LOSSLESS_SIDE:
+        return overlay.data_url(pixels)
+    image = Image.fromarray(pixels)
+    image.thumbnail((SENT_SIDE, SENT_SIDE), Image.Resampling.BOX)  # never enlarges
+    buffer = BytesIO()
+    image.save(buffer, format="JPEG", quality=90, subsampling=0)  # stain colours at full resolution
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

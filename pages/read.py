@@ -1,0 +1,73 @@
+"""Read: one patch, its prediction and the reason, at one glance."""
+
+import json
+from io import BytesIO
+
+import numpy as np
+import streamlit as st
+
+from core.view.export import as_picture, as_record, scale_of
+from core.view.overlay import png
+from pages.parts import choices, frame, library
+from pages.parts.choices import OWN, SCALE_NOTES, choose_explanation, choose_scale, choose_views
+from pages.parts.choose import choose_patch
+from pages.parts.light_table import Panel, light_table
+from pages.parts.verdict import show_verdict
+
+frame.require()
+model = choices.model()
+table = st.container()
+controls = st.container()
+intake = st.container()
+
+with controls:
+    left, middle, right = st.columns([4, 1, 1])
+    with left:
+        explanation = choose_explanation(model)
+    with middle:
+        views = choose_views()
+    with right:
+        scale = choose_scale()
+    downloads = st.container(horizontal=True)
+with intake:
+    chosen = choose_patch(model, explanation, views)
+
+if chosen is None:
+    table.info("Drop a patch below, or choose 'a split' to read a patch that is here.")
+else:
+    e = explanation
+    readings = library.explain(model, chosen.patch, e.method, e.layer, e.target, views)
+    heatmap = readings.attribution[0]
+    with table:
+        pictures, words = st.columns([2, 1], gap="medium")
+        with pictures:
+            light_table(
+                [
+                    Panel(chosen.name, chosen.patch, colour=True, caption=" ".join(chosen.notes)),
+                    Panel(
+                        "Why",
+                        chosen.patch,
+                        heatmap=heatmap,
+                        caption=readings.explained,
+                        message="" if (heatmap > 0).any() else "No positive evidence for this target.",
+                    ),
+                ],
+                scale=scale_of(readings, 0, own=scale == OWN),
+                scale_note=f"positive evidence, {SCALE_NOTES[scale]}",
+                label_box=True,
+                key="light_table",
+            )
+        with words:
+            choices.synthetic_badge(chosen.synthetic)
+            show_verdict(readings, 0, chosen.label)
+    with downloads:
+        stem = "".join(c if c.isalnum() else "-" for c in chosen.name)[:60]
+        picture = as_picture(chosen.patch, readings, 0, own=scale == OWN)
+        record = as_record(readings, 0, chosen.name)
+        array = BytesIO()
+        np.save(array, heatmap)
+        st.download_button("Picture (PNG)", png(picture), f"{stem}.png", "image/png", on_click="ignore")
+        st.download_button(
+            "Reading (JSON)", json.dumps(record, indent=2), f"{stem}.json", "application/json", on_click="ignore"
+        )
+        st.download_button("Map (NumPy)", array.getvalue(), f"{stem}.npy", on_click="ignore")
