@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,8 @@ from core.settings import settings
 
 if TYPE_CHECKING:
     from core.data.sources import Item
+
+BENCHES = ("explain", "browse", "start")
 
 app = typer.Typer(
     help="NodeLens on the command line: read patches, explain readings, judge models. Research use only.",
@@ -168,6 +171,26 @@ def evaluate(
         card(model)
 
 
+@app.command(epilog="Example: python -m core bench explain --out explain.json")
+def bench(
+    what: Annotated[str, typer.Argument(help="explain, browse or start.")],
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Also keep it in bench/results and renew RESULTS.md.")] = False,
+) -> None:
+    """Measure this project beside its peers in one run (needs requirements-bench.txt)."""
+    if what not in BENCHES:
+        raise NodeLensError(f"Unknown bench '{what}'. Known: {', '.join(BENCHES)}.")
+    try:
+        record = import_module(f"bench.{what}").run()
+    except ModuleNotFoundError as error:
+        raise NodeLensError(f"{error.name} is missing: pip install -r requirements-bench.txt") from error
+    _write_json(out, record)
+    for row in record["rows"]:
+        print(f"{row['name']:24} batch {row['batch']:<7} {row['rate']:>10.3g} {row['unit']}")
+    if keep:
+        import_module("bench.report").keep(record)
+
+
 @data_app.command("import", epilog="Example: python -m core data import downloads/pcam --out data/pcam")
 def import_data(
     folder: Annotated[Path, typer.Argument(help="Folder of zips (or a zip, or a folder) with labels.csv.")],
@@ -184,6 +207,31 @@ def import_data(
 
         counts = import_all(folder, out, show)
     print(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+@data_app.command("fetch", epilog="Example: python -m core data fetch --out data/pcam --split valid")
+def fetch_data(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the official files.")] = Path("data/pcam"),
+    split: Annotated[list[str] | None, typer.Option("--split", help="train, valid or test; again for more.")] = None,
+) -> None:
+    """Download the official PCam files (7.5 GB, 8.2 GB unpacked) and check them; goes on where it was cut.
+
+    Without --split all three are fetched. A mirror is named by the environment variable NODELENS_PCAM_URL.
+    """
+    from core.data.download import fetch_split
+    from core.data.pcam import SPLITS, Split
+
+    for name in split or SPLITS:
+        with _progress("fetch", "B") as bar:
+            bar.unit_scale = True
+
+            def show(file: str, done: int, total: int, bar: Any = bar) -> None:
+                bar.set_description(file, refresh=False)
+                bar.total = total
+                bar.update(done - bar.n)
+
+            fetch_split(name, out, show, settings().pcam_url)
+        print(f"{out}: {name} {len(Split.open(out, name)):,}")
 
 
 @data_app.command("demo", epilog="Example: python -m core data demo --out assets/demo --seed 7 --n 400")

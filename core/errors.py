@@ -6,6 +6,7 @@ NodeLensError
 │   ├── SplitNotFoundError   the folder holds no such split
 │   ├── SplitFormatError     a file is not an official PCam file
 │   ├── ImportSourceError    a zip or folder cannot be imported
+│   ├── DownloadError        an official file cannot be fetched
 │   └── SyntheticRequestError  a number of drawn patches or a seed out of range
 ├── IntakeError              bytes from a stranger are refused
 │   ├── EmptyFileError       nothing in it
@@ -21,6 +22,7 @@ NodeLensError
 │   ├── UnknownArchitectureError
 │   └── PretrainedWeightsError  ImageNet weights could not be fetched
 ├── EngineError              an inference engine cannot serve
+│   └── BusyError            too many patches are waiting for it
 ├── ExplanationError         unknown method, layer or target
 └── OutputError              a result cannot be written
 
@@ -72,6 +74,14 @@ class ImportSourceError(DataError):
     def __init__(self, source: Path, reason: str) -> None:
         self.source, self.reason = source, reason
         super().__init__(f"{source} cannot be imported: {reason}.")
+
+
+class DownloadError(DataError):
+    """An official file cannot be fetched, or is not what was published."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"Cannot fetch {url.partition('?')[0]}: {reason}.")
 
 
 class SyntheticRequestError(DataError):
@@ -193,6 +203,13 @@ class PretrainedWeightsError(ModelError):
 
 class EngineError(NodeLensError):
     """An inference engine cannot serve."""
+
+
+class BusyError(EngineError):
+    """Too many patches are waiting for an engine."""
+
+    def __init__(self) -> None:
+        super().__init__("NodeLens is busy reading for others. Nothing is lost: try again in a moment.")
 
 
 class ExplanationError(NodeLensError):

@@ -8,11 +8,13 @@
 | NODELENS_MODEL          | the model a page opens with                                | densenet169     |
 | NODELENS_ENGINE         | auto, torch or openvino                                    | auto            |
 | NODELENS_THREADS        | processor threads one inference may use; 0 = all cores     | 0               |
+| NODELENS_PCAM_URL       | where the official PCam files are fetched, a mirror if set | Zenodo's record |
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +24,7 @@ from core.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINES = ("auto", "torch", "openvino")
+PCAM_URL = "https://zenodo.org/records/2546921/files"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Settings:
     model: str
     engine: str
     threads: int
+    pcam_url: str = PCAM_URL
     demo: Path = ROOT / "assets" / "demo"
 
     @classmethod
@@ -49,6 +53,9 @@ class Settings:
         threads = environ.get("NODELENS_THREADS", "0")
         if not threads.isdecimal() or int(threads) > 1024:
             raise SettingsError("NODELENS_THREADS", f"is '{threads}'; it must be a whole number from 0 to 1024.")
+        pcam_url = environ.get("NODELENS_PCAM_URL", PCAM_URL)
+        if not re.fullmatch(r"https?://[^\s/]\S*", pcam_url):
+            raise SettingsError("NODELENS_PCAM_URL", f"is '{pcam_url}'; it must be an http or https address.")
         return cls(
             data=_folder(environ, "NODELENS_DATA", "data/pcam"),
             models=_folder(environ, "NODELENS_MODELS", "models"),
@@ -56,6 +63,7 @@ class Settings:
             model=environ.get("NODELENS_MODEL", "densenet169"),
             engine=engine,
             threads=int(threads) or (os.cpu_count() or 1),
+            pcam_url=pcam_url.rstrip("/"),
         )
 
 

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from pages.parts import frame
-from pages.parts.choices import OWN, SCALE_NOTES, choose_scale, choose_views
-from pages.parts.comparing import choose_count, choose_panels, correlations, light_table_panels, shared_scale
+from pages.parts.choices import choose_scale, choose_views
+from pages.parts.comparing import choose_count, choose_panels, correlations, light_table_panels
 from pages.parts.light_table import light_table
 
 frame.require()
@@ -17,17 +17,12 @@ with two:
 with three:
     scale = choose_scale()
 with four:
-    with_differences = st.toggle("Show differences of neighbours", key="difference", bind="query-params")
+    with_differences = st.toggle("Show differences", key="difference", bind="query-params")
 compared = choose_panels(count, views)
 
 with table:
     if compared:
-        light_table(
-            light_table_panels(compared, with_differences),
-            scale=shared_scale(compared, own=scale == OWN),
-            scale_note=f"positive evidence, one scale for all panels ({SCALE_NOTES[scale]})",
-            key="compare_table",
-        )
+        light_table(light_table_panels(compared, with_differences, scale), key="compare_table")
         st.markdown(correlations(compared))
     else:
         st.info("Choose a patch for each panel below, or tick patches on Browse.")

@@ -16,7 +16,7 @@ from pages.parts.verdict import show_verdict
 
 frame.require()
 model = choices.model()
-table = st.container()
+table = st.container(key="read_table")
 controls = st.container()
 intake = st.container()
 
@@ -48,12 +48,12 @@ else:
                         "Why",
                         chosen.patch,
                         heatmap=heatmap,
+                        scale=scale_of(readings, 0, own=scale == OWN),
+                        scale_note=f"positive evidence, {SCALE_NOTES[scale]}",
                         caption=readings.explained,
                         message="" if (heatmap > 0).any() else "No positive evidence for this target.",
                     ),
                 ],
-                scale=scale_of(readings, 0, own=scale == OWN),
-                scale_note=f"positive evidence, {SCALE_NOTES[scale]}",
                 label_box=True,
                 key="light_table",
             )

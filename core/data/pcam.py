@@ -8,9 +8,10 @@ A split is two HDF5 files in one folder (Veeling et al. 2018): `..._x.h5` with d
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ from core.errors import SplitFormatError, SplitNotFoundError
 SPLITS = ("train", "valid", "test")
 PREFIX = "camelyonpatch_level_2_split_"
 FINGERPRINT_SAMPLE = 256
+MAX_PATCHES = 10_000_000
+"""PCam has 327,680; an HDF5 file may claim any number without holding a byte of them."""
+MAX_CHUNK_BYTES = 64 * 2**20
+MAX_PACKED_BYTES = 384 * 2**10
+"""Of one stored chunk: deflate packs up to 1032 : 1, whatever size the chunk claims to have."""
+MAX_TABLE_BYTES = 64 * 2**20
+MAX_SLIDE_NAME = 256
+_PACKERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_LZF}
+_PLAIN_FILTERS = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
 
 def file_of(folder: Path, split: str, kind: str) -> Path:
@@ -39,7 +49,7 @@ def split_names(folder: Path) -> list[str]:
     return [name for name in SPLITS if name in found] + sorted(found - set(SPLITS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """One split on disk. Cheap to make, safe to share between threads, to pickle and to use after a fork.
 
@@ -79,7 +89,7 @@ class Split:
             labels=labels,
             rows=_official_rows(folder, name, count),
             slides=_slides(folder, name, count),
-            synthetic=bool(patches.attrs.get("synthetic", False)),
+            synthetic=_is_synthetic(patches),
             stamp=_stamp(path),
         )
 
@@ -184,16 +194,48 @@ def _open_dataset(path: Path, key: str, shape: tuple[int, ...]) -> h5py.Dataset:
             # Soft and external links can lead to files that nobody offered.
             raise SplitFormatError(path, f"dataset '{key}' is missing or is a link")
         dataset = file[key]
-    except (OSError, KeyError, RuntimeError) as error:
+        if not isinstance(dataset, h5py.Dataset):
+            raise SplitFormatError(path, f"'{key}' is not a dataset")
+        if dataset.is_virtual or dataset.external:
+            raise SplitFormatError(path, f"dataset '{key}' keeps its data in other files")
+        _check_layout(path, key, dataset, shape)
+        _check_chunks(path, key, dataset)
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a type NumPy lacks
         raise SplitFormatError(path, "it is not an HDF5 file, or it is damaged") from error
-    if not isinstance(dataset, h5py.Dataset):
-        raise SplitFormatError(path, f"'{key}' is not a dataset")
-    if dataset.is_virtual or dataset.external:
-        raise SplitFormatError(path, f"dataset '{key}' keeps its data in other files")
+    return dataset
+
+
+def _check_layout(path: Path, key: str, dataset: h5py.Dataset, shape: tuple[int, ...]) -> None:
     if dataset.dtype != np.uint8 or dataset.shape is None or dataset.shape[1:] != shape or dataset.shape[0] == 0:
         expected = " x ".join(map(str, ("N", *shape)))
         raise SplitFormatError(path, f"'{key}' is {dataset.dtype} {dataset.shape}, expected uint8 {expected}")
-    return dataset
+    if dataset.shape[0] > MAX_PATCHES:
+        raise SplitFormatError(path, f"it claims {dataset.shape[0]:,} patches; {MAX_PATCHES:,} is the most")
+
+
+def _check_chunks(path: Path, key: str, dataset: h5py.Dataset) -> None:
+    """Refuse chunks that would fill the memory when one patch is read: HDF5 unpacks them whole."""
+    if dataset.chunks is None:
+        return
+    if math.prod(dataset.chunks) > MAX_CHUNK_BYTES:
+        raise SplitFormatError(path, f"'{key}' has chunks of more than {MAX_CHUNK_BYTES:,} bytes")
+    layout = dataset.id.get_create_plist()
+    filters = [layout.get_filter(index)[0] for index in range(layout.get_nfilters())]
+    packers = [code for code in filters if code not in _PLAIN_FILTERS]
+    if len(packers) > 1 or not _PACKERS.issuperset(packers):
+        raise SplitFormatError(path, f"'{key}' is packed in a way that NodeLens does not read; use gzip")
+    if packers and dataset.id.chunk_iter(lambda chunk: chunk.size > MAX_PACKED_BYTES or None):
+        raise SplitFormatError(path, f"'{key}' has packed chunks of more than {MAX_PACKED_BYTES:,} bytes")
+
+
+def _is_synthetic(dataset: h5py.Dataset) -> bool:
+    """Whether the file says that its patches were drawn; an attribute that is neither true nor false counts as true."""
+    if "synthetic" not in dataset.attrs:
+        return False
+    try:
+        return bool(dataset.attrs["synthetic"])
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError):
+        return True
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -212,7 +254,7 @@ def _official_rows(folder: Path, split: str, count: int) -> NDArray[np.int64]:
     rows = table.loc[table["split"] == split, "row"].to_numpy()
     if len(rows) == 0:
         return np.arange(count, dtype=np.int64)
-    if len(rows) != count or not np.issubdtype(rows.dtype, np.integer) or (np.diff(rows) <= 0).any():
+    if len(rows) != count or rows.dtype != np.int64 or (np.diff(rows) <= 0).any():
         raise SplitFormatError(path, f"rows of split '{split}' must be {count} increasing whole numbers")
     return np.asarray(rows, dtype=np.int64)
 
@@ -221,16 +263,21 @@ def _slides(folder: Path, split: str, count: int) -> NDArray[np.str_] | None:
     path = file_of(folder, split, "meta.csv")
     if not path.is_file():
         return None
-    slides: NDArray[np.str_] = np.asarray(_table(path, ("wsi",))["wsi"], dtype=str)
-    if len(slides) != count:
-        raise SplitFormatError(path, f"it has {len(slides)} rows for {count} patches")
+    names = _table(path, ("wsi",))["wsi"].astype(str)
+    if len(names) != count:
+        raise SplitFormatError(path, f"it has {len(names)} rows for {count} patches")
+    if names.str.len().max() > MAX_SLIDE_NAME:  # NumPy gives every name the room of the longest
+        raise SplitFormatError(path, f"it names a slide with more than {MAX_SLIDE_NAME} characters")
+    slides: NDArray[np.str_] = np.asarray(names, dtype=str)
     return slides
 
 
-def _table(path: Path, columns: Iterable[str]) -> Any:
+def _table(path: Path, columns: Sequence[str]) -> Any:
     try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise SplitFormatError(path, f"it is larger than {MAX_TABLE_BYTES:,} bytes")
+        table = pd.read_csv(path, usecols=lambda name: name in columns)
+    except (OSError, ValueError, OverflowError) as error:
         raise SplitFormatError(path, "it is not a CSV table") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:

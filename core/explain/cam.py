@@ -108,7 +108,7 @@ METHODS = {
         layer_cam,
         "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
         False,
-        "map weighted by its own positive gradients; evidence against the target is ignored",
+        "map weighted by its own positive gradients alone",
     ),
 }
 

@@ -7,6 +7,7 @@ same split write the same numbers.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -112,9 +113,11 @@ class ScoreStore:
     @property
     def _header(self) -> bytes:
         """What stands before the rows in the NumPy file."""
-        whole = BytesIO()
-        np.save(whole, self._empty())
-        return whole.getvalue()[: -len(self.split) * self._dtype.itemsize]
+        header = BytesIO()
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        facts = {"descr": descr, "fortran_order": False, "shape": (len(self.split),)}
+        np.lib.format.write_array_header_1_0(header, facts)
+        return header.getvalue()
 
     @property
     def _dtype(self) -> np.dtype[np.void]:
@@ -144,6 +147,7 @@ class ScoringJob:
         self._began = (time.monotonic(), self.done)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(store, reader), name="scoring", daemon=True)
+        atexit.register(self._leave)  # a process that ends inside the engine aborts
         self._thread.start()
 
     @property
@@ -171,6 +175,12 @@ class ScoringJob:
                 self.done = done
         except Exception as error:
             self.error = error
+        finally:
+            atexit.unregister(self._leave)
+
+    def _leave(self) -> None:
+        self.stop()
+        self._thread.join()
 
 
 def _bits(names: tuple[str, ...]) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from core.bundle import StoredBundle
 from core.errors import BundleError
+from core.inference.turns import TURN, SharedForward
 from core.nets import PatchNet
 
 
@@ -51,11 +50,14 @@ class TorchEngine:
         if self.device.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         self.net = load_net(stored).to(self.device)
-        self._turn = threading.Lock()
+        self._forward = SharedForward(self._run, self.batch)
 
     def forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Engine.forward`."""
-        with self._turn, torch.inference_mode():
+        return self._forward(patches)
+
+    def _run(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.inference_mode():
             maps, logits = self.net(self._tensor(patches))
             return maps.cpu().numpy(), logits.cpu().numpy()
 
@@ -72,7 +74,7 @@ class TorchEngine:
         Returns:
             maps and gradients, each float32 (n, k, h, w).
         """
-        with self._turn, torch.enable_grad():
+        with TURN, torch.enable_grad():
             maps, logits = self.net.forward_with_layer(self._tensor(patches), layer)
             target = (logits * torch.from_numpy(rows).to(self.device)).sum()
             (gradients,) = torch.autograd.grad(target, maps)

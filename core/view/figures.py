@@ -45,7 +45,7 @@ def probability_histogram(probability: NDArray[np.floating], labels: NDArray[np.
             showarrow=False,
             yanchor="bottom",
         )
-    figure.add_vline(x=point.threshold, line={"dash": "dash", "width": 1})
+    figure.add_vline(x=point.threshold, line={"dash": "dash", "width": 1, "color": "gray"})
     figure.update_layout(
         barmode="stack",
         bargap=0,
@@ -55,6 +55,6 @@ def probability_histogram(probability: NDArray[np.floating], labels: NDArray[np.
         selectdirection="h",
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         xaxis={"title": "calibrated probability of tumour", "range": [0, 1], "fixedrange": True},
-        yaxis={"title": "patches", "fixedrange": True},
+        yaxis={"title": "patches", "rangemode": "nonnegative", "fixedrange": True},
     )
     return figure

@@ -79,13 +79,13 @@ def _rank(
     p: NDArray[np.floating], labels: NDArray[np.integer], found: NDArray[np.int64], order: str
 ) -> NDArray[np.floating] | NDArray[np.integer]:
     if order == "most wrong":
-        return -losses(p, labels)
+        return np.asarray(-losses(p, labels))
     if order == "most correct":
         return losses(p, labels)
     if order == "most uncertain":
-        return np.abs(p - 0.5)
+        return np.asarray(np.abs(p - 0.5))
     if order == "most tumour":
-        return -p
+        return np.asarray(-p)
     if order == "random":
-        return np.random.default_rng(0).permutation(int(found.max(initial=0)) + 1)[found]
+        return np.asarray(np.random.default_rng(0).permutation(int(found.max(initial=0)) + 1)[found])
     return found

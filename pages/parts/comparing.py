@@ -8,15 +8,17 @@ from itertools import combinations
 import streamlit as st
 
 from core.evaluation.agreement import difference, rank_correlation
+from core.explain.cam import METHODS
 from core.inference import Readings
 from core.view.export import scale_of
 from pages.parts import library, uploads
-from pages.parts.choices import choose_explanation
+from pages.parts.choices import FIXED, OWN, choose_explanation
 from pages.parts.choose import Chosen, chosen_from
 from pages.parts.light_table import Panel
 from pages.parts.uploads import FILES
 
 MOST = 4
+SHARED_NOTES = {FIXED: "fixed scale from validation", OWN: "the highest of these maps"}
 CHOICES = ("split", "patch", "file", "model", "target", "method", "layer")
 """What a panel chooses for itself; panel 2's model has the key `model2`."""
 
@@ -130,14 +132,31 @@ def _swap(one: int, other: int) -> None:
             state[here], state[there] = state[there], state[here]
 
 
-def shared_scale(compared: list[Compared], own: bool) -> float:
-    """One colour scale for all panels: the largest of their scales."""
-    return max(scale_of(panel.readings, 0, own) for panel in compared)
+def _scales(compared: list[Compared], own: bool) -> list[float]:
+    """Each panel's colour scale: the largest among the panels of its method and layer, whose logits can be compared."""
+    kinds = [(panel.readings.method, panel.readings.layer) for panel in compared]
+    single = [scale_of(panel.readings, 0, own) for panel in compared]
+    return [max(scale for other, scale in zip(kinds, single, strict=True) if other == kind) for kind in kinds]
 
 
-def light_table_panels(compared: list[Compared], with_differences: bool) -> list[Panel]:
-    """The maps from left to right, and between neighbours their difference when asked for."""
+def _kind(readings: Readings) -> str:
+    return f"{METHODS[readings.method].title}, {'{} x {}'.format(*readings.grid)} cells"
+
+
+def light_table_panels(compared: list[Compared], with_differences: bool, scale: str) -> list[Panel]:
+    """The maps from left to right, and between neighbours their difference when asked for.
+
+    Args:
+        compared: one reading or more.
+        with_differences: whether to show them.
+        scale: fixed or own, in the words of `choices`.
+    """
     panels: list[Panel] = []
+    scales = _scales(compared, own=scale == OWN)
+    # A cell of the common grid holds a share of a coarser cell's evidence, so the colours of a difference reach lower.
+    finest = max(panel.readings.attribution[0].size for panel in compared)
+    share = [panel.readings.attribution[0].size / finest for panel in compared]
+    difference_scale = max(one * part for one, part in zip(scales, share, strict=True))
     for number, panel in enumerate(compared, start=1):
         heatmap = panel.readings.attribution[0]
         if with_differences and number > 1:
@@ -148,6 +167,8 @@ def light_table_panels(compared: list[Compared], with_differences: bool) -> list
                     f"Panel {number} minus {number - 1}",
                     panel.chosen.patch,
                     heatmap=difference(before.readings.attribution[0], heatmap),
+                    scale=difference_scale,
+                    scale_note="difference, one scale for all",
                     inset=True,
                     diverging=True,
                     caption=f"Evidence per cell of the common grid.{same}",
@@ -158,6 +179,8 @@ def light_table_panels(compared: list[Compared], with_differences: bool) -> list
                 f"{number}: {panel.chosen.name}",
                 panel.chosen.patch,
                 heatmap=heatmap,
+                scale=scales[number - 1],
+                scale_note=f"{_kind(panel.readings)}, positive evidence, {SHARED_NOTES[scale]}",
                 inset=True,
                 caption=f"{_reading(panel)} {panel.readings.explained}",
                 message="" if (heatmap > 0).any() else "No positive evidence for this target.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import streamlit as st
@@ -32,6 +33,7 @@ def around() -> Iterator[None]:
     Only ours: a bug should still look like a bug.
     """
     st.session_state["in_frame"] = True
+    _drop_infinities()
     st.html(f"<style>{CSS}</style>")
     try:
         yield
@@ -41,3 +43,11 @@ def around() -> Iterator[None]:
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
         "A heatmap shows what moved the network, not where tumour is.</p>"
     )
+
+
+def _drop_infinities() -> None:
+    """Of an address such as ?patch=1e400 Streamlit wants to make a whole number, and falls over."""
+    for name in list(st.query_params):
+        with suppress(ValueError):
+            if math.isinf(float(st.query_params[name])):
+                del st.query_params[name]

@@ -95,6 +95,8 @@ class Panel:
         patch: (96, 96, 3) uint8 RGB.
         colour: the tissue in its own colours; grayscale otherwise.
         heatmap: (h, w) float32 in the table's unit on its native grid; positive speaks for the target.
+        scale: evidence in that unit that takes the last colour. It is never stretched to a patch on the quiet.
+        scale_note: what the colour bar says of itself; panels with the same scale and note share a bar.
         inset: the patch in its own colours, small, beside the heading.
         diverging: the heatmap is a difference of two others: both signs are painted, in colours of their own.
         caption: what is explained, below the picture.
@@ -105,6 +107,8 @@ class Panel:
     patch: NDArray[np.uint8]
     colour: bool = False
     heatmap: NDArray[np.float32] | None = None
+    scale: float = 1.0
+    scale_note: str = ""
     inset: bool = False
     diverging: bool = False
     caption: str = ""
@@ -114,37 +118,26 @@ class Panel:
 def light_table(
     panels: Sequence[Panel],
     *,
-    scale: float,
     key: str,
     unit: str = "logits",
-    scale_note: str = "positive evidence, fixed scale",
-    difference_note: str = "difference, fixed scale",
     label_box: bool = False,
 ) -> None:
     """Show one to five panels side by side; stacked where there is no room.
 
     Args:
         panels: from left to right.
-        scale: evidence in `unit` that takes the last colour, one for all panels. It is never stretched to a patch.
         key: Streamlit's key for this table.
         unit: of the heatmaps.
-        scale_note: what the colour bar says of itself.
-        difference_note: the same for the bar of diverging panels.
         label_box: whether the label box is outlined until the reader chooses otherwise.
     """
     heatmaps = [panel for panel in panels if panel.heatmap is not None]
-    bars = []
-    if any(not panel.diverging for panel in heatmaps):
-        bars.append(_bar(["0", f"{scale / 2:.2g}", f"\u2265 {scale:.2g}"], f"{scale_note}, {unit}", diverging=False))
-    if any(panel.diverging for panel in heatmaps):
-        ends = [f"\u2264 \u2212{scale:.2g}", "0", f"\u2265 +{scale:.2g}"]
-        bars.append(_bar(ends, f"{difference_note}, {unit}", diverging=True))
+    bars = dict.fromkeys((panel.scale, f"{panel.scale_note}, {unit}", panel.diverging) for panel in heatmaps)
     grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in heatmaps)
     _component(
         key=key,
         data={
-            "panels": [_panel(panel, scale) for panel in panels],
-            "bars": bars,
+            "panels": [_panel(panel) for panel in panels],
+            "bars": [_bar(*bar) for bar in bars],
             "grids": ", ".join(grids),
             "unit": unit,
             "label_box": label_box,
@@ -152,7 +145,7 @@ def light_table(
     )
 
 
-def _panel(panel: Panel, scale: float) -> dict[str, Any]:
+def _panel(panel: Panel) -> dict[str, Any]:
     tissue = panel.patch if panel.colour else overlay.grayscale(panel.patch)
     shown = {
         "title": panel.title,
@@ -166,13 +159,16 @@ def _panel(panel: Panel, scale: float) -> dict[str, Any]:
         return shown
     paint = overlay.colourise_difference if panel.diverging else overlay.colourise
     return shown | {
-        "cells": overlay.data_url(paint(panel.heatmap, scale)),
-        "smooth": overlay.data_url(paint(overlay.enlarge(panel.heatmap, SMOOTH_SIDE, smooth=True), scale)),
+        "cells": overlay.data_url(paint(panel.heatmap, panel.scale)),
+        "smooth": overlay.data_url(paint(overlay.enlarge(panel.heatmap, SMOOTH_SIDE, smooth=True), panel.scale)),
         "values": panel.heatmap.round(4).tolist(),
     }
 
 
-def _bar(ticks: list[str], note: str, *, diverging: bool) -> dict[str, Any]:
+def _bar(scale: float, note: str, diverging: bool) -> dict[str, Any]:
     colours = overlay.colour_stops(17, diverging=diverging)  # odd, so that one stop lies at zero
     stops = (f"{colour} {position:.2%}" for position, colour in colours)
-    return {"gradient": f"linear-gradient(to right, {', '.join(stops)})", "ticks": ticks, "note": note}
+    low, middle, high = f"\u2264 \u2212{scale:.2g}", "0", f"\u2265 +{scale:.2g}"
+    if not diverging:
+        low, middle, high = "0", f"{scale / 2:.2g}", f"\u2265 {scale:.2g}"
+    return {"gradient": f"linear-gradient(to right, {', '.join(stops)})", "ticks": [low, middle, high], "note": note}

@@ -66,7 +66,8 @@ def _evidence(readings: Readings, index: int) -> str:
     against = float(np.minimum(heatmap, 0).sum())
     if speaks_for == 0:
         return f"none for the target, {against:+.2f} against it (logits)"
-    return f"{speaks_for:+.2f} for, {against:+.2f} against; margin {readings.logit[index]:+.2f} (logits)"
+    opposed = f"{against:+.2f}" if against else "none"
+    return f"{speaks_for:+.2f} for, {opposed} against; margin {readings.logit[index]:+.2f} (logits)"
 
 
 def _centre(readings: Readings, index: int) -> str:

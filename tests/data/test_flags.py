@@ -2,10 +2,8 @@
 
 import csv
 import io
-import os
 import zipfile
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,15 +16,6 @@ from core.errors import PatchShapeError
 HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # OD of red, green, blue (Ruifrok & Johnston 2001)
 EOSIN = np.array([0.07, 0.99, 0.11])
 DAB = np.array([0.27, 0.57, 0.78])
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """The folder of real patches, which are not part of the project."""
-    folder = Path(os.environ.get("NODELENS_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-    if not (folder / "pcam" / "valid.zip").is_file():
-        pytest.skip(f"real patches are not here: {folder}")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,163 @@
+"""What the tests share: real patches where they are at hand, splits made to order, and models that cost little."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core.bundle import DESCRIPTION, OperatingPoint, Training, read_description, write_description
+from core.data.importing import import_all
+from core.data.pcam import Split, file_of
+from core.inference import Reader, load_reader
+
+# torch's threads would spin while they wait, which is slow wherever the processor is shared; read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+ROOT = Path(__file__).resolve().parents[1]
+MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
+POINTS = {
+    "1": OperatingPoint(temperature=1.3, threshold=0.45, refer_low=0.3, refer_high=0.6),
+    "8": OperatingPoint(temperature=0.7, threshold=0.55, refer_low=0.4, refer_high=0.7),
+}
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "contiguous": {},
+    "chunked": {"chunks": (1, 96, 96, 3)},
+    "gzip": {"chunks": (4, 96, 96, 3), "compression": "gzip"},
+}
+WriteSplit = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real patches, which are not part of the project."""
+    folder = Path(os.environ.get("NODELENS_SHARED", ROOT.parent / "shared"))
+    if not (folder / "pcam" / "valid.zip").is_file():
+        pytest.skip(f"real patches are not here: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pcam_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Official files of the real validation and test patches, imported from the zips."""
+    source = tmp_path_factory.mktemp("zips")
+    for name in ("valid.zip", "test.zip"):
+        (source / name).symlink_to(shared / "pcam" / name)
+    out = tmp_path_factory.mktemp("pcam")
+    import_all(source, out, lambda name, done, total: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def patches() -> NDArray[np.uint8]:
+    """Twelve patches of coloured clouds, uint8 (12, 96, 96, 3): no two alike, and none like its own mirror image."""
+    generator = np.random.default_rng(11)
+    coarse = generator.integers(60, 256, (12, 12, 12, 3), dtype=np.uint8)
+    grain = generator.integers(-30, 30, (12, 96, 96, 3))
+    return np.clip(coarse.repeat(8, axis=1).repeat(8, axis=2) + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def labels() -> NDArray[np.uint8]:
+    """Labels for `patches`: half of them positive."""
+    return np.array([0, 1, 1, 0, 1, 0, 0, 1, 0, 1, 1, 0], np.uint8)
+
+
+@pytest.fixture(scope="session")
+def write_split() -> WriteSplit:
+    """A function that writes official files."""
+
+    def write(
+        folder: Path,
+        patches: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        name: str = "valid",
+        layout: str = "contiguous",
+        masks: NDArray[np.uint8] | None = None,
+    ) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        with h5py.File(file_of(folder, name, "x.h5"), "w") as file:
+            file.create_dataset("x", data=patches, **LAYOUTS[layout])
+        with h5py.File(file_of(folder, name, "y.h5"), "w") as file:
+            file.create_dataset("y", data=labels.reshape(-1, 1, 1, 1))
+        if masks is not None:
+            with h5py.File(file_of(folder, name, "mask.h5"), "w") as file:
+                file.create_dataset("mask", data=masks[..., None])
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def split(tmp_path: Path, write_split: WriteSplit, patches: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
+    """The twelve patches as a split of their own."""
+    return Split.open(write_split(tmp_path / "split", patches, labels, layout="gzip"), "valid")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.uint8]) -> Path:
+    """An EfficientNet-Lite0 with seeded random weights, in a models folder of its own, with an operating point."""
+    import torch
+
+    from core.nets import PatchNet, save_bundle
+
+    torch.manual_seed(3)
+    net = PatchNet("efficientnet_lite0", MEAN, STD)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0  # one pass sets the statistics, so that patches give logits that differ
+        net.train()(torch.from_numpy(patches))
+        net.net.classifier.weight.mul_(2.5)
+        logits = net.eval()(torch.from_numpy(patches))[1]
+        net.net.classifier.bias.sub_(logits.mean(dim=0))
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_bundle(net, folder, version="0.1", mean=MEAN, std=STD, training=Training(recipe="Random weights."))
+    write_description(folder, read_description(folder).model_copy(update={"points": POINTS}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_reader(tiny_bundle: Path) -> Reader:
+    """The tiny bundle served by OpenVINO."""
+    return load_reader(tiny_bundle, "openvino")
+
+
+@pytest.fixture
+def tiny_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage; without a kept graph."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "models" / "tiny", ignore=shutil.ignore_patterns(".engine")))
+
+
+@pytest.fixture
+def describe() -> Callable[..., None]:
+    """A function that changes fields of a `bundle.json` as somebody with a text editor would."""
+
+    def change(folder: Path, **fields: Any) -> None:
+        record = json.loads((folder / DESCRIPTION).read_text())
+        (folder / DESCRIPTION).write_text(json.dumps(record | fields))
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def shipped_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the model that is shipped, so that no test leaves anything in it."""
+    source = ROOT / "models" / "densenet169"
+    copy = tmp_path_factory.mktemp("shipped") / "densenet169"
+    return Path(shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".engine")))
+
+
+@pytest.fixture(scope="session")
+def shipped_reader(shipped_bundle: Path) -> Reader:
+    """The shipped model served by OpenVINO."""
+    return load_reader(shipped_bundle, "openvino")

@@ -1,0 +1,123 @@
+"""What turns logits into verdicts is found again on data whose answer is known."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from core.evaluation.calibration import (
+    fit_operating_point,
+    fit_temperature,
+    negative_log_likelihood,
+    refer_band,
+    youden_threshold,
+)
+
+
+def simulated(temperature, count=20_000, views=1, seed=0):
+    """Logits whose probability is sigmoid(logit / temperature), and labels drawn from it."""
+    generator = np.random.default_rng(seed)
+    true = generator.normal(0, 2, count)
+    labels = (generator.random(count) < expit(true)).astype(np.uint8)
+    return np.repeat(true[:, None] * temperature, views, axis=1), labels
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("views", [1, 8])
+def test_a_known_temperature_is_found(temperature, views):
+    assert fit_temperature(*simulated(temperature, views=views)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_the_temperature_is_that_of_the_mean_over_views():
+    logits, labels = simulated(1.0, count=4000)
+    noisy = logits + np.random.default_rng(1).normal(0, 3, (4000, 8))
+    found = fit_temperature(noisy, labels)
+
+    def loss(temperature):
+        return negative_log_likelihood(expit(noisy / temperature).mean(axis=1), labels)
+
+    assert loss(found) < min(loss(found * 1.05), loss(found / 1.05))
+    assert abs(found - fit_temperature(noisy.mean(axis=1, keepdims=True), labels)) > 0.1
+
+
+def test_likelihood_by_hand():
+    found = negative_log_likelihood(np.array([0.5, 0.25, 0.9]), np.array([1, 0, 1]))
+    assert found == pytest.approx(-(np.log(0.5) + np.log(0.75) + np.log(0.9)) / 3)
+    assert np.isfinite(negative_log_likelihood(np.array([0.0, 1.0]), np.array([1, 0])))
+
+
+def test_threshold_by_hand():
+    # from 0.6 up: 3 of 4 positives and 1 of 5 negatives; from 0.3 up: 4 of 4 and 3 of 5; from 0.8 up: 2 of 4 and none
+    probability = np.array([0.1, 0.2, 0.4, 0.5, 0.7, 0.3, 0.6, 0.8, 0.9])
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1])
+    assert youden_threshold(probability, labels) == 0.6
+    # the reading at the threshold counts as tumour
+    assert youden_threshold(np.array([0.2, 0.8]), np.array([0, 1])) == 0.8
+
+
+# Refer band -------------------------------------------------------------------------------------------------------
+
+
+def outside(probability, labels, low, high):
+    """Sensitivity and specificity of what is left, and how many are left."""
+    kept = (probability < low) | (probability >= high)
+    tumour, normal = labels[kept] == 1, labels[kept] == 0
+    called = probability[kept] >= high
+    if not tumour.any() or not normal.any():
+        return 0.0, 0.0, int(kept.sum())
+    return called[tumour].mean(), (~called)[normal].mean(), int(kept.sum())
+
+
+def most_that_can_be_kept(probability, labels, threshold, goal):
+    """Every band that can be drawn between readings, tried one by one."""
+    lows = [*probability[probability < threshold], threshold]
+    highs = [threshold, *probability[probability >= threshold]]
+    tried = [outside(probability, labels, low, high) for low in lows for high in highs]
+    return max((kept for sensitivity, specificity, kept in tried if min(sensitivity, specificity) >= goal), default=0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("goal", [0.7, 0.9])
+def test_the_band_reaches_the_goal_on_both_sides_and_refers_fewest(seed, goal):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, 30)
+    probability = expit(generator.normal(1.2 * (2 * labels - 1), 1.3))
+    threshold = youden_threshold(probability, labels)
+    low, high = refer_band(probability, labels, threshold, goal)
+    best = most_that_can_be_kept(probability, labels, threshold, goal)
+    if best == 0:
+        assert (low, high) == (0, 1)
+        return
+    assert low <= threshold <= high
+    sensitivity, specificity, kept = outside(probability, labels, low, high)
+    assert min(sensitivity, specificity) >= goal
+    assert kept == best
+
+
+def test_readings_that_are_already_good_need_no_band():
+    probability, labels = np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1])
+    assert refer_band(probability, labels, 0.8) == (0.8, 0.8)
+
+
+def test_readings_that_say_nothing_are_all_referred():
+    probability, labels = np.tile([0.2, 0.8], 20), np.repeat([0, 1], 20)
+    low, high = refer_band(probability, labels, 0.8)
+    assert not ((probability < low) | (probability >= high)).any()
+
+
+def test_a_band_that_leaves_no_normal_reading_is_no_band():
+    # Referring all below 0.8 would leave one right positive and a specificity of nothing at all.
+    assert refer_band(np.array([0.1, 0.2, 0.8]), np.array([1, 0, 1]), 0.8) == (0, 1)
+
+
+def test_an_operating_point_holds_all_three_and_says_how():
+    logits, labels = simulated(2.0, count=3000, views=8)
+    point = fit_operating_point(logits, labels, "valid")
+    probability = expit(logits / point.temperature).mean(axis=1)
+    assert point.temperature == pytest.approx(2.0, rel=0.1)
+    assert point.threshold == pytest.approx(0.5, abs=0.1)
+    assert point.refer_low < point.threshold < point.refer_high
+    sensitivity, specificity, kept = outside(probability, labels, point.refer_low, point.refer_high)
+    assert min(sensitivity, specificity) >= 0.95
+    assert 0.2 * 3000 < kept < 0.9 * 3000
+    assert "valid" in point.threshold_rule
+    assert "95%" in point.refer_rule

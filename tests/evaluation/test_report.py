@@ -1,0 +1,129 @@
+"""A small split is calibrated on and evaluated; card and report say what was found there and nothing else."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from core.bundle import Bundle, Interval, StoredBundle
+from core.data.pcam import Split, file_of
+from core.evaluation.card import LIMITS, interval_text, model_card
+from core.evaluation.report import calibrate, evaluate, with_evaluation
+from core.evaluation.scores import FIGURES
+from core.explain.cam import METHODS
+from core.inference.reader import Reader
+
+SILENT = lambda done, total: None  # noqa: E731
+
+
+@pytest.fixture(scope="module")
+def slides_split(tmp_path_factory, write_split, patches, labels):
+    folder = write_split(tmp_path_factory.mktemp("slides"), patches, labels, "test")
+    rows = "".join(f"slide_{i // 3}\n" for i in range(12))
+    file_of(folder, "test", "meta.csv").write_text("wsi\n" + rows)
+    return Split.open(folder, "test")
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory, tiny_reader, write_split, patches, labels):
+    """The tiny bundle, calibrated on the twelve patches."""
+    folder = write_split(tmp_path_factory.mktemp("calibration"), patches, labels, "valid")
+    seen = []
+    bundle = calibrate(tiny_reader, Split.open(folder, "valid"), lambda done, total: seen.append((done, total)))
+    assert seen == [(12, 12), (12, 12)]  # one pass for each number of views
+    return bundle
+
+
+def test_calibration_fits_each_pipeline_on_its_own_logits(calibrated, tiny_reader, patches, labels):
+    assert set(calibrated.points) == {"1", "8"}
+    for views in (1, 8):
+        point = calibrated.point(views)
+        logits = tiny_reader.read(patches, views=views).view_logits
+        probability = expit(logits.astype(float) / point.temperature).mean(axis=1)
+        assert np.isclose(probability, point.threshold, atol=1e-6).any()
+    assert calibrated.calibrated_on.split == "valid"
+    assert calibrated.calibrated_on.patches == 12
+    assert calibrated.evaluations == ()
+    assert Bundle.model_validate_json(calibrated.model_dump_json()) == calibrated
+
+
+def test_colour_scales_are_quantiles_of_the_evidence(calibrated, tiny_reader, patches):
+    assert set(calibrated.scales) == {f"{m}/{layer}" for m in METHODS for layer in ("last", "6x6", "12x12")}
+    for key in ("gradcam/last", "layercam/6x6"):
+        method, layer = key.split("/")
+        maps = tiny_reader.explain(patches, method, layer, "tumour minus normal").attribution
+        assert calibrated.scales[key] == pytest.approx(np.quantile(np.abs(maps), 0.99), rel=1e-3)
+
+
+def test_the_patch_at_the_threshold_reads_tumour_when_it_is_served(calibrated, tiny_reader, patches):
+    """Youden's threshold is some patch's probability: a last bit lost on the way would turn its verdict."""
+    stored = StoredBundle(tiny_reader.stored.folder, Bundle.model_validate_json(calibrated.model_dump_json()))
+    reader = Reader(stored, tiny_reader.engine)
+    for views in (1, 8):
+        probability = reader.read(patches, views=views).probability
+        at = np.flatnonzero(np.isclose(probability, calibrated.point(views).threshold, atol=1e-9))
+        assert len(at) > 0
+        assert (probability[at] >= calibrated.point(views).threshold).any()
+
+
+@pytest.mark.parametrize("views", [1, 8])
+def test_evaluation_counts_what_the_reader_says(tiny_reader, slides_split, patches, labels, views):
+    evaluation, report = evaluate(tiny_reader, slides_split, views, SILENT)
+    readings = tiny_reader.read(patches, views=views)
+    called, truth = readings.probability >= readings.point.threshold, labels == 1
+    assert (evaluation.views, evaluation.positives, evaluation.resampled_by) == (views, 6, "slide")
+    assert evaluation.data.split == "test"
+    assert evaluation.data.fingerprint == slides_split.fingerprint()
+    assert evaluation.figures["accuracy"].value == pytest.approx((called == truth).mean())
+    assert evaluation.referred == pytest.approx((readings.verdict == "refer").mean())
+    assert report["confusion"] == {
+        "true_positive": (called & truth).sum(),
+        "false_positive": (called & ~truth).sum(),
+        "false_negative": (~called & truth).sum(),
+        "true_negative": (~called & ~truth).sum(),
+    }
+    assert sum(report["reliability"]["count"]) == 12
+    assert report["operating_point"]["temperature"] == readings.point.temperature
+    assert report["model"] == tiny_reader.model.identity
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_a_split_without_slides_is_resampled_by_patch(tiny_reader, split):
+    assert evaluate(tiny_reader, split, 1, SILENT)[0].resampled_by == "patch"
+
+
+def test_a_newer_evaluation_replaces_the_older_of_the_same_data(tiny_reader, slides_split, split):
+    test = evaluate(tiny_reader, slides_split, 1, SILENT)[0]
+    valid = evaluate(tiny_reader, split, 1, SILENT)[0]
+    newer = test.model_copy(update={"referred": 0.125})
+    bundle = tiny_reader.model
+    for evaluation in (test, valid, newer):
+        bundle = with_evaluation(bundle, evaluation)
+    assert bundle.evaluations == (valid, newer)
+
+
+def test_the_card_holds_the_bundles_figures_and_limits(calibrated, tiny_reader, slides_split):
+    evaluation = evaluate(tiny_reader, slides_split, 8, SILENT)[0]
+    card = model_card(with_evaluation(calibrated, evaluation))
+    assert "Research use only" in card
+    for limit in LIMITS:
+        assert limit in card
+    for name, interval in evaluation.figures.items():
+        assert f"| {FIGURES[name]} | {interval_text(interval)} |" in card
+    assert f"{calibrated.point(8).temperature:.3f}" in card
+    assert calibrated.identity in card
+    assert calibrated.training.recipe in card
+    assert evaluation.data.fingerprint[:8] in card
+    assert "resampled by slide" in card
+    assert "Not measured yet" not in card
+
+
+def test_a_card_says_what_is_not_known(tiny_reader):
+    card = model_card(tiny_reader.model.model_copy(update={"points": {}}))
+    for words in ("Not calibrated.", "Not measured yet.", "Finished: not recorded.", "Data: not recorded."):
+        assert words in card
+
+
+def test_an_interval_in_words():
+    assert interval_text(Interval(value=0.86, low=0.8481, high=0.87349)) == "0.860 [0.848, 0.873]"

@@ -1,0 +1,200 @@
+"""The CAM family against arithmetic by hand, against its own theory, and against captum and pytorch-grad-cam."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from hypothesis import given
+from hypothesis import strategies as st
+from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from core.errors import ExplanationError
+from core.explain.cam import (
+    METHODS,
+    TARGETS,
+    check_vocabulary,
+    grad_cam,
+    grad_cam_closed_form,
+    hires_cam,
+    layer_cam,
+    target_rows,
+)
+from core.nets import PatchNet
+from core.view.overlay import enlarge
+
+# One patch, two channels, 2 x 2 cells.
+MAPS = np.array([[[[1, 2], [3, 4]], [[0, 1], [0, 2]]]], np.float32)
+GRADIENTS = np.array([[[[1, 0], [-1, 4]], [[-2, 2], [0, -4]]]], np.float32)
+
+
+def test_closed_form_by_hand():
+    # (4 A1 - 2 A2) / 4 cell by cell
+    assert grad_cam_closed_form(MAPS, np.array([4, -2], np.float32)).tolist() == [[[1, 1.5], [3, 3]]]
+
+
+def test_grad_cam_by_hand():
+    # channel weights are the mean gradients, 1 and -1
+    assert grad_cam(MAPS, GRADIENTS).tolist() == [[[1, 1], [3, 2]]]
+
+
+def test_hires_cam_by_hand():
+    assert hires_cam(MAPS, GRADIENTS).tolist() == [[[1, 2], [-3, 8]]]
+
+
+def test_layer_cam_by_hand():
+    # only the gradients 1, 4 (first channel) and 2 (second) are positive
+    assert layer_cam(MAPS, GRADIENTS).tolist() == [[[1, 2], [0, 16]]]
+
+
+@st.composite
+def networks_ends(draw):
+    """Maps (n, k, h, w), rows (n, k) and biases (n,) of the end of some network."""
+    n, k, h, w = (draw(st.integers(1, top)) for top in (3, 9, 5, 5))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    maps = np.maximum(generator.normal(size=(n, k, h, w)), 0).astype(np.float32)
+    return maps, generator.normal(size=(n, k)).astype(np.float32), generator.normal(size=n)
+
+
+@given(networks_ends())
+def test_cells_sum_to_the_logit_minus_its_bias(end):
+    maps, rows, bias = end
+    logit = (maps.mean(axis=(2, 3), dtype=np.float64) * rows).sum(axis=1) + bias
+    cells = grad_cam_closed_form(maps, rows)
+    assert cells.dtype == np.float32
+    np.testing.assert_allclose(cells.sum(axis=(1, 2), dtype=np.float64), logit - bias, rtol=1e-5, atol=1e-5)
+
+
+@given(networks_ends())
+def test_closed_form_is_grad_cam_and_hires_cam_of_the_last_maps(end):
+    maps, rows, _ = end
+    gradients = np.broadcast_to(rows[:, :, None, None] / maps[0, 0].size, maps.shape).astype(np.float32)
+    closed = grad_cam_closed_form(maps, rows)
+    np.testing.assert_allclose(grad_cam(maps, gradients), closed, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(hires_cam(maps, gradients), closed, rtol=1e-4, atol=1e-5)
+
+
+@given(networks_ends())
+def test_one_row_serves_all_patches(end):
+    maps, rows, _ = end
+    same = np.repeat(rows[:1], len(maps), axis=0)
+    np.testing.assert_array_equal(grad_cam_closed_form(maps, rows[0]), grad_cam_closed_form(maps, same))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_sign_scale_and_shape(method):
+    formula = METHODS[method].formula
+    generator = np.random.default_rng(0)
+    maps, gradients = generator.normal(size=(2, 2, 5, 3, 4)).astype(np.float32)
+    heatmap = formula(np.maximum(maps, 0), gradients)
+    assert heatmap.shape == (2, 3, 4)
+    assert heatmap.dtype == np.float32
+    np.testing.assert_allclose(formula(np.maximum(maps, 0), 3 * gradients), 3 * heatmap, rtol=1e-5)
+    if method != "layercam":
+        np.testing.assert_allclose(formula(np.maximum(maps, 0), -gradients), -heatmap, rtol=1e-5)
+
+
+# Targets and words ------------------------------------------------------------------------------------------------
+
+
+def test_targets_are_rows_of_the_two_logits():
+    logits, tumour = np.array([[1.0, 4.0], [3.0, -2.0]], np.float32), np.array([True, False])
+    value = {target: (target_rows(target, tumour) * logits).sum(axis=1).tolist() for target in TARGETS}
+    assert value == {
+        "tumour minus normal": [3, -5],
+        "predicted": [4, 3],
+        "tumour": [4, -2],
+        "normal": [1, 3],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("gradcam++", "last", "tumour"), "Unknown method 'gradcam\\+\\+'. Known: gradcam, hirescam, layercam"),
+        (("gradcam", "24x24", "tumour"), "Unknown layer '24x24'. Known: last, 6x6"),
+        (("gradcam", "last", "Tumour"), "Unknown target 'Tumour'"),
+    ],
+)
+def test_unknown_words_are_refused_with_the_known_ones(words, named):
+    with pytest.raises(ExplanationError, match=named):
+        check_vocabulary(*words, ("last", "6x6"))
+
+
+# Against others ---------------------------------------------------------------------------------------------------
+
+LAYERS = {"last": "layer4", "6x6": "layer3"}
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(1)
+    return PatchNet("resnet50", (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def images(net, patches):
+    return net.normalise(torch.from_numpy(patches[:3]))
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def ours(request, net, patches):
+    """Layer, and the maps and gradients of the tumour logit there, taken as return values."""
+    batch = torch.from_numpy(patches[:3])
+    if request.param == "last":
+        maps = net.forward_features(batch).requires_grad_()
+        logits = net.forward_head(maps)
+    else:
+        maps, logits = net.forward_with_layer(batch, request.param)
+    (gradients,) = torch.autograd.grad(logits[:, 1].sum(), maps)
+    return request.param, maps.detach().numpy(), gradients.numpy()
+
+
+def close(mine, theirs):
+    assert mine.shape == theirs.shape
+    largest = np.abs(theirs).max()
+    assert largest > 0
+    np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4 * largest)
+
+
+def test_grad_cam_equals_captum(ours, net, images):
+    layer, maps, gradients = ours
+    theirs = LayerGradCam(net.net, net.net.get_submodule(LAYERS[layer])).attribute(
+        images.clone().requires_grad_(), target=1, relu_attributions=False
+    )
+    close(grad_cam(maps, gradients), theirs.detach().numpy()[:, 0])
+    assert (theirs < 0).any()  # a ReLU on either side would go unnoticed otherwise
+
+
+def test_closed_form_equals_captum_without_a_backward_pass(net, patches, images):
+    with torch.no_grad():
+        maps = net(torch.from_numpy(patches[:3]))[0].numpy()
+    gradcam = LayerGradCam(net.net, net.net.layer4)
+    tumour, normal = (gradcam.attribute(images.clone().requires_grad_(), target=t)[:, 0] for t in (1, 0))
+    rows = net.net.fc.weight.numpy()
+    close(grad_cam_closed_form(maps, rows[1] - rows[0]), (tumour - normal).detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("formula", "peer"), [(grad_cam, GradCAM), (hires_cam, HiResCAM), (layer_cam, LayerCAM)], ids=METHODS
+)
+def test_maps_lie_on_the_patch_as_those_of_pytorch_grad_cam(ours, net, images, formula, peer):
+    """It clips at zero, stretches each map to [0, 1], enlarges it to the patch and stretches again."""
+    layer, maps, gradients = ours
+
+    def stretched(heatmaps):
+        shifted = heatmaps - heatmaps.min(axis=(1, 2), keepdims=True)
+        return shifted / (1e-7 + shifted.max(axis=(1, 2), keepdims=True))
+
+    # A scale that its 1e-7 does not matter to.
+    positive = stretched(np.maximum(formula(maps, 1e6 * gradients), 0))
+    mine = stretched(np.stack([enlarge(heatmap, 96, smooth=True) for heatmap in positive]))
+    with peer(model=net.net, target_layers=[net.net.get_submodule(LAYERS[layer])]) as cam:
+        theirs = cam(input_tensor=images.clone().requires_grad_(), targets=[_Louder(1)] * 3)
+    assert theirs.max() > 0.9
+    np.testing.assert_allclose(mine, theirs, atol=2e-3)
+
+
+class _Louder(ClassifierOutputTarget):
+    def __call__(self, model_output):
+        return 1e6 * super().__call__(model_output)

@@ -1,0 +1,196 @@
+"""Two engines, one answer; the kept graph serves without torch and is only ever a cache."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.bundle import StoredBundle
+from core.errors import BundleError, EngineError
+from core.inference import load_reader, openvino_engine
+from core.inference.engine import open_engine
+from core.inference.openvino_engine import GRAPH, OpenVinoEngine, is_prepared
+from core.inference.torch_engine import TorchEngine
+from core.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_torch_and_openvino_agree_on_the_shipped_model(shipped_bundle, shipped_reader, patches):
+    torch_reader = load_reader(shipped_bundle, "torch")
+    assert isinstance(torch_reader.engine, TorchEngine)
+    assert isinstance(shipped_reader.engine, OpenVinoEngine)
+    first, second = torch_reader.read(patches[:6]), shipped_reader.read(patches[:6])
+    assert np.abs(first.logits).max() > 0.1
+    np.testing.assert_allclose(first.logits, second.logits, atol=1e-3)
+    np.testing.assert_allclose(first.attribution, second.attribution, atol=1e-3)
+    assert (first.engine.split("-")[0], second.engine) == ("torch", "openvino-fp32")
+
+
+def test_a_patch_has_the_same_bits_in_every_batch(tiny_reader):
+    many = np.random.default_rng(5).integers(0, 256, (40, 96, 96, 3), dtype=np.uint8)
+    maps, logits = tiny_reader.engine.forward(many)
+    assert maps.shape == (40, 1280, 3, 3)
+    for count in range(1, 41):
+        some_maps, some_logits = tiny_reader.engine.forward(many[40 - count :])
+        assert some_maps.tobytes() == maps[40 - count :].tobytes(), count
+        assert some_logits.tobytes() == logits[40 - count :].tobytes(), count
+
+
+def test_the_shipped_model_gives_the_same_bits_in_every_compiled_size(shipped_reader, patches):
+    maps, logits = shipped_reader.engine.forward(patches)  # the graph of 32
+    for count in (1, 8):
+        some_maps, some_logits = shipped_reader.engine.forward(patches[:count])
+        assert some_maps.tobytes() == maps[:count].tobytes()
+        assert some_logits.tobytes() == logits[:count].tobytes()
+
+
+def test_results_belong_to_the_caller(tiny_reader, patches):
+    maps, logits = tiny_reader.engine.forward(patches[:2])
+    kept = maps.copy(), logits.copy()
+    tiny_reader.engine.forward(patches[2:4])
+    np.testing.assert_array_equal(maps, kept[0])
+    np.testing.assert_array_equal(logits, kept[1])
+
+
+# Without torch ----------------------------------------------------------------------------------------------------
+
+
+def python(code, *arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+HEAVY = "print(sorted({'torch', 'timm', 'streamlit', 'openvino', 'pandas', 'sklearn'} & set(sys.modules)))"
+
+
+def test_importing_the_inference_brings_in_nothing_heavy():
+    assert python(f"import sys, core.inference; {HEAVY}") == "[]"
+
+
+def test_the_second_start_reads_without_torch(tiny_bundle, tiny_reader, patches, tmp_path):
+    assert is_prepared(tiny_reader.stored)
+    np.save(tmp_path / "patches.npy", patches)
+    code = (
+        "import sys, numpy as np; from core.inference import load_reader\n"
+        "r = load_reader(sys.argv[1], 'openvino').read(np.load(sys.argv[2]), views=8)\n"
+        f"print(r.logit.tobytes().hex()); {HEAVY}"
+    )
+    bits, modules = python(code, tiny_bundle, tmp_path / "patches.npy").splitlines()
+    assert modules == "['openvino']"
+    assert bytes.fromhex(bits) == tiny_reader.read(patches, views=8).logit.tobytes()
+
+
+# The kept graph ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tiny_copy, tiny_reader):
+    """A bundle with a kept graph, and the graph's folder."""
+    shutil.copytree(tiny_reader.stored.folder / ".engine", tiny_copy / ".engine")
+    (folder,) = (tiny_copy / ".engine").iterdir()
+    return tiny_copy, folder
+
+
+def only_graph_in(folder):
+    return sorted(path.name for path in folder.iterdir()) == ["graph.bin", GRAPH]
+
+
+@pytest.mark.parametrize("damage", ["xml", "short bin", "no bin"])
+def test_a_damaged_graph_is_made_again(kept, tiny_reader, patches, damage, caplog):
+    bundle, folder = kept
+    if damage == "xml":
+        (folder / GRAPH).write_text((folder / GRAPH).read_text()[:5000])
+    elif damage == "short bin":
+        weights = (folder / "graph.bin").read_bytes()
+        (folder / "graph.bin").write_bytes(weights[: len(weights) // 2])
+    else:
+        (folder / "graph.bin").unlink()
+    with caplog.at_level(logging.WARNING):
+        again = load_reader(bundle, "openvino").read(patches[:2])
+    assert "converting again" in caplog.text
+    assert again.logit.tobytes() == tiny_reader.read(patches[:2]).logit.tobytes()
+    assert only_graph_in(folder)
+    assert list((bundle / ".engine").iterdir()) == [folder]
+
+
+def test_the_kept_graph_may_be_read_by_anybody(tiny_reader):
+    (folder,) = (tiny_reader.stored.folder / ".engine").iterdir()
+    assert folder.stat().st_mode & 0o055 == 0o055
+
+
+def test_other_weights_have_another_graph(kept, describe):
+    bundle, _ = kept
+    assert is_prepared(StoredBundle.open(bundle))
+    describe(bundle, mean=[1, 2, 3])
+    assert not is_prepared(StoredBundle.open(bundle))
+
+
+@pytest.mark.parametrize("what", ["mkdtemp", "save"])
+def test_a_folder_that_cannot_be_written_still_serves(tiny_copy, tiny_reader, patches, monkeypatch, caplog, what):
+    def refuse(*args, **options):
+        raise OSError(30, "Read-only file system") if what == "mkdtemp" else RuntimeError("cannot write")
+
+    monkeypatch.setattr(
+        *((openvino_engine, "mkdtemp") if what == "mkdtemp" else (openvino_engine.ov, "save_model")), refuse
+    )
+    with caplog.at_level(logging.WARNING):
+        readings = load_reader(tiny_copy, "openvino").read(patches[:2])
+    np.testing.assert_allclose(readings.logit, tiny_reader.read(patches[:2]).logit, atol=1e-3)
+    assert "could not be kept" in caplog.text
+    assert list((tiny_copy / ".engine").iterdir()) == []
+
+
+def test_a_graph_kept_by_another_process_meanwhile_is_left_alone(kept, tiny_reader, monkeypatch, caplog):
+    bundle, folder = kept
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    model = openvino_engine._graph(tiny_reader.engine._core, StoredBundle.open(bundle))
+    with caplog.at_level(logging.WARNING):
+        openvino_engine._keep(model, folder)
+    assert caplog.text == ""
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+# Choice -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "set_to", "gpu", "expected"),
+    [
+        ("auto", "auto", False, OpenVinoEngine),
+        ("auto", "auto", True, TorchEngine),
+        ("auto", "openvino", True, OpenVinoEngine),
+        ("auto", "torch", False, TorchEngine),
+        ("openvino", "torch", True, OpenVinoEngine),
+        ("torch", "openvino", False, TorchEngine),
+    ],
+)
+def test_the_engine_is_the_one_asked_for_or_the_fastest(tiny_bundle, monkeypatch, asked, set_to, gpu, expected):
+    monkeypatch.setattr("core.inference.engine.gpu_present", lambda: gpu)
+    settings = Settings.from_environment({"NODELENS_ENGINE": set_to})
+    assert type(open_engine(StoredBundle.open(tiny_bundle), settings, asked)) is expected
+
+
+def test_an_unknown_engine_is_refused(tiny_bundle):
+    with pytest.raises(EngineError, match="'tensorrt'"):
+        load_reader(tiny_bundle, "tensorrt")
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_weights_of_another_architecture_are_refused_by_both(tiny_copy, describe, engine):
+    describe(tiny_copy, architecture="resnet50")
+    with pytest.raises(BundleError):
+        load_reader(tiny_copy, engine)

@@ -1,0 +1,224 @@
+"""Readings: what is shown is what was computed, for one patch or many, one thread or sixteen."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from core.bundle import OperatingPoint
+from core.data.flags import flags
+from core.data.transforms import VIEWS, view, view_back
+from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
+from core.explain.cam import METHODS, TARGETS, grad_cam
+from core.inference import load_reader
+from core.inference.reader import Reader, verdicts
+
+LAYERS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}
+
+
+def test_readings_of_patches(tiny_reader, patches):
+    r = tiny_reader.read(patches)
+    maps, logits = tiny_reader.engine.forward(patches)
+    weight, bias = tiny_reader.stored.head
+    assert len(r) == 12
+    assert (r.views, r.grid, r.method, r.layer, r.target) == (1, (3, 3), "gradcam", "last", "tumour minus normal")
+    np.testing.assert_array_equal(r.logits, logits)
+    np.testing.assert_array_equal(r.logit, logits[:, 1] - logits[:, 0])
+    np.testing.assert_allclose(r.probability, expit((logits[:, 1] - logits[:, 0]) / 1.3), rtol=1e-6)
+    assert np.ptp(r.probability) > 0.1  # or the comparisons below would say little
+    # the map is the reason for the margin: its cells add up to it
+    np.testing.assert_allclose(r.attribution.sum(axis=(1, 2)), r.logit - (bias[1] - bias[0]), atol=1e-3)
+    np.testing.assert_allclose(
+        r.attribution, np.einsum("nkhw,k->nhw", maps, weight[1] - weight[0]) / 9, rtol=1e-3, atol=1e-4
+    )
+    assert r.flags == tuple(flags(patches))
+    assert r.spread.tolist() == [0] * 12
+    assert (r.probability.dtype, r.logit.dtype, r.attribution.dtype) == (np.float64, np.float32, np.float32)
+
+
+def test_one_patch_and_none(tiny_reader, patches):
+    one, many = tiny_reader.read(patches[4]), tiny_reader.read(patches)
+    assert len(one) == 1
+    assert one.logit[0] == many.logit[4]
+    for views in (1, 8):
+        for layer, grid in LAYERS.items():
+            none = tiny_reader.explain(patches[:0], layer=layer, views=views)
+            assert len(none) == 0
+            assert none.attribution.shape == (0, *grid)
+            assert none.view_logits.shape == (0, views)
+            assert none.flags == ()
+
+
+def test_long_inputs_are_read_in_pieces_without_a_seam(tiny_reader):
+    many = np.random.default_rng(2).integers(0, 256, (41, 96, 96, 3), dtype=np.uint8)
+    whole = tiny_reader.read(many)
+    parts = [tiny_reader.read(many[i : i + 10]) for i in range(0, 41, 10)]
+    assert whole.logit.tobytes() == b"".join(part.logit.tobytes() for part in parts)
+    assert whole.attribution.tobytes() == b"".join(part.attribution.tobytes() for part in parts)
+    assert len(whole.flags) == 41
+
+
+# Eight views ------------------------------------------------------------------------------------------------------
+
+
+def test_eight_views_are_the_mean_of_eight_readings(tiny_reader, patches):
+    eight = tiny_reader.read(patches, views=8)
+    singles = [tiny_reader.read(view(patches, index)) for index in range(VIEWS)]
+    logit = np.stack([single.logit for single in singles], axis=1)
+    probability = expit(logit.astype(np.float64) / 0.7)  # the temperature of the eight-view pipeline
+    assert np.ptp(logit, axis=1).max() > 0.1
+    np.testing.assert_allclose(eight.view_logits, logit, atol=1e-6)
+    np.testing.assert_allclose(eight.probability, probability.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(eight.view_probability, probability, atol=1e-6)
+    np.testing.assert_allclose(eight.spread, np.ptp(probability, axis=1), atol=1e-6)
+    np.testing.assert_allclose(eight.logit, logit.mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(eight.logits, np.mean([s.logits for s in singles], axis=0), atol=1e-5)
+    turned_back = [view_back(single.attribution, index) for index, single in enumerate(singles)]
+    np.testing.assert_allclose(eight.attribution, np.mean(turned_back, axis=0), atol=1e-5)
+    assert eight.point == tiny_reader.model.points["8"]
+    assert eight.verdict.tolist() == verdicts(eight.probability, eight.point).tolist()
+
+
+@pytest.mark.parametrize("layer", ["last", "6x6"])
+def test_a_turned_patch_reads_the_same_and_its_map_turns_along(tiny_reader, patches, layer):
+    straight = tiny_reader.explain(patches[:2], layer=layer, views=8)
+    for index in (1, 4, 7):
+        turned = tiny_reader.explain(view(patches[:2], index), layer=layer, views=8)
+        np.testing.assert_allclose(turned.probability, straight.probability, atol=1e-4)
+        np.testing.assert_allclose(turned.attribution, view(straight.attribution, index), atol=1e-4)
+    asymmetry = np.abs(view(straight.attribution, 1) - straight.attribution).max()
+    assert asymmetry > 1e-2  # the map is not its own turn, so the comparison can fail
+
+
+def test_views_are_one_or_eight(tiny_reader, patches):
+    with pytest.raises(ValueError, match="1 or 8, not 4"):
+        tiny_reader.read(patches, views=4)
+
+
+# Verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def test_verdicts_by_hand():
+    point = OperatingPoint(threshold=0.5, refer_low=0.4, refer_high=0.7)
+    probability = np.array([0, 0.39, 0.4, 0.5, 0.69, 0.7, 1])
+    assert verdicts(probability, point).tolist() == ["no tumour"] * 2 + ["refer"] * 3 + ["tumour"] * 2
+    no_band = OperatingPoint(threshold=0.3, refer_low=0.3, refer_high=0.3)
+    assert verdicts(np.array([0.29, 0.3]), no_band).tolist() == ["no tumour", "tumour"]
+
+
+def with_point(reader, **fields):
+    model = reader.model.model_copy(update={"points": {"1": OperatingPoint(**fields)}})
+    return Reader(type(reader.stored)(reader.stored.folder, model), reader.engine)
+
+
+def test_the_predicted_class_follows_the_threshold(tiny_reader, patches):
+    probability = tiny_reader.read(patches).probability
+    for threshold in (0.0, float(np.median(probability)), 1.0):
+        reader = with_point(tiny_reader, temperature=1.3, threshold=threshold)
+        predicted, tumour, normal = (
+            reader.explain(patches, target=target).attribution for target in ("predicted", "tumour", "normal")
+        )
+        called = probability >= threshold
+        np.testing.assert_array_equal(predicted, np.where(called[:, None, None], tumour, normal))
+    assert 0 < (probability >= np.median(probability)).sum() < 12
+
+
+# Explanations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_at_every_layer_explains_the_reading_that_is_shown(tiny_reader, patches, method, layer):
+    read = tiny_reader.read(patches[:3])
+    explained = {t: tiny_reader.explain(patches[:3], method, layer, t) for t in TARGETS}
+    for target, found in explained.items():
+        assert found.probability.tobytes() == read.probability.tobytes()
+        assert found.attribution.shape == (3, *LAYERS[layer])
+        assert found.attribution.any()
+        assert f"({LAYERS[layer][0]} x {LAYERS[layer][1]} cells)" in found.explained
+        assert (found.method, found.layer, found.target) == (method, layer, target)
+    if method != "layercam":
+        # both are linear in the target, so the margin's map is the difference of the two logits'
+        difference = explained["tumour"].attribution - explained["normal"].attribution
+        np.testing.assert_allclose(explained["tumour minus normal"].attribution, difference, atol=1e-4)
+    elif layer == "last":  # maps after a ReLU times positive gradients
+        assert min(found.attribution.min() for found in explained.values()) >= 0
+
+
+def test_an_earlier_layer_uses_its_own_gradients(tiny_reader, patches):
+    differentiable = load_reader(tiny_reader.stored.folder, "torch").engine
+    rows = np.tile(np.array([-1, 1], np.float32), (2, 1))
+    maps, gradients = differentiable.gradients(patches[:2], "6x6", rows)
+    found = tiny_reader.explain(patches[:2], layer="6x6", target="tumour minus normal").attribution
+    np.testing.assert_allclose(found, grad_cam(maps, gradients), rtol=1e-4, atol=1e-5)
+    # a small step of one map moves the logits by its gradient
+    other = differentiable.gradients(patches[:2], "6x6", -rows)[1]
+    np.testing.assert_allclose(other, -gradients, rtol=1e-4, atol=1e-7)
+
+
+def test_no_hooks_are_left_behind(tiny_bundle, patches):
+    reader = load_reader(tiny_bundle, "torch")
+    for method in METHODS:
+        reader.explain(patches[:2], method, "6x6")
+    reader.read(patches[:2])
+    for module in reader.engine.net.modules():
+        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+            assert not getattr(module, kind), f"{kind} on {type(module).__name__}"
+    assert all(parameter.grad is None for parameter in reader.engine.net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [({"method": "scorecam"}, "method"), ({"layer": "4x4"}, "layer"), ({"target": "lesion"}, "target")],
+)
+def test_unknown_words_are_refused_before_anything_is_read(tiny_reader, patches, words, kind):
+    with pytest.raises(ExplanationError) as caught:
+        tiny_reader.explain(patches[:, :50], **words)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda p: p[:, :95],
+        lambda p: p.astype(np.float32),
+        lambda p: p.astype(np.int64),
+        lambda p: p[..., :1],
+        lambda p: p[0, 0],
+        lambda p: p[None],
+        lambda p: p.transpose(0, 3, 1, 2),
+        lambda p: [],
+    ],
+    ids=["95 rows", "float", "int64", "gray", "row", "5 axes", "channels first", "list"],
+)
+def test_what_is_no_patch_is_refused(tiny_reader, patches, wrong):
+    with pytest.raises(PatchShapeError):
+        tiny_reader.read(wrong(patches))
+
+
+def test_strided_patches_read_like_their_copy(tiny_reader, patches):
+    turned = np.rot90(patches, axes=(1, 2))
+    assert tiny_reader.read(turned).logit.tobytes() == tiny_reader.read(turned.copy()).logit.tobytes()
+
+
+# Threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_sixteen_threads_read_the_same_bits_as_one(tiny_reader, patches):
+    draws = np.random.default_rng(1).integers(0, 12, (48, 3))
+    jobs = [{"layer": "6x6"} if i % 6 == 0 else {"views": 8} if i % 3 == 0 else {} for i in range(48)]
+
+    def bits(job):
+        found = tiny_reader.explain(patches[draws[job]], **jobs[job])
+        return found.probability.tobytes() + found.attribution.tobytes()
+
+    serial = [bits(job) for job in range(48)]
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(bits, range(48))) == serial
+    assert len(set(serial)) > 40
+
+
+def test_an_unknown_model_names_the_known_ones():
+    with pytest.raises(ModelNotFoundError, match=r"Known models: .*densenet169"):
+        load_reader("densenet170")

@@ -1,0 +1,190 @@
+"""Scores of a split on disk: resumable, equal to a direct read, and never half-true."""
+
+import re
+import threading
+
+import numpy as np
+import pytest
+
+from core.data.flags import FLAGS
+from core.data.pcam import Split
+from core.errors import OutputError
+from core.inference import scoring
+from core.inference.reader import Reader
+from core.inference.scoring import ScoreStore, ScoringJob
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(scoring, "CHUNK", 5)
+
+
+@pytest.fixture
+def store(tmp_path, tiny_reader, split):
+    return ScoreStore(tmp_path / "cache", tiny_reader.model, split)
+
+
+class Counting(Reader):
+    """The tiny reader, which remembers how many patches it was asked for."""
+
+    def __init__(self, reader):
+        super().__init__(reader.stored, reader.engine)
+        self.asked = []
+
+    def read(self, patches, views=1):
+        self.asked.append(len(patches))
+        return super().read(patches, views)
+
+
+@pytest.fixture
+def reader(tiny_reader):
+    return Counting(tiny_reader)
+
+
+@pytest.mark.parametrize("views", [1, 8])
+def test_a_store_equals_a_direct_read(tmp_path, reader, tiny_reader, split, patches, views):
+    store = ScoreStore(tmp_path / "cache", reader.model, split, views)
+    assert store.scores().done == 0
+    assert not store.path.exists()  # asking writes nothing
+    assert list(store.compute(reader)) == [5, 10, 12]
+    kept, direct = store.scores(), tiny_reader.read(patches, views)
+    assert kept.done == 12
+    assert kept.logits.tobytes() == direct.view_logits.tobytes()
+    assert kept.probability.tobytes() == direct.probability.tobytes()
+    assert kept.attribution.tobytes() == direct.attribution.tobytes()
+    assert kept.verdict.tolist() == direct.verdict.tolist()
+    assert kept.point == direct.point
+    for name in FLAGS:
+        assert kept.has_flag(name).tolist() == [name in names for names in direct.flags]
+    assert {name for names in direct.flags for name in names}  # or the line above says nothing
+
+
+def test_a_stopped_run_goes_on_where_it_was(store, reader):
+    halves = iter([False, True])
+    assert list(store.compute(reader, lambda: next(halves))) == [5]
+    assert store.scores().done == 5
+    assert np.isnan(store.scores().probability[5:]).all()
+    assert list(store.compute(reader)) == [10, 12]
+    assert reader.asked == [5, 5, 2]
+    assert list(store.compute(reader)) == []
+    assert reader.asked == [5, 5, 2]
+
+
+def test_gaps_are_filled_and_nothing_else_is_touched(store, reader):
+    list(store.compute(reader))
+    whole = store.path.read_bytes()
+    table = np.load(store.path, mmap_mode="r+")
+    table["logits"][[2, 9, 11]] = np.nan
+    table["attribution"][9] = 7  # written before the logit when a process died
+    table.flush()
+    assert store.scores().done == 9
+    reader.asked.clear()
+    assert list(store.compute(reader)) == [12]
+    assert reader.asked == [3]
+    assert store.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: b"no numpy file" * 9,
+        lambda data: b"PK\x03\x04" + data[4:],
+        lambda data: data[:20] + b"(((" + data[23:],
+        lambda data: data[:20] + b"\xff" + data[21:],
+        lambda data: data.replace(b"<f4", b"|O "),
+    ],
+    ids=["empty", "half", "text", "zip", "header", "not ascii", "objects"],
+)
+def test_a_damaged_store_is_said_in_one_sentence(store, reader, damage):
+    list(store.compute(reader))
+    store.path.write_bytes(damage(store.path.read_bytes()))
+    for use in (store.scores, lambda: list(store.compute(reader))):
+        with pytest.raises(OutputError, match="delete the file") as caught:
+            use()
+        assert re.fullmatch(r"Cannot write \S+: [^.\n]+\.", str(caught.value))
+
+
+def test_a_store_of_another_layout_is_refused(store, reader, tmp_path):
+    store.path.parent.mkdir(parents=True)
+    np.save(store.path, np.zeros(12))
+    with pytest.raises(OutputError, match="delete the file"):
+        store.scores()
+
+
+def test_models_splits_and_views_do_not_share_a_store(tmp_path, tiny_reader, split, write_split, patches, labels):
+    model = tiny_reader.model
+    other_weights = model.model_copy(update={"weights_sha256": "0" * 64})
+    other_weights.__dict__.pop("graph_key", None)
+    other = Split.open(write_split(tmp_path / "other", patches[::-1], labels), "valid")
+    stores = [
+        ScoreStore(tmp_path, model, split),
+        ScoreStore(tmp_path, model, split, views=8),
+        ScoreStore(tmp_path, other_weights, split),
+        ScoreStore(tmp_path, model, other),
+    ]
+    assert len({store.path for store in stores}) == 4
+    # A new calibration re-uses the logits: it changes what they mean, not what they are.
+    assert ScoreStore(tmp_path, model.model_copy(update={"points": {}}), split).path == stores[0].path
+
+
+def test_a_new_calibration_speaks_through_the_kept_logits(store, reader, split, tmp_path):
+    list(store.compute(reader))
+    neutral = reader.model.model_copy(update={"points": {}})
+    again = ScoreStore(tmp_path / "cache", neutral, split).scores()
+    expected = 1 / (1 + np.exp(-store.scores().logits[:, 0].astype(float)))
+    np.testing.assert_allclose(again.probability, expected)
+
+
+def test_a_place_that_cannot_be_written(tmp_path, reader, split):
+    (tmp_path / "cache").write_text("not a folder")
+    with pytest.raises(OutputError):
+        list(ScoreStore(tmp_path / "cache", reader.model, split).compute(reader))
+
+
+# In a thread of its own -------------------------------------------------------------------------------------------
+
+
+def finished(job):
+    job._thread.join(60)
+    assert not job.running
+    return job
+
+
+def test_a_job_scores_everything(store, reader):
+    job = finished(ScoringJob(store, reader))
+    assert (job.done, job.total, job.error) == (12, 12, None)
+    assert store.scores().done == 12
+
+
+def test_a_job_starts_from_what_is_there_and_stops_after_a_write(store, reader):
+    list(zip(range(1), store.compute(reader), strict=False))
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Waiting(Counting):
+        def read(self, patches, views=1):
+            reading.set()
+            assert go_on.wait(60)
+            return super().read(patches, views)
+
+    job = ScoringJob(store, Waiting(reader))
+    assert reading.wait(60)
+    assert job.running
+    assert job.done == 5
+    job.stop()
+    go_on.set()
+    finished(job)
+    assert job.done == store.scores().done == 10
+
+
+def test_a_job_reports_its_error(store, reader):
+    list(zip(range(1), store.compute(reader), strict=False))
+
+    class Broken(Counting):
+        def read(self, patches, views=1):
+            raise OutputError(store.path, "the disk is full")
+
+    job = finished(ScoringJob(store, Broken(reader)))
+    assert isinstance(job.error, OutputError)
+    assert job.done == 5

@@ -1,0 +1,389 @@
+"""Every command as a person types it: what it writes, what it says, and how it refuses."""
+
+import csv
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from safetensors.torch import load_file
+
+from core import cli
+from core.bundle import WEIGHTS, read_description
+from core.data.pcam import Split, file_of
+from core.inference import load_reader
+from core.settings import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def png(pixels):
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "PNG")
+        return file.getvalue()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """A function that runs `python -m core ...` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nodelens", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def refuses(run):
+    """A function that runs a command which must end as a person's mistake: exit code 2 and one line, returned."""
+
+    def refuses(*arguments):
+        code, out, err = run(*arguments)
+        assert code == 2
+        assert out == ""
+        assert err.startswith("nodelens: ")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        assert "Traceback" not in err
+        return err
+
+    return refuses
+
+
+@pytest.fixture
+def image(tmp_path, patches):
+    path = tmp_path / "patch.png"
+    path.write_bytes(png(patches[3]))
+    return path
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as handle:
+        header, *rows = csv.reader(handle)
+    assert header == ["id", "probability", "logit", "verdict", "flags"]
+    return rows
+
+
+# Score ------------------------------------------------------------------------------------------------------------
+
+
+def expected_rows(names, readings):
+    return [
+        [
+            name,
+            f"{readings.probability[i]:.6f}",
+            f"{readings.logit[i]:.6f}",
+            readings.verdict[i],
+            ";".join(readings.flags[i]),
+        ]
+        for i, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_score_reads_everything_it_is_given(tmp_path, run, tiny_bundle, tiny_reader, patches, split, image, tta):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "b.png").write_bytes(png(patches[1]))
+    (folder / "a.png").write_bytes(png(patches[0]))
+    (folder / "bad.jpg").write_bytes(b"no image, at all")
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.writestr("in/z.png", png(patches[2]))
+        archive.writestr("in/small.png", png(patches[2][:90]))
+    inputs = [folder, tmp_path / "some.zip", image, file_of(split.folder, "valid", "x.h5")]
+    out = tmp_path / "new" / "scores.csv"
+    code, _, err = run("score", *inputs, "--out", out, "--model", tiny_bundle, *(["--tta"] if tta else []))
+    assert code == 0
+    rows = rows_of(out)
+    names = ["a", "b", "z", "patch", *map(str, range(12))]
+    order = [0, 1, 2, 3, *range(12)]
+    read = [row for row in rows if row[3] != "refused"]
+    assert read == expected_rows(names, tiny_reader.read(patches[order], views=8 if tta else 1))
+    refused = [row for row in rows if row[3] == "refused"]
+    assert [row[:4] for row in refused] == [["bad", "", "", "refused"], ["small", "", "", "refused"]]
+    assert "not a PNG" in refused[0][4]
+    assert "96 x 90" in refused[1][4]
+    assert [row[0] for row in rows] == ["a", "b", "bad", "small", "z", "patch", *map(str, range(12))]
+    assert "2 of 18 refused; first: bad: " in err
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (["none"], "none cannot be imported: it does not exist"),
+        (["notes.txt"], "not an image"),
+        (["patch.png", "notes.txt"], "not an image"),
+        (["empty"], "no images"),
+        (["text.png"], "not a PNG"),
+        (["bad.zip"], "not a readable zip"),
+        (["empty.zip"], "no patch"),
+        (["bad.h5"], "not an HDF5 file"),
+        (["damaged.h5"], "data are damaged"),
+        (["patch.png", "--model", "densenet170"], "No model 'densenet170'"),
+        (["patch.png", "--model", "../models"], "No model"),
+        (["patch.png", "--engine", "tensorrt"], "Unknown engine 'tensorrt'"),
+    ],
+)
+def test_score_refuses_in_one_line_and_writes_nothing(
+    tmp_path, refuses, monkeypatch, tiny_bundle, image, write_split, patches, labels, inputs, said
+):
+    monkeypatch.chdir(tmp_path)
+    for name, data in (("notes.txt", b"text"), ("text.png", b"text"), ("bad.zip", b"PK"), ("bad.h5", b"text")):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "empty").mkdir()
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
+    damaged = file_of(write_split(tmp_path / "split", patches, labels, layout="gzip"), "valid", "x.h5")
+    with h5py.File(damaged) as file:
+        offset = file["x"].id.get_chunk_info(0).byte_offset
+    with damaged.open("r+b") as raw:
+        raw.seek(offset)
+        raw.write(bytes(1000))
+    damaged.rename(tmp_path / "damaged.h5")
+    before = sorted(tmp_path.rglob("*"))
+    model = [] if "--model" in inputs else ["--model", tiny_bundle]
+    assert said in refuses("score", *inputs, "--out", "scores.csv", *model)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_output_that_cannot_be_written_is_refused(tmp_path, refuses, tiny_bundle, image):
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "folder").mkdir()
+    for out in ("file/scores.csv", "folder"):
+        assert "Cannot write" in refuses("score", image, "--out", tmp_path / out, "--model", tiny_bundle)
+    assert "Cannot write" in refuses("explain", image, "--out", tmp_path / "file", "--model", tiny_bundle)
+    assert list((tmp_path / "folder").iterdir()) == []
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_score_streams(tmp_path, run, tiny_bundle, write_split, monkeypatch):
+    """No more patches are held than one batch of the engine."""
+    many = np.random.default_rng(0).integers(0, 256, (70, 96, 96, 3), dtype=np.uint8)
+    path = file_of(write_split(tmp_path / "s", many, np.zeros(70, np.uint8)), "valid", "x.h5")
+    held, batches = [], cli._batches
+
+    def watch(stream, size):
+        for group in batches(stream, size):
+            held.append(len(group))
+            yield group
+
+    monkeypatch.setattr(cli, "_batches", watch)
+    assert run("score", path, "--out", tmp_path / "s.csv", "--model", tiny_bundle)[0] == 0
+    assert held == [32, 32, 6]
+    assert len(rows_of(tmp_path / "s.csv")) == 70
+
+
+# Explain ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ([], {}),
+        (["--method", "layercam", "--layer", "6x6", "--target", "tumour"], None),
+        (["--tta", "--target", "tumour minus normal"], {"views": 8, "target": "tumour minus normal"}),
+    ],
+)
+def test_explain_writes_map_picture_and_record(tmp_path, run, tiny_bundle, tiny_reader, patches, image, options, how):
+    how = {"method": "layercam", "layer": "6x6", "target": "tumour"} if how is None else how
+    out = tmp_path / "explained"
+    code, said, err = run("explain", image, "--out", out, "--model", tiny_bundle, *options)
+    assert (code, err) == (0, "")
+    expected = tiny_reader.explain(patches[3], **how)
+    heatmap = np.load(out / "map.npy")
+    assert heatmap.dtype == np.float32
+    assert heatmap.shape == expected.grid == ((6, 6) if how.get("layer") else (3, 3))
+    np.testing.assert_allclose(heatmap, expected.attribution[0], atol=1e-5)
+    record = json.loads((out / "explanation.json").read_text())
+    assert record["probability"] == pytest.approx(expected.probability[0])
+    assert record["verdict"] == expected.verdict[0]
+    assert record["id"] == "patch"
+    assert record["views"] == how.get("views", 1)
+    explanation = record["explanation"]
+    assert explanation["target"] == how.get("target", "predicted")
+    assert (explanation["method"], explanation["layer"]) == (how.get("method", "gradcam"), how.get("layer", "last"))
+    np.testing.assert_allclose(explanation["map"], heatmap)
+    with Image.open(out / "overlay.png") as picture:
+        picture.load()
+        assert min(picture.size) >= 2 * 96
+    assert f"patch: {expected.verdict[0]}, probability {expected.probability[0]:.3f}" in said
+    assert sorted(path.name for path in out.iterdir()) == ["explanation.json", "map.npy", "overlay.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.png"], "does not exist"),
+        (["notes.txt"], "not an image"),
+        (["folder"], "name one image"),
+        (["empty.zip"], "no patch"),
+        (["small.png"], "96 x 50"),
+        (["patch.png", "--method", "scorecam"], "Unknown method 'scorecam'. Known: gradcam"),
+        (["patch.png", "--layer", "3x3"], "Unknown layer '3x3'"),
+        (["patch.png", "--target", "lesion"], "Unknown target 'lesion'"),
+    ],
+)
+def test_explain_refuses_in_one_line_and_writes_nothing(
+    tmp_path, refuses, monkeypatch, tiny_bundle, image, patches, arguments, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "small.png").write_bytes(png(patches[0][:50]))
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
+    assert said in refuses("explain", *arguments, "--out", "explained", "--model", tiny_bundle)
+    assert not (tmp_path / "explained").exists()
+
+
+# Data -------------------------------------------------------------------------------------------------------------
+
+
+def test_data_demo(tmp_path, run, refuses):
+    code, said, _ = run("data", "demo", "--out", tmp_path / "demo", "--seed", 3, "--n", 4)
+    assert code == 0
+    assert "synthetic, not tissue" in said
+    split = Split.open(tmp_path / "demo", "demo")
+    assert (len(split), split.synthetic) == (4, True)
+    assert split.masks([0]).shape == (1, 96, 96)
+    assert "n = 1" in refuses("data", "demo", "--out", tmp_path / "one", "--n", 1)
+    assert not (tmp_path / "one").exists()
+
+
+def test_data_import(tmp_path, run, refuses, patches):
+    with zipfile.ZipFile(tmp_path / "valid.zip", "w") as archive:
+        archive.writestr("labels.csv", "row,label,file\n9,1,a.png\n4,0,b.png\n")
+        archive.writestr("a.png", png(patches[0]))
+        archive.writestr("b.png", png(patches[1]))
+    code, said, _ = run("data", "import", tmp_path, "--out", tmp_path / "out")
+    assert code == 0
+    assert "valid 2" in said
+    split = Split.open(tmp_path / "out", "valid")
+    assert split.rows.tolist() == [4, 9]
+    np.testing.assert_array_equal(split.patches([0, 1]), patches[[1, 0]])
+    assert "no zip" in refuses("data", "import", tmp_path / "nowhere", "--out", tmp_path / "no")
+    (tmp_path / "bad.zip").write_text("text")
+    assert "not a readable zip" in refuses("data", "import", tmp_path / "bad.zip", "--out", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+# Models -----------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_writes_a_report_and_records_it_when_asked(tmp_path, run, refuses, tiny_copy, split):
+    arguments = ["--data", split.folder, "--split", "valid", "--model", tiny_copy, "--engine", "torch"]
+    before = read_description(tiny_copy)
+    code, said, _ = run("evaluate", "--out", tmp_path / "report.json", *arguments)
+    assert code == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    value = report["figures"]["accuracy"]["value"]
+    assert f"{'accuracy':22} {value:.3f} [" in said
+    assert read_description(tiny_copy) == before
+    assert not (tiny_copy / "CARD.md").exists()
+    assert run("evaluate", "--out", tmp_path / "again.json", *arguments, "--record")[0] == 0
+    (kept,) = read_description(tiny_copy).evaluations
+    assert kept.figures["accuracy"].value == value
+    assert f"| Accuracy | {value:.3f} [" in (tiny_copy / "CARD.md").read_text()
+    arguments[3] = "test"
+    assert "No split 'test'" in refuses("evaluate", "--out", tmp_path / "no.json", *arguments)
+    assert not (tmp_path / "no.json").exists()
+
+
+def test_calibrate_writes_bundle_and_card(tmp_path, run, tiny_copy, tiny_bundle, split):
+    assert run("model", "calibrate", tiny_copy, "--data", split.folder)[0] == 0
+    model = read_description(tiny_copy)
+    assert model.calibrated_on.fingerprint == split.fingerprint()
+    assert model.points != read_description(tiny_bundle).points
+    assert f"| 8 | {model.point(8).temperature:.3f} |" in (tiny_copy / "CARD.md").read_text()
+    assert load_reader(tiny_copy, "torch").model == model
+
+
+@pytest.fixture
+def own_models(tmp_path, monkeypatch):
+    """A models folder of this test's own."""
+    monkeypatch.setenv("NODELENS_MODELS", str(tmp_path / "own"))
+    settings.cache_clear()
+    yield tmp_path / "own"
+    settings.cache_clear()
+
+
+def test_models_are_imported_described_and_prepared(own_models, run, refuses, tiny_bundle, patches):
+    arguments = ["--name", "mine", "--architecture", "efficientnet_lite0", "--recipe", "Found."]
+    code, said, _ = run("model", "import", tiny_bundle / WEIGHTS, *arguments)
+    assert code == 0
+    assert "model calibrate mine" in said
+    assert run("model", "prepare")[1] == "mine: openvino-fp32 ready\n"
+    assert run("model", "card", "mine")[0] == 0
+    assert "Found." in (own_models / "mine" / "CARD.md").read_text()
+    state = load_file(own_models / "mine" / WEIGHTS)
+    assert state["classifier.weight"].shape == (2, 1280)
+    assert "do not fit" in refuses("model", "import", tiny_bundle / WEIGHTS, "--name", "no", "--recipe", "r")
+    assert "Known models: mine" in refuses("model", "card", "other")
+    assert not (own_models / "no").exists()
+
+
+# The commands themselves ------------------------------------------------------------------------------------------
+
+
+def commands(command, name=()):
+    """(words, command) of every command under a group."""
+    if not hasattr(command, "commands"):
+        return [(name, command)]
+    return [found for word, inner in command.commands.items() for found in commands(inner, (*name, word))]
+
+
+COMMANDS = commands(typer.main.get_command(cli.app))
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=[" ".join(words) for words, _ in COMMANDS])
+def test_every_command_has_help_and_an_example_that_parses(run, words, command):
+    code, said, _ = run(*words, "--help")
+    assert code == 0
+    assert "Example: python -m core " + " ".join(words) in " ".join(said.split())
+    example = shlex.split(command.epilog.removeprefix("Example: python -m core "))[len(words) :]
+    command.make_context("example", example)  # raises on an option that does not exist
+    assert command.help
+
+
+def test_the_commands_that_scripts_call_are_there():
+    there = {" ".join(words) for words, _ in COMMANDS}
+    assert {"score", "explain", "evaluate", "data import", "data demo"} <= there
+
+
+def module(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "core", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_mistake_ends_with_code_2_in_a_real_shell(tmp_path):
+    done = module("score", tmp_path / "none", "--out", tmp_path / "scores.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"nodelens: {tmp_path / 'none'} cannot be imported: it does not exist.\n"
+    assert module("score").returncode == 2  # typer's own: something is missing
+    wrong = module("model", "prepare", NODELENS_ENGINE="abacus")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("nodelens: NODELENS_ENGINE is 'abacus'")
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_a_command_is_quiet_off_the_terminal_and_help_needs_no_torch(tmp_path, tiny_bundle, image):
+    done = module("score", image, "--out", tmp_path / "s.csv", "--model", tiny_bundle, "--engine", "openvino")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    code = "import sys, core.cli; print({'torch', 'openvino', 'streamlit'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"

@@ -1,0 +1,60 @@
+"""The environment is read once and checked; a value that cannot be used is named."""
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from core.errors import SettingsError
+from core.settings import ROOT, Settings
+
+
+def test_defaults_lie_in_the_repository():
+    found = Settings.from_environment({})
+    assert (found.data, found.models, found.cache) == (ROOT / "data/pcam", ROOT / "models", ROOT / ".cache")
+    assert (found.model, found.engine) == ("densenet169", "auto")
+    assert found.threads >= 1
+    assert (ROOT / "core" / "settings.py").is_file()
+
+
+def test_the_environment_is_heard(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = Settings.from_environment(
+        {
+            "NODELENS_DATA": str(tmp_path / "a"),
+            "NODELENS_MODELS": "else/where",
+            "NODELENS_CACHE": "~/b",
+            "NODELENS_MODEL": "mine",
+            "NODELENS_ENGINE": "torch",
+            "NODELENS_THREADS": "3",
+        }
+    )
+    assert found.data == (tmp_path / "a").resolve()
+    assert found.models == ROOT / "else" / "where"
+    assert found.cache == (Path(tmp_path) / "b").resolve()
+    assert (found.model, found.engine, found.threads) == ("mine", "torch", 3)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("NODELENS_ENGINE", "tensorrt"),
+        ("NODELENS_ENGINE", ""),
+        ("NODELENS_THREADS", "-1"),
+        ("NODELENS_THREADS", "two"),
+        ("NODELENS_THREADS", "1.5"),
+        ("NODELENS_THREADS", "1025"),
+        ("NODELENS_DATA", __file__),
+        ("NODELENS_MODELS", __file__),
+        ("NODELENS_CACHE", __file__),
+    ],
+)
+def test_what_cannot_be_used_is_named(variable, value):
+    with pytest.raises(SettingsError, match=variable) as caught:
+        Settings.from_environment({variable: value})
+    assert caught.value.variable == variable
+
+
+def test_settings_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Settings.from_environment({}).engine = "torch"
