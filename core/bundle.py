@@ -174,14 +174,19 @@ class StoredBundle:
                 weight, bias = (tensors.get_tensor(f"{prefix}.{part}") for part in ("weight", "bias"))
             except SafetensorError as error:
                 raise BundleError(self.folder, f"its weights have no linear layer '{prefix}'") from error
+        if weight.dtype.kind != "f" or bias.dtype.kind != "f":
+            raise BundleError(self.folder, f"its linear layer is of type {weight.dtype}, expected floating point")
         if weight.ndim != 2 or weight.shape[0] != len(CLASSES) or bias.shape != (len(CLASSES),):
             raise BundleError(self.folder, f"its linear layer has shape {weight.shape}, expected (2, k)")
+        _require_finite(self.folder, {"weight": weight, "bias": bias})
         return weight.astype(np.float32), bias.astype(np.float32)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """All weights by name."""
         with self._opened() as tensors:
-            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
+            found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
+        _require_finite(self.folder, found)
+        return found
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -192,6 +197,12 @@ class StoredBundle:
             raise BundleError(self.folder, f"{WEIGHTS} is not a safetensors file") from error
         except TypeError as error:
             raise BundleError(self.folder, "its weights are of a type NumPy lacks, such as bf16; use fp16") from error
+
+
+def _require_finite(folder: Path, tensors: dict[str, NDArray[Any]]) -> None:
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise BundleError(folder, f"its weights '{name}' hold a number that is not finite")
 
 
 def bundle_names(models: Path) -> list[str]:
@@ -217,6 +228,8 @@ def read_description(folder: Path) -> Bundle:
     """Read `bundle.json` alone, without touching the weights; raises BundleError."""
     path = folder / DESCRIPTION
     try:
+        if not path.is_file():
+            raise BundleError(folder, f"{DESCRIPTION} is missing")
         if path.stat().st_size > MAX_DESCRIPTION_BYTES:
             raise BundleError(folder, f"{DESCRIPTION} is larger than {MAX_DESCRIPTION_BYTES:,} bytes")
         return Bundle.model_validate_json(path.read_bytes())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from core.errors import NodeLensError, OutputError
 from core.files import atomic_path, write_text
+from core.logs import configure as configure_logs
 from core.settings import settings
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, dem
 
 def main() -> None:
     """Run the command line; a person's mistake ends in one line and exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
+        configure_logs(settings().log)
         app()
     except NodeLensError as error:
         print(f"nodelens: {error}", file=sys.stderr)
@@ -227,6 +227,8 @@ def fetch_data(
 
             def show(file: str, done: int, total: int, bar: Any = bar) -> None:
                 bar.set_description(file, refresh=False)
+                if done < bar.n:  # the next file
+                    bar.reset()
                 bar.total = total
                 bar.update(done - bar.n)
 

@@ -33,10 +33,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import category
+
+MAX_MESSAGE = 600
 
 
 class NodeLensError(Exception):
-    """Base of all errors that are shown to a person as they are."""
+    """Base of all errors that are shown to a person as they are: in one line, whatever names strangers gave."""
+
+    def __init__(self, message: str = "") -> None:
+        text = printable(message)
+        if len(text) > MAX_MESSAGE:
+            text = f"{text[: MAX_MESSAGE - 200]} ... {text[-190:]}"
+        super().__init__(text)
+
+
+def printable(text: str) -> str:
+    """Text from a stranger with what moves a cursor or turns the reading direction written out, as in "a\\nb"."""
+    return "".join(
+        character.encode("unicode_escape").decode() if _steers(character) else character for character in text
+    )
+
+
+def _steers(character: str) -> bool:
+    joins_emoji_and_letters = character in "\u200c\u200d"
+    return not joins_emoji_and_letters and category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class SettingsError(NodeLensError):

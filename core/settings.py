@@ -8,6 +8,7 @@
 | NODELENS_MODEL          | the model a page opens with                                | densenet169     |
 | NODELENS_ENGINE         | auto, torch or openvino                                    | auto            |
 | NODELENS_THREADS        | processor threads one inference may use; 0 = all cores     | 0               |
+| NODELENS_LOG            | debug, info, warning or error                              | warning         |
 | NODELENS_PCAM_URL       | where the official PCam files are fetched, a mirror if set | Zenodo's record |
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from core.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
+LOG_LEVELS = ("debug", "info", "warning", "error")
 ENGINES = ("auto", "torch", "openvino")
 PCAM_URL = "https://zenodo.org/records/2546921/files"
 
@@ -37,6 +39,7 @@ class Settings:
     model: str
     engine: str
     threads: int
+    log: str = "warning"
     pcam_url: str = PCAM_URL
     demo: Path = ROOT / "assets" / "demo"
 
@@ -50,6 +53,9 @@ class Settings:
         engine = environ.get("NODELENS_ENGINE", "auto")
         if engine not in ENGINES:
             raise SettingsError("NODELENS_ENGINE", f"is '{engine}'; it must be one of {', '.join(ENGINES)}.")
+        log = environ.get("NODELENS_LOG", "warning").lower()
+        if log not in LOG_LEVELS:
+            raise SettingsError("NODELENS_LOG", f"is '{log}'; it must be one of {', '.join(LOG_LEVELS)}.")
         threads = environ.get("NODELENS_THREADS", "0")
         if not threads.isdecimal() or int(threads) > 1024:
             raise SettingsError("NODELENS_THREADS", f"is '{threads}'; it must be a whole number from 0 to 1024.")
@@ -63,6 +69,7 @@ class Settings:
             model=environ.get("NODELENS_MODEL", "densenet169"),
             engine=engine,
             threads=int(threads) or (os.cpu_count() or 1),
+            log=log,
             pcam_url=pcam_url.rstrip("/"),
         )
 

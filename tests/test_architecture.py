@@ -16,7 +16,7 @@ PAGES = sorted([*(ROOT / "pages").rglob("*.py"), *ROOT.glob("app.py")])
 # Storeys from the ground up. A module may import from its own room, and from storeys below its own.
 STOREYS = [
     ["core", "core.errors"],
-    ["core.settings", "core.files", "core.architectures"],
+    ["core.settings", "core.files", "core.logs", "core.architectures"],
     ["core.data", "core.bundle", "core.nets"],
     ["core.explain"],
     ["core.inference", "core.training"],

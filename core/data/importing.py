@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,12 +23,12 @@ from core.data.archive import open_zip, read_member
 from core.data.intake import decode_patch
 from core.data.patch import PATCH_SIDE
 from core.data.pcam import file_of
+from core.data.tables import MAX_TABLE_BYTES, read_columns
 from core.errors import ImportSourceError, IntakeError, OutputError, SplitFormatError
 from core.files import atomic_path
 
 MAX_IMAGE_BYTES = 4 * 2**20
 """One 96 x 96 patch, in any format, is far smaller; a zip member that claims more is not read."""
-MAX_TABLE_BYTES = 64 * 2**20
 Progress = Callable[[int, int], None]
 
 
@@ -40,8 +41,11 @@ class Source:
 
     @property
     def split(self) -> str:
-        """Name of the split the source becomes: that of the zip or folder."""
-        return self.path.stem if self.path.is_file() else self.path.name
+        """Name of the split the source becomes, that of the zip or folder; raises ImportSourceError."""
+        name = self.path.stem if self.path.is_file() else self.path.resolve().name
+        if not re.fullmatch(r"\w[\w .+-]{0,63}", name):
+            raise ImportSourceError(self.path, "its name cannot name a split; use letters, digits, - and _")
+        return name
 
 
 def find_sources(folder: Path) -> list[Path]:
@@ -54,7 +58,9 @@ def find_sources(folder: Path) -> list[Path]:
         return [folder]
     if folder.is_file():
         return [folder]
-    found = sorted(folder.glob("*.zip")) + sorted(path.parent for path in folder.glob("*/labels.csv"))
+    found = sorted(path for path in folder.glob("*.zip") if path.is_file()) + sorted(
+        path.parent for path in folder.glob("*/labels.csv")
+    )
     if not found:
         raise ImportSourceError(folder, "it holds no zip and no folder with labels.csv")
     return found
@@ -126,10 +132,10 @@ def _known_rows(out: Path) -> dict[str, list[int]]:
         return {}
     rows: dict[str, list[int]] = {}
     try:
-        with (out / "rows.csv").open(newline="", encoding="utf-8") as handle:
-            for entry in csv.DictReader(handle):
-                rows.setdefault(entry["split"], []).append(int(entry["row"]))
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        with (out / "rows.csv").open(encoding="utf-8") as handle:
+            for name, row in read_columns(handle, ("split", "row")):
+                rows.setdefault(name, []).append(int(row))
+    except (OSError, ValueError) as error:
         raise SplitFormatError(out / "rows.csv", "it needs the columns split,index,row; repair or delete it") from error
     return rows
 
@@ -140,14 +146,16 @@ def _opened(path: Path) -> Iterator[Source]:
         root = path.resolve()
 
         def read_file(name: str, limit: int) -> bytes:
-            member = (root / name).resolve()
-            if root not in member.parents:
-                raise ImportSourceError(path, f"'{name}' lies outside of it")
             try:
+                member = (root / name).resolve()
+                if root not in member.parents:
+                    raise ImportSourceError(path, f"'{name}' lies outside of it")
+                if not member.is_file():  # a pipe would be waited for
+                    raise ImportSourceError(path, f"'{name}' is missing or not a file")
                 if member.stat().st_size > limit:
                     raise ImportSourceError(path, f"'{name}' is larger than {limit:,} bytes")
                 return member.read_bytes()
-            except OSError as error:
+            except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
                 raise ImportSourceError(path, f"'{name}' is missing or cannot be read") from error
 
         yield Source(path, read_file)
@@ -166,14 +174,16 @@ def _opened(path: Path) -> Iterator[Source]:
 def _entries(source: Source) -> list[tuple[int, int, str]]:
     """Rows of labels.csv as (official row, label, file), by row number."""
     try:
-        table = source.read("labels.csv", MAX_TABLE_BYTES).decode("utf-8")
-        found = [(int(e["row"]), int(e["label"]), e["file"]) for e in csv.DictReader(io.StringIO(table))]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        table = io.StringIO(source.read("labels.csv", MAX_TABLE_BYTES).decode("utf-8-sig"))
+        found = [(int(row), int(label), file) for row, label, file in read_columns(table, ("row", "label", "file"))]
+    except ValueError as error:
         raise ImportSourceError(source.path, "labels.csv needs columns row,label,file, whole numbers") from error
     if not found:
         raise ImportSourceError(source.path, "labels.csv names no patch")
     if any(label not in (0, 1) for _, label, _ in found):
         raise ImportSourceError(source.path, "labels must be 0 or 1")
+    if any(not 0 <= row < 2**63 for row, _, _ in found):
+        raise ImportSourceError(source.path, "row numbers must be from 0 to 2^63 - 1")
     if len({row for row, _, _ in found}) != len(found):
         raise ImportSourceError(source.path, "labels.csv names a row twice")
     return sorted(found)

@@ -11,28 +11,24 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from core.data.patch import PATCH_SIDE
+from core.data.tables import MAX_PATCHES, MAX_TABLE_BYTES, read_columns
 from core.errors import SplitFormatError, SplitNotFoundError
 
 SPLITS = ("train", "valid", "test")
 PREFIX = "camelyonpatch_level_2_split_"
 FINGERPRINT_SAMPLE = 256
-MAX_PATCHES = 10_000_000
-"""PCam has 327,680; an HDF5 file may claim any number without holding a byte of them."""
 MAX_CHUNK_BYTES = 64 * 2**20
 MAX_PACKED_BYTES = 384 * 2**10
 """Of one stored chunk: deflate packs up to 1032 : 1, whatever size the chunk claims to have."""
-MAX_TABLE_BYTES = 64 * 2**20
 MAX_SLIDE_NAME = 256
 _PACKERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_LZF}
 _PLAIN_FILTERS = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
@@ -250,36 +246,40 @@ def _official_rows(folder: Path, split: str, count: int) -> NDArray[np.int64]:
     path = folder / "rows.csv"
     if not path.is_file():
         return np.arange(count, dtype=np.int64)
-    table = _table(path, ("split", "row"))
-    rows = table.loc[table["split"] == split, "row"].to_numpy()
-    if len(rows) == 0:
+    written = [row for name, row in _table(path, ("split", "row")) if name == split]
+    if not written:
         return np.arange(count, dtype=np.int64)
-    if len(rows) != count or rows.dtype != np.int64 or (np.diff(rows) <= 0).any():
+    try:
+        rows = np.array([int(row) for row in written], dtype=np.int64)
+    except (ValueError, OverflowError):
+        rows = np.empty(0, dtype=np.int64)
+    if len(rows) != count or (np.diff(rows) <= 0).any():
         raise SplitFormatError(path, f"rows of split '{split}' must be {count} increasing whole numbers")
-    return np.asarray(rows, dtype=np.int64)
+    return rows
 
 
 def _slides(folder: Path, split: str, count: int) -> NDArray[np.str_] | None:
     path = file_of(folder, split, "meta.csv")
     if not path.is_file():
         return None
-    names = _table(path, ("wsi",))["wsi"].astype(str)
+    names = [name for (name,) in _table(path, ("wsi",))]
     if len(names) != count:
         raise SplitFormatError(path, f"it has {len(names)} rows for {count} patches")
-    if names.str.len().max() > MAX_SLIDE_NAME:  # NumPy gives every name the room of the longest
+    if max(map(len, names)) > MAX_SLIDE_NAME:  # NumPy gives every name the room of the longest
         raise SplitFormatError(path, f"it names a slide with more than {MAX_SLIDE_NAME} characters")
-    slides: NDArray[np.str_] = np.asarray(names, dtype=str)
-    return slides
+    return np.array(names, dtype=str)
 
 
-def _table(path: Path, columns: Sequence[str]) -> Any:
+def _table(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """The named columns, row by row."""
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise SplitFormatError(path, f"it is larger than {MAX_TABLE_BYTES:,} bytes")
-        table = pd.read_csv(path, usecols=lambda name: name in columns)
-    except (OSError, ValueError, OverflowError) as error:
+        with path.open(encoding="utf-8-sig") as table:
+            yield from read_columns(table, columns)
+    except UnicodeDecodeError as error:
         raise SplitFormatError(path, "it is not a CSV table") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise SplitFormatError(path, f"column '{missing[0]}' is missing")
-    return table
+    except ValueError as error:
+        raise SplitFormatError(path, str(error)) from error
+    except OSError as error:
+        raise SplitFormatError(path, "it cannot be read") from error

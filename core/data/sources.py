@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.data.archive import open_zip, read_member
 from core.data.intake import INTAKE_TYPES, MAX_BYTES, decode_patch
 from core.data.pcam import open_patches
-from core.errors import ImportSourceError, IntakeError, NodeLensError, SplitFormatError
+from core.errors import ImportSourceError, IntakeError, NodeLensError, SplitFormatError, printable
 
 HDF5_TYPES = ("h5", "hdf5")
 READ_AHEAD = 256
@@ -39,6 +39,8 @@ def check_inputs(paths: Iterable[Path]) -> list[Path]:
     for path in checked:
         if not path.exists():
             raise ImportSourceError(path, "it does not exist")
+        if not path.is_file() and not path.is_dir():
+            raise ImportSourceError(path, "it is neither a file nor a folder")
         if path.is_file() and _kind(path.name) not in (*INTAKE_TYPES, *HDF5_TYPES, "zip"):
             raise ImportSourceError(path, "it is not an image, a zip, an HDF5 file or a folder")
         if path.is_dir() and next(_images(path), None) is None:
@@ -55,7 +57,7 @@ def items(paths: Iterable[Path]) -> Iterator[Item]:
     for path in paths:
         if path.is_dir():
             for image in sorted(_images(path)):
-                yield _item(image.stem, lambda image=image: _bytes_of(image))  # type: ignore[misc]
+                yield _item(image.stem, lambda path=path, image=image: _bytes_inside(path, image))  # type: ignore[misc]
         elif _kind(path.name) == "zip":
             yield from _zip_items(path)
         elif _kind(path.name) in HDF5_TYPES:
@@ -88,9 +90,16 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def _item(name: str, read: Callable[[], bytes]) -> Item:
     try:
-        return Item(name, decode_patch(read()))
+        return Item(printable(name), decode_patch(read()))
     except (IntakeError, ImportSourceError) as error:
-        return Item(name, None, error)
+        return Item(printable(name), None, error)
+
+
+def _bytes_inside(folder: Path, path: Path) -> bytes:
+    """Bytes of a file that lies in the offered folder; a link in it may lead to files that nobody offered."""
+    if path.is_symlink() and folder.resolve() not in path.resolve().parents:
+        raise ImportSourceError(path, "it is a link to a file outside of the folder")
+    return _bytes_of(path)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -111,6 +111,7 @@ def _graph(core: Any, stored: StoredBundle) -> Any:
         except RuntimeError:
             log.warning("the kept engine of %s is damaged; converting again", stored.description.name)
             shutil.rmtree(kept, ignore_errors=True)
+    log.info("converting %s for OpenVINO", stored.description.identity)
     model = _convert(stored)
     _keep(model, kept)
     # The converted graph differs from its kept self in the last bits: serve what every later start will serve.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from core.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
 from core.data.flags import flags
@@ -105,7 +104,7 @@ def scale_key(method: str, layer: str) -> str:
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """1 / (1 + exp(-x)) in float64."""
-    return np.asarray(expit(np.asarray(logits, dtype=np.float64)))
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
 
 
 def verdicts(probability: NDArray[np.floating], point: OperatingPoint) -> NDArray[np.str_]:

@@ -8,6 +8,7 @@ same split write the same numbers.
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from core.data.pcam import Split
 from core.errors import OutputError
 from core.files import atomic_path
 from core.inference.reader import Reader, sigmoid, verdicts
+
+log = logging.getLogger(__name__)
 
 CHUNK = 64
 """Patches between two writes."""
@@ -171,9 +174,12 @@ class ScoringJob:
 
     def _run(self, store: ScoreStore, reader: Reader) -> None:
         try:
+            log.info("scoring %s with %s: %d of %d done", store.split.name, store.model.name, self.done, self.total)
             for done in store.compute(reader, self._stop.is_set):
                 self.done = done
+            log.info("scored %s with %s: %d of %d done", store.split.name, store.model.name, self.done, self.total)
         except Exception as error:
+            log.error("scoring %s failed", store.split.name, exc_info=error)
             self.error = error
         finally:
             atexit.unregister(self._leave)

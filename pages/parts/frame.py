@@ -11,6 +11,8 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from core.errors import NodeLensError
+from core.logs import configure as configure_logs
+from core.settings import settings
 
 CSS = (Path(__file__).parents[2] / "assets" / "app.css").read_text(encoding="utf-8")
 
@@ -36,6 +38,7 @@ def around() -> Iterator[None]:
     _drop_infinities()
     st.html(f"<style>{CSS}</style>")
     try:
+        configure_logs(settings().log)
         yield
     except NodeLensError as error:
         st.error(str(error))
@@ -51,3 +54,4 @@ def _drop_infinities() -> None:
         with suppress(ValueError):
             if math.isinf(float(st.query_params[name])):
                 del st.query_params[name]
+                st.rerun()
