@@ -19,7 +19,7 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from core.errors import NodeLensError, OutputError
+from core.errors import NodeLensError, OutputError, printable
 from core.files import atomic_path, write_text
 from core.logs import configure as configure_logs
 from core.settings import settings
@@ -39,6 +39,8 @@ data_app = typer.Typer(help="Bring patches in.", no_args_is_help=True)
 model_app = typer.Typer(help="Make and describe model bundles.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
+
+_FORMULA_STARTS = tuple("=+-@＝＋－＠")
 
 Model = Annotated[str, typer.Option("--model", help="Name under models/, or path of a bundle.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
@@ -70,7 +72,8 @@ def score(
     """Read many patches into a CSV: id,probability,logit,verdict,flags.
 
     `id` is the file stem or the row number. An image that is refused keeps its row, with the verdict 'refused' and the
-    reason under flags. When nothing at all could be read, no file is written.
+    reason under flags. When nothing at all could be read, no file is written. An id that a spreadsheet would take for
+    a formula stands behind an apostrophe.
     """
     from core.data.sources import check_inputs, count_items, items
     from core.inference import load_reader
@@ -91,11 +94,11 @@ def score(
                 for item in group:
                     if item.patch is None or readings is None:
                         refusals.append(f"{item.id}: {item.refusal}")
-                        writer.writerow((item.id, "", "", "refused", str(item.refusal)))
+                        writer.writerow((_cell(item.id), "", "", "refused", _cell(str(item.refusal))))
                         continue
                     writer.writerow(
                         (
-                            item.id,
+                            _cell(item.id),
                             f"{readings.probability[position]:.6f}",
                             f"{readings.logit[position]:.6f}",
                             readings.verdict[position],
@@ -202,7 +205,7 @@ def import_data(
     with _progress("import", "patch") as bar:
 
         def show(name: str, done: int, total: int) -> None:
-            bar.set_description(f"import {name}")
+            bar.set_description(f"import {printable(name)}")
             _into(bar)(done, total)
 
         counts = import_all(folder, out, show)
@@ -214,7 +217,7 @@ def fetch_data(
     out: Annotated[Path, typer.Option("--out", help="Folder for the official files.")] = Path("data/pcam"),
     split: Annotated[list[str] | None, typer.Option("--split", help="train, valid or test; again for more.")] = None,
 ) -> None:
-    """Download the official PCam files (7.5 GB, 8.2 GB unpacked) and check them; goes on where it was cut.
+    """Download the official PCam files (8.0 GB, 9.1 GB unpacked) and check them; goes on where it was cut.
 
     Without --split all three are fetched. A mirror is named by the environment variable NODELENS_PCAM_URL.
     """
@@ -321,6 +324,11 @@ def card(model: Annotated[str, typer.Argument(help="Name under models/, or path 
     folder = bundle_folder(model, settings().models)
     write_text(folder / "CARD.md", model_card(read_description(folder)))
     print(f"{folder / 'CARD.md'} written")
+
+
+def _cell(text: str) -> str:
+    """Text for a CSV: an apostrophe before what spreadsheets take for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _batches(stream: Iterator[Item], size: int) -> Iterator[list[Item]]:

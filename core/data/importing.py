@@ -58,9 +58,8 @@ def find_sources(folder: Path) -> list[Path]:
         return [folder]
     if folder.is_file():
         return [folder]
-    found = sorted(path for path in folder.glob("*.zip") if path.is_file()) + sorted(
-        path.parent for path in folder.glob("*/labels.csv")
-    )
+    zips = sorted(path for path in folder.glob("*.zip") if path.is_file())
+    found = zips + sorted(path.parent for path in folder.glob("*/labels.csv"))
     if not found:
         raise ImportSourceError(folder, "it holds no zip and no folder with labels.csv")
     return found

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from core.data.patch import PATCH_SIDE, UM_PER_PX
+from core.data.screening import MAX_EXIF_BYTES, is_a_maze
 from core.errors import (
     CoarseImageError,
     EmptyFileError,
@@ -34,6 +35,7 @@ __all__ = ["INTAKE_TYPES", "PATCH_SIDE", "UM_PER_PX", "Picture", "decode_patch",
 INTAKE_TYPES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 40_000_000
+MAX_WEBP_PIXELS = 25_000_000  # libwebp keeps two canvases and hands over a third
 MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0  # 72 to 300 dpi, what screens and printers write, is 85 um/px and more
 SCALE_TOLERANCE = 0.02  # a pixel size this close to 0.97 is taken for it
 MAX_ENLARGEMENT = 1.25
@@ -42,10 +44,15 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _GRAY_16 = ("I;16", "I;16B", "I;16L")
 _GRAY = ("L", "LA", *_GRAY_16)
 _COLOUR = ("P", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
+_BAND_PIXELS = 2**20  # converted at a time, so that no second copy of a large picture is made
+# Pillow refuses at twice this, in some formats before its header is read to the end. Its warnings, of this and of
+# damage, are for programmers; what matters of them becomes a refusal.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # Pillow's readers trust the file, so damage surfaces as whatever a parser stumbles over.
 _DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, LookupError),
-    *(ArithmeticError, AssertionError, MemoryError, struct.error),
+    *(ArithmeticError, AssertionError, MemoryError, RecursionError, struct.error, Warning),
 )
 
 
@@ -114,7 +121,7 @@ def open_picture(data: bytes, *, um_per_px: float | None = None) -> Picture:
         notes.append(note)
     if min(image.size) < PATCH_SIDE:
         raise _shape_error(image.size, scale)
-    return Picture(np.asarray(image), scale, known is not None, tuple(notes))
+    return Picture(_pixels(image), scale, known is not None, tuple(notes))
 
 
 def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.uint8]:
@@ -133,12 +140,10 @@ def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.u
 
 @contextmanager
 def _pillow_reads() -> Iterator[None]:
-    """Turn what Pillow raises on strange files into refusals, and keep its warnings about them quiet."""
+    """Turn what Pillow raises on strange files into refusals."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            yield
-    except Image.DecompressionBombError:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where those are errors
         raise ImageTooLargeError(MAX_PIXELS, "pixels") from None
     except UnidentifiedImageError:
         raise UnreadableImageError() from None
@@ -149,10 +154,18 @@ def _pillow_reads() -> Iterator[None]:
 def _decode(data: bytes) -> tuple[Image.Image, float | None, list[str]]:
     """The first page as an upright RGB image, the um/px its file states if any, and notes."""
     notes = []
+    if is_a_maze(data):
+        raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
     with _pillow_reads():
-        image: Image.Image = Image.open(BytesIO(data), formats=_FORMATS)  # reads the header only
+        image = Image.open(BytesIO(data), formats=_FORMATS)  # reads the header only
         if image.width * image.height > MAX_PIXELS:
             raise ImageTooLargeError(MAX_PIXELS, "pixels")
+        if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
+            raise ImageTooLargeError(MAX_WEBP_PIXELS, "pixels in a WebP")
+        if any(tile[0] == "bmp_rle" for tile in image.tile):  # unpacked in Python, byte by byte
+            raise UnreadableImageError("it is a run-length coded BMP; save it as PNG")
+        if any(len(image.info.get(key, "")) > MAX_EXIF_BYTES for key in ("exif", "Raw profile type exif")):
+            raise UnreadableImageError("its EXIF data are too large; save it without them")
         if image.mode not in _GRAY + _COLOUR:
             raise UnreadableImageError(f"its pixels are of type '{image.mode}'; save it as 8-bit RGB")
         stated = _stated_um_per_px(image)
@@ -169,10 +182,37 @@ def _decode(data: bytes) -> tuple[Image.Image, float | None, list[str]]:
         if turned:
             ImageOps.exif_transpose(image, in_place=True)
             notes.append("The image was turned upright as its EXIF orientation says.")
-        rgb, see_through = _to_rgb(image)
+        rgb, see_through = _in_rgb(image)
         if see_through:
             notes.append("Transparent parts were laid on white.")
     return rgb, stated, notes
+
+
+def _bands(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """First and last row (not included) of pieces as wide as the picture."""
+    rows = max(1, _BAND_PIXELS // size[0])
+    return ((top, min(top + rows, size[1])) for top in range(0, size[1], rows))
+
+
+def _in_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    """`_to_rgb`, band by band."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image, False
+    rgb = Image.new("RGB", image.size)
+    any_see_through = False
+    for top, bottom in _bands(image.size):
+        band, see_through = _to_rgb(image.crop((0, top, image.width, bottom)))
+        rgb.paste(band, (0, top))
+        any_see_through |= see_through
+    return rgb, any_see_through
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of an RGB image, uint8 (h, w, 3)."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, bottom in _bands(image.size):
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
@@ -207,11 +247,14 @@ def _rescale(image: Image.Image, um_per_px: float) -> tuple[Image.Image, str]:
 
     Raises:
         CoarseImageError: it would have to grow more than 1.25 times.
+        ImageTooLargeError: it would grow beyond the limit.
     """
     factor = um_per_px / UM_PER_PX
     if factor > MAX_ENLARGEMENT:
         raise CoarseImageError(um_per_px)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageTooLargeError(MAX_PIXELS, f"pixels at {UM_PER_PX} um/px")
     sizes = f"from {image.width} x {image.height} to {size[0]} x {size[1]} pixels to reach {UM_PER_PX} um/px"
     if factor > 1:
         return image.resize(size, Image.Resampling.BILINEAR), f"Enlarged {sizes}; this adds no detail."
