@@ -5,6 +5,7 @@ import streamlit as st
 from pages.parts import choices, frame
 
 st.set_page_config(page_title="NodeLens", page_icon="assets/icon.svg", layout="wide")
+st.logo("assets/logo.svg")
 page = st.navigation(
     [
         st.Page("pages/read.py", title="Read", default=True),

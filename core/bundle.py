@@ -195,7 +195,7 @@ class StoredBundle:
                 yield tensors
         except (SafetensorError, OSError) as error:
             raise BundleError(self.folder, f"{WEIGHTS} is not a safetensors file") from error
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise BundleError(self.folder, "its weights are of a type NumPy lacks, such as bf16; use fp16") from error
 
 

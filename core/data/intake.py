@@ -6,6 +6,7 @@ Metadata is dropped; of all that a file says about itself only the pixel size is
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 import warnings
@@ -49,6 +50,7 @@ _BAND_PIXELS = 2**20  # converted at a time, so that no second copy of a large p
 # damage, are for programmers; what matters of them becomes a refusal.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 # Pillow's readers trust the file, so damage surfaces as whatever a parser stumbles over.
 _DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, LookupError),

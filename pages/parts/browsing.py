@@ -135,6 +135,7 @@ def patch_gallery(scores: Scores, split: Split, model: str, found: NDArray[np.in
         waiting = scores.done == 0
         st.info("The first patches are being read ..." if waiting else "No patch passes these filters. Clear one.")
         return
+    comparing.tray()
     gallery(
         _tiles(scores, split, shown),
         scale=library.reader(model).model.scales.get("gradcam/last", 1.0),
@@ -142,7 +143,6 @@ def patch_gallery(scores: Scores, split: Split, model: str, found: NDArray[np.in
         on_open=lambda index: st.session_state.update(open_in_read=index),
         on_tick=lambda index, ticked: comparing.tick(split.name, index, model, ticked),
     )
-    comparing.tray()
     index = st.session_state.pop("open_in_read", None)
     if index is not None:
         # Model and split go along by themselves: both pages bind them to the URL. One view, as scored here.

@@ -43,8 +43,10 @@ def split() -> Split:
 
 def synthetic_badge(shown: bool) -> None:
     """Says of drawn tissue that it is drawn, wherever it is shown."""
+    # A place of its own, shown or not: what follows keeps its place, so that no old verdict stands beside a new one.
+    place = st.container()
     if shown:
-        st.html('<span class="nl-badge" data-testid="synthetic">synthetic, not tissue</span>')
+        place.html('<span class="nl-badge" data-testid="synthetic">synthetic, not tissue</span>')
 
 
 def choose_explanation(model: str, number: str = "") -> Explanation:

@@ -1,0 +1,292 @@
+"""What only a browser can show: pixels, keys, the mouse, the address, and what is not sent to the server."""
+
+import base64
+import re
+from contextlib import suppress
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import expect
+
+from core.inference.scoring import ScoreStore
+
+READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+NO_PICTURE = b"no picture at all\n" * 40
+FOCUSED = """() => {
+  let element = document.activeElement;
+  while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+  const { outlineStyle, outlineWidth } = getComputedStyle(element);
+  return [element.dataset.testid ?? "", outlineStyle !== "none" && parseFloat(outlineWidth) >= 1];
+}"""
+
+
+def query(page):
+    return parse_qs(urlsplit(page.url).query)
+
+
+def drop(page, name, data):
+    page.set_input_files(
+        '[data-testid="stFileUploaderDropzoneInput"]', {"name": name, "mimeType": "image/png", "buffer": data}
+    )
+
+
+def pick(page, key, option):
+    page.locator(f".st-key-{key}").get_by_role("combobox").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def brush(page, low, high):
+    """Draw a box over the histogram, from one share of its width to another, until it is there: a redraw drops it."""
+    area = page.locator(".nsewdrag").first
+    for _ in range(6):
+        area.scroll_into_view_if_needed()
+        box = area.bounding_box()
+        height = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] * low, height)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * high, height, steps=8)
+        page.mouse.up()
+        with suppress(PlaywrightTimeout):
+            return page.wait_for_function("location.search.includes('p=')", timeout=10_000)
+    return None
+
+
+def says(page, probability):
+    expect(page.get_by_test_id("probability")).to_contain_text(re.compile(rf"^{probability:.2f} "))
+
+
+def unlike(reader, patches, *others):
+    """The first of some patches whose probability cannot be taken for one of the others when printed."""
+    probability = reader.read(patches, views=8).probability
+    return next((i, p) for i, p in enumerate(probability) if all(abs(p - other) > 0.1 for other in others))
+
+
+@pytest.fixture
+def shown_first(shipped_reader, demo, visit):
+    """The Read page as it opens, and the probability it shows."""
+    page = visit()
+    title = page.get_by_test_id("panel").first.locator("h3").inner_text()
+    probability = shipped_reader.read(demo.patches([int(title.removeprefix("demo "))]), views=8).probability[0]
+    says(page, probability)
+    return page, probability
+
+
+def test_an_uploaded_patch_is_read(shown_first, shipped_reader, demo, png):
+    page, before = shown_first
+    patches = demo.patches(range(30))
+    index, probability = unlike(shipped_reader, patches, before)
+    drop(page, "mine.png", png(patches[index]))
+    says(page, probability)
+    expect(page.get_by_test_id("panel").first.locator("h3")).to_have_text("mine.png")
+
+
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(shown_first):
+    page, before = shown_first
+    drop(page, "notes.png", NO_PICTURE)
+    alert = page.get_by_test_id("stAlert").filter(has_text="notes.png")
+    expect(alert).to_have_count(1)
+    expect(page.get_by_test_id("probability")).to_have_count(0)
+    page.get_by_role("radio", name="a split").click()
+    says(page, before)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_a_pasted_picture_is_read(shown_first, shipped_reader, demo, png):
+    page, before = shown_first
+    patches = demo.patches(range(30, 60))
+    index, probability = unlike(shipped_reader, patches, before)
+    page.evaluate(
+        """(data) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+          document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+        }""",
+        base64.b64encode(png(patches[index])).decode(),
+    )
+    says(page, probability)
+    expect(page.get_by_test_id("panel").first.locator("h3")).to_have_text("pasted.png")
+
+
+def test_the_window_on_a_larger_picture_is_what_is_read(visit, shipped_reader, demo, png):
+    readings = shipped_reader.read(demo.patches(range(40)), views=8).probability
+    corner, rest = demo.patches([int(readings.argmax()), int(readings.argmin())])
+    large = np.tile(rest, (3, 3, 1))
+    large[:96, :96] = corner
+    middle = shipped_reader.read(large[96:192, 96:192], views=8).probability[0]
+    page = visit()
+    drop(page, "large.png", png(large))
+    says(page, middle)
+    stage = page.get_by_test_id("window-picker").locator(".stage")
+    box = stage.bounding_box()
+    stage.click(position={"x": 8, "y": 8})
+    expect(page.get_by_test_id("window-position")).to_contain_text("left 0, top 0")
+    says(page, readings.max())
+    # by mouse: from the corner to the middle
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 6, box["y"] + box["height"] / 6)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    expect(page.get_by_test_id("window-position")).to_contain_text("left 96, top 96")
+    says(page, middle)
+
+
+def test_opacity_and_hold_change_pixels_and_tell_the_server_nothing(page, visit, shipped_reader, demo):
+    sent = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    visit(f"?patch={shipped_reader.read(demo.patches(range(40))).probability.argmax()}")
+    stage, opacity, hold = (page.get_by_test_id(name) for name in ("stage", "opacity", "hold"))
+    stage = stage.nth(1)
+    expect(page.get_by_test_id("opacity-value")).to_have_text("50 %")
+    page.wait_for_load_state("networkidle")
+    assert sent  # or the silence below would say nothing
+    sent.clear()
+    half = stage.screenshot()
+    opacity.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_test_id("opacity-value")).to_have_text("60 %")
+    assert stage.screenshot() != half
+    page.keyboard.press("Home")
+    expect(page.get_by_test_id("opacity-value")).to_have_text("0 %")
+    bare = stage.screenshot()
+    page.keyboard.press("End")
+    expect(page.get_by_test_id("opacity-value")).to_have_text("100 %")
+    full = stage.screenshot()
+    assert len({half, bare, full}) == 3
+    hold.hover()
+    page.mouse.down()
+    expect(hold).to_have_attribute("aria-pressed", "true")
+    assert stage.screenshot() == bare
+    page.mouse.up()
+    expect(hold).to_have_attribute("aria-pressed", "false")
+    assert stage.screenshot() == full
+    hold.focus()
+    page.keyboard.down(" ")
+    assert stage.screenshot() == bare
+    page.keyboard.up(" ")
+    assert stage.screenshot() == full
+    assert sent == []
+
+
+def test_filters_and_brush_stand_in_the_address(visit, server, shipped_reader, demo):
+    page = visit("browse")
+    count = page.get_by_test_id("stMarkdown").filter(has_text="of 400 patches")
+    expect(count.last).to_contain_text("400 of 400 patches, 1 to 48 shown")
+    pick(page, "label", "tumour")
+    expect(count.last).to_contain_text("200 of 400 patches")
+    assert query(page)["label"] == ["tumour"]
+
+    expect(page.get_by_test_id("stProgress")).to_have_count(0)
+    page.wait_for_selector(READY)
+    brush(page, 0.5, 0.75)
+    expect(page).to_have_url(re.compile(r"[?&]p="))
+    low, high = map(float, query(page)["p"])
+    assert (low, high) == (pytest.approx(0.5, abs=0.03), pytest.approx(0.75, abs=0.03))
+    scores = ScoreStore(server.cache, shipped_reader.model, demo).scores()
+    expected = ((demo.labels == 1) & (scores.probability >= low) & (scores.probability <= high)).sum()
+    assert 0 < expected < 200
+    expect(count.last).to_contain_text(f"{expected} of 400 patches")
+    page.reload()
+    expect(count.last).to_contain_text(f"{expected} of 400 patches")
+
+
+def test_two_clicks_from_browse_to_a_comparison_under_one_control(visit):
+    page = visit("browse")
+    tile = page.get_by_test_id("tile").nth(2)
+    heatmap, button = tile.locator(".heatmap"), tile.get_by_test_id("tile-open")
+    expect(heatmap).to_have_css("opacity", "0")
+    button.hover()
+    expect(heatmap).to_have_css("opacity", "0.5")
+
+    tile.get_by_test_id("tile-compare").click()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    panels = page.get_by_test_id("panel")
+    expect(panels).to_have_count(2)
+    expect(panels.nth(1).locator("h3")).to_have_text("2: demo 2")
+    expect(page.get_by_test_id("opacity")).to_have_count(1)
+    page.get_by_test_id("opacity").focus()
+    page.keyboard.press("Home")
+    for heatmap in page.get_by_test_id("heatmap").all():
+        expect(heatmap).to_have_css("opacity", "0")
+    page.get_by_test_id("zoom-in").click()
+    transforms = [layers.evaluate("e => getComputedStyle(e).transform") for layers in page.locator(".layers").all()]
+    assert len(set(transforms)) == 1
+    assert transforms[0].startswith("matrix(1.4")
+
+
+def test_a_tile_opens_in_read_and_a_reload_keeps_the_view(visit):
+    page = visit("browse")
+    page.get_by_test_id("tile-open").nth(5).click()
+    title, caption = page.get_by_test_id("panel").first.locator("h3"), page.get_by_test_id("caption").nth(1)
+    expect(title).to_have_text("demo 5")
+    expect(caption).to_contain_text("one view")
+    pick(page, "layer", "6x6")
+    expect(caption).to_contain_text("layer 6x6 (6 x 6 cells)")
+    pick(page, "target", "normal")
+    expect(caption).to_contain_text("Grad-CAM for normal")
+    number, said = page.get_by_test_id("probability").inner_text(), caption.inner_text()
+    address = page.url
+    page.reload()
+    expect(title).to_have_text("demo 5")
+    expect(caption).to_have_text(said)
+    expect(page.get_by_test_id("probability")).to_have_text(number)
+    assert page.url == address
+    page.go_back()
+    expect(page.get_by_test_id("gallery")).to_be_visible()
+
+
+def test_a_deep_link_to_a_server_nobody_has_visited(fresh_server, visit):
+    page = visit("compare?panels=3&patch1=9&patch2=8&patch3=7&views=1", on=fresh_server)
+    expect(page.get_by_test_id("panel")).to_have_count(3)
+    titles = page.get_by_test_id("panel").locator("h3")
+    expect(titles).to_have_text(["1: demo 9", "2: demo 8", "3: demo 7"])
+    for name in ("Read", "Browse", "Compare", "About"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
+
+
+def test_picture_reason_and_verdict_at_one_glance(visit):
+    page = visit()
+    stages = page.get_by_test_id("stage")
+    for part in (stages.nth(0), stages.nth(1), page.get_by_test_id("verdict"), page.get_by_test_id("probability")):
+        expect(part).to_be_in_viewport(ratio=1)
+    assert stages.first.bounding_box()["width"] >= 384  # 4x
+
+
+@pytest.mark.parametrize("name", ["", "browse", "compare", "about"])
+def test_a_narrow_screen_scrolls_in_one_direction(page, visit, name):
+    page.set_viewport_size({"width": 820, "height": 1100})
+    visit(name)
+    wide = page.evaluate(
+        """() => [document.documentElement, ...document.querySelectorAll('[data-testid="stMain"]')]
+          .map((e) => e.scrollWidth - e.clientWidth)"""
+    )
+    assert wide == [0, 0]
+    if not name:
+        parts = [page.get_by_test_id(part).first for part in ("stage", "verdict")]
+        for part in parts:
+            expect(part).to_be_in_viewport(ratio=1)
+
+
+def test_by_keyboard_alone(visit):
+    page = visit()
+    wanted = {"opacity", "hold", "grid-smooth", "zoom-in", "tile-open"}
+    seen = {}
+    for _ in range(70):
+        page.keyboard.press("Tab")
+        name, visible = page.evaluate(FOCUSED)
+        seen.setdefault(name, visible)
+        if wanted <= seen.keys():
+            break
+    assert wanted <= seen.keys()
+    # a segment shows its focus on the word that lies under the invisible radio
+    assert {name: seen[name] for name in wanted - {"grid-smooth"}} == dict.fromkeys(wanted - {"grid-smooth"}, True)
+    title = page.get_by_test_id("panel").first.locator("h3")
+    before = title.inner_text()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(title).not_to_have_text(before)

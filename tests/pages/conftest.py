@@ -1,0 +1,160 @@
+"""The app as AppTest drives it: on the shipped demo split, with a cache folder of its own for every test."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from core.data.pcam import Split
+from core.inference import Reader
+from core.inference.scoring import Scores, ScoreStore
+from core.settings import settings
+from pages.parts import library
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Screen:
+    """What a reader has before them."""
+
+    def __init__(self, page: str, query: dict[str, object]) -> None:
+        self.at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        for name, value in query.items():
+            self.at.query_params[name] = str(value)
+        self.at.switch_page(f"pages/{page}.py").run()
+
+    def calm(self) -> Screen:
+        """Itself, when nothing has gone wrong."""
+        assert not self.at.exception, self.at.exception
+        assert [error.value for error in self.at.error] == []
+        return self
+
+    @property
+    def html(self) -> str:
+        return "\n".join(html.value for html in self.at.html)
+
+    @property
+    def markdown(self) -> str:
+        return "\n".join(markdown.value for markdown in self.at.markdown)
+
+    @property
+    def verdict(self) -> str:
+        return re.search(r'data-testid="verdict">([^<]*)<', self.html)[1]
+
+    @property
+    def probability(self) -> str:
+        return re.search(r'data-testid="probability">([^ ]*) ', self.html)[1]
+
+    @property
+    def fact(self) -> dict[str, str]:
+        """The lines under the probability."""
+        return dict(re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", self.html))
+
+    def component(self, key: str) -> dict[str, Any]:
+        """What the server hands to a component of ours in the browser."""
+        (found,) = (c.proto for c in self.at.get("bidi_component") if re.search(rf"-{key}\b", c.proto.id))
+        return json.loads(found.json)
+
+    def press(self, label: str) -> Screen:
+        (button,) = (button for button in self.at.button if button.label == label)
+        button.click().run()
+        return self
+
+    def choose(self, key: str, value: object) -> Screen:
+        self.at.selectbox(key=key).set_value(value).run()
+        return self
+
+    def upload(self, **files: bytes) -> Screen:
+        dropped = [(name.replace("_", "."), data, "image/png") for name, data in files.items()]
+        self.at.file_uploader[0].set_value(dropped).run()
+        return self
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shipped_reader: Reader) -> Iterator[None]:
+    """A fresh machine: no PCam, an empty cache, the shipped model already in memory."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("NODELENS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("NODELENS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NODELENS_MODELS", str(shipped_reader.stored.folder.parent))
+    monkeypatch.delenv("NODELENS_MODEL", raising=False)
+    monkeypatch.setattr(library, "load_reader", lambda name: shipped_reader)
+    _forget()
+    yield
+    for job in library._jobs().values():
+        job.stop()
+        while job.running:
+            time.sleep(0.01)
+    _forget()
+
+
+def _forget() -> None:
+    settings.cache_clear()
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture(scope="session")
+def demo() -> Split:
+    return Split.open(ROOT / "assets" / "demo", "demo")
+
+
+@pytest.fixture
+def screen() -> Callable[..., Screen]:
+    """Opens a page of the app, with a query."""
+    return lambda name, /, **query: Screen(name, query)
+
+
+@pytest.fixture(scope="session")
+def score_file(shipped_reader: Reader, demo: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = ScoreStore(tmp_path_factory.mktemp("scores"), shipped_reader.model, demo)
+    for _ in store.compute(shipped_reader):
+        pass
+    return store.path
+
+
+@pytest.fixture
+def scores(score_file: Path, shipped_reader: Reader, demo: Split, tmp_path: Path) -> Scores:
+    """The demo split as the model reads it, already in the app's cache."""
+    store = ScoreStore(tmp_path / "cache", shipped_reader.model, demo)
+    store.path.parent.mkdir(parents=True)
+    shutil.copy(score_file, store.path)
+    return store.scores()
+
+
+@pytest.fixture
+def inferences(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every call of the network."""
+    calls: list[int] = []
+    explain = Reader.explain
+
+    def counted(self: Reader, patches: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(len(np.atleast_1d(patches)))
+        return explain(self, patches, *args, **kwargs)
+
+    monkeypatch.setattr(Reader, "explain", counted)
+    return calls
+
+
+@pytest.fixture
+def png() -> Callable[[Any], bytes]:
+    """Pixels as a PNG file."""
+
+    def encode(pixels: Any) -> bytes:
+        buffer = BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return encode

@@ -1,0 +1,140 @@
+"""Browse: what passes a filter is what NumPy says passes; nothing waits, nothing is lost."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+
+from core.inference.reader import REFER, TUMOUR
+
+PAGE = 48
+
+
+def count(page):
+    found, total = re.search(r"\*\*([\d,]+) of ([\d,]+) patches\*\*", page.markdown).groups()
+    assert total == "400"
+    return int(found)
+
+
+def tiles(page):
+    return [tile["index"] for tile in page.component("gallery")["tiles"]]
+
+
+def test_the_first_visit_shows_progress_and_then_everything(screen, demo):
+    page = screen("browse").calm()
+    (progress,) = page.at.get("progress")
+    assert "Reading demo with densenet169" in progress.proto.text
+    assert "of 400 patches" in progress.proto.text
+    for _ in range(600):
+        if not page.at.get("progress"):
+            break
+        time.sleep(0.1)
+        page.at.run()
+    assert not page.calm().at.get("progress")
+    assert count(page) == 400
+    assert tiles(page) == list(range(PAGE))
+    assert "synthetic, not tissue" in page.html
+
+
+@pytest.mark.parametrize(
+    ("query", "passes"),
+    [
+        ({}, lambda s, y: s.probability >= 0),
+        ({"label": "tumour"}, lambda s, y: y == 1),
+        ({"label": "no tumour"}, lambda s, y: y == 0),
+        (
+            {"verdict": "refer"},
+            lambda s, y: (s.probability >= s.point.refer_low) & (s.probability < s.point.refer_high),
+        ),
+        ({"outcome": "false positive"}, lambda s, y: (y == 0) & (s.probability >= s.point.refer_high)),
+        ({"outcome": "false negative"}, lambda s, y: (y == 1) & (s.probability < s.point.refer_low)),
+        ({"flag": "none"}, lambda s, y: s.flag_bits == 0),
+        ({"label": "tumour", "verdict": "no tumour"}, lambda s, y: (y == 1) & (s.probability < s.point.refer_low)),
+    ],
+)
+def test_filters(screen, scores, demo, query, passes):
+    expected = np.flatnonzero(passes(scores, demo.labels))
+    page = screen("browse", **query).calm()
+    assert not page.at.get("progress")
+    assert 0 < len(expected) == count(page)
+    assert tiles(page) == expected[:PAGE].tolist()
+
+
+def test_probability_filter_and_an_empty_result(screen, scores, demo):
+    page = screen("browse").calm()
+    page.at.slider(key="p").set_value((0.2, 0.4)).run()
+    assert count(page.calm()) == ((scores.probability >= 0.2) & (scores.probability <= 0.4)).sum()
+    gap = 0.0, float(np.floor(scores.probability.min() * 100) / 100)
+    assert gap[1] < scores.probability.min()
+    page.at.slider(key="p").set_value(gap).run()
+    assert count(page.calm()) == 0
+    assert page.at.info[0].value == "No patch passes these filters. Clear one."
+    page.press("Clear filters").calm()
+    assert count(page) == 400
+
+
+@pytest.mark.parametrize(
+    ("preset", "key"),
+    [
+        ("most correct", lambda p, y: -np.where(y == 1, p, 1 - p)),
+        ("most wrong", lambda p, y: np.where(y == 1, p, 1 - p)),
+        ("unsure", lambda p, y: np.abs(p - 0.5)),
+    ],
+)
+def test_presets(screen, scores, demo, preset, key):
+    page = screen("browse", label="tumour").calm()
+    page.at.pills(key="preset").set_value(preset).run()
+    page.calm()
+    assert count(page) == 400  # a preset starts from all patches
+    assert tiles(page) == np.argsort(key(scores.probability, demo.labels), kind="stable")[:PAGE].tolist()
+
+
+def test_order_and_pages(screen, scores, demo):
+    page = screen("browse").choose("order", "most tumour").calm()
+    expected = np.argsort(-scores.probability, kind="stable")
+    assert tiles(page) == expected[:PAGE].tolist()
+    page.at.pagination(key="page").set_value(9).run()
+    assert tiles(page.calm()) == expected[8 * PAGE :].tolist()
+    assert "385 to 400 shown; page 9 of 9" in page.markdown
+    page.choose("label", "tumour").calm()  # another filter starts at its first page
+    assert tiles(page) == [i for i in expected if demo.labels[i] == 1][:PAGE]
+
+
+def test_tiles_say_what_was_read(screen, scores, demo):
+    (index,) = np.flatnonzero(scores.verdict == REFER)[:1]
+    page = screen("browse", verdict=REFER).calm()
+    tile = page.component("gallery")["tiles"][0]
+    label = TUMOUR if demo.labels[index] else "no tumour"
+    assert tile["plate"] == [f"read {REFER}", f"labelled {label}"]
+    assert tile["outcome"] == REFER
+    assert tile["words"][1].endswith(f"probability {scores.probability[index]:.2f}")
+
+
+def test_ticks_lead_to_compare(screen, scores):
+    page = screen("browse").calm()
+    assert "Compare" not in [button.label for button in page.at.button]
+    page.at.session_state["ticks"] = [("demo", 3, "densenet169"), ("demo", 11, "densenet169")]
+    page.at.run()
+    assert [i for i, tile in enumerate(page.component("gallery")["tiles"]) if tile["ticked"]] == [3, 11]
+    assert "To compare: demo 3, demo 11" in page.markdown
+    page.press("Compare").calm()
+    panels = page.component("compare_table")["panels"]
+    assert [panel["title"] for panel in panels] == ["1: demo 3", "2: demo 11"]
+
+
+def test_one_tick_compares_two_layers_of_it(screen, scores):
+    page = screen("browse")
+    page.at.session_state["ticks"] = [("demo", 3, "densenet169")]
+    page.at.run()
+    page.press("Compare").calm()
+    panels = page.component("compare_table")["panels"]
+    assert [panel["title"] for panel in panels] == ["1: demo 3", "2: demo 3"]
+    assert [np.shape(panel["values"]) for panel in panels] == [(3, 3), (6, 6)]
+
+
+@pytest.mark.parametrize("query", [{"p": "abc"}, {"page": "99"}, {"page": "-4"}, {"order": "zz"}, {"label": "x"}])
+def test_a_silly_address_shows_the_split(screen, scores, query):
+    page = screen("browse", **query).calm()
+    assert count(page) == 400
+    assert len(tiles(page)) in (PAGE, 400 % PAGE)

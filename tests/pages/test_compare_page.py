@@ -1,0 +1,67 @@
+"""Compare: each panel shows its own reading, and between neighbours what SciPy says of them."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+
+def maps(page):
+    return [np.array(panel["values"]) for panel in page.component("compare_table")["panels"]]
+
+
+def correlations(page):
+    return [float(value) for value in re.findall(r"panels \d and \d: ([+-]\d\.\d\d)", page.markdown)]
+
+
+def test_two_panels_from_an_address(screen, shipped_reader, demo):
+    page = screen("compare", patch1=3, patch2=7, views=1, method2="HiResCAM").calm()
+    readings = shipped_reader.read(demo.patches([3, 7]))
+    table = page.component("compare_table")
+    for shown, panel, probability in zip(maps(page), table["panels"], readings.probability, strict=True):
+        assert f"probability {probability:.2f}" in panel["caption"]
+        assert "Synthetic, not tissue." in panel["caption"]
+        assert shown.shape == (3, 3)
+    np.testing.assert_allclose(maps(page), readings.attribution, atol=1e-4)
+    assert "HiResCAM" in table["panels"][1]["caption"]
+    expected = spearmanr(readings.attribution[0].ravel(), readings.attribution[1].ravel()).statistic
+    assert correlations(page) == [round(expected, 2)]
+
+
+def test_layers_keep_scales_of_their_own(screen, shipped_reader, demo):
+    page = screen("compare", patch1=3, patch2=3, layer2="6x6", views=1, difference="true").calm()
+    left, difference, right = maps(page)
+    spread = left.repeat(2, axis=0).repeat(2, axis=1)
+    assert correlations(page) == [round(spearmanr(spread.ravel(), right.ravel()).statistic, 2)]
+    np.testing.assert_allclose(difference, right - spread / 4, atol=2e-4)
+    # a finer cell holds less evidence: on the last layer's scale its map would be blank
+    scales = shipped_reader.model.scales
+    ends = [bar["ticks"][2] for bar in page.component("compare_table")["bars"]]
+    assert ends == [
+        f"≥ {scales['gradcam/last']:.2g}",
+        f"≥ +{max(scales['gradcam/last'] / 4, scales['gradcam/6x6']):.2g}",
+        f"≥ {scales['gradcam/6x6']:.2g}",
+    ]
+
+
+def test_swap_add_and_difference(screen, shipped_reader, demo):
+    page = screen("compare", patch1=3, patch2=7, views=1).calm()
+    first, second = maps(page)
+    assert not np.allclose(first, second)
+    page.press("Swap with panel 2").calm()
+    np.testing.assert_array_equal(maps(page), [second, first])
+    page.at.toggle(key="difference").set_value(True).run()
+    np.testing.assert_allclose(maps(page.calm())[1], first - second, atol=2e-4)
+    page.at.toggle(key="difference").set_value(False).run()
+    page.choose("panels", 4).calm()
+    assert len(maps(page)) == 4
+    assert len(correlations(page)) == 6
+    assert len(page.component("compare_table")["bars"]) == 1  # one scale for maps of one kind
+
+
+@pytest.mark.parametrize(
+    "query", [{"panels": "9"}, {"patch1": "-1"}, {"patch2": "1e400"}, {"split1": "nope", "model2": "x", "layer1": "?"}]
+)
+def test_a_silly_address_shows_two_panels(screen, query):
+    assert len(maps(screen("compare", **query).calm())) == 2

@@ -1,0 +1,149 @@
+"""Read: the number on the screen is the one the core computes, whatever was dropped or stands in the address."""
+
+import numpy as np
+import pytest
+
+from core.explain.cam import MARGIN
+from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
+
+WORDS = {TUMOUR: "Metastasis likely", NO_TUMOUR: "Metastasis unlikely", REFER: "Refer: too close to call"}
+TISSUE = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize("verdict", [TUMOUR, NO_TUMOUR, REFER])
+def test_a_reading_in_words_and_numbers(screen, shipped_reader, demo, verdict):
+    readings = shipped_reader.read(demo.patches(range(40)), views=8)
+    index = int(np.flatnonzero(readings.verdict == verdict)[0])
+    page = screen("read", patch=index).calm()
+    assert page.verdict == WORDS[verdict]
+    assert page.probability == f"{readings.probability[index]:.2f}"
+    low, high = readings.view_probability[index].min(), readings.view_probability[index].max()
+    assert page.fact["Views"] == f"eight flips and turns, {low:.2f} to {high:.2f}"
+    assert page.fact["Label"].startswith("tumour" if demo.labels[index] else "no tumour")
+    assert "synthetic, not tissue" in page.html
+    assert "not a medical device" in page.html
+    colour, why = page.component("light_table")["panels"]
+    assert "values" not in colour
+    np.testing.assert_allclose(why["values"], readings.attribution[index], atol=1e-4)
+    assert why["caption"] == (
+        f"Grad-CAM for {MARGIN}, last layer (3 x 3 cells), mean of 8 views, model {shipped_reader.model.identity}"
+    )
+
+
+def test_no_positive_evidence_is_said(screen, scores, shipped_reader, demo):
+    highest = scores.attribution.max(axis=(1, 2))
+    without, some = int(highest.argmin()), int(highest.argmax())
+    assert highest[without] <= 0
+    page = screen("read", patch=without, views=1).calm()
+    assert page.component("light_table")["panels"][1]["message"] == "No positive evidence for this target."
+    assert page.fact["Evidence"].startswith("none for the target")
+    assert page.fact["In the centre"] == "no positive evidence to place"
+    page = screen("read", patch=some, views=1).calm()
+    assert page.component("light_table")["panels"][1]["message"] == ""
+
+
+def test_an_address_is_a_view(screen, shipped_reader, demo):
+    page = screen("read", patch=17, views=1, target="normal", method="LayerCAM", scale="own").calm()
+    readings = shipped_reader.explain(demo.patches([17]), "layercam", target="normal", views=1)
+    assert page.probability == f"{readings.probability[0]:.2f}"
+    shown = page.component("light_table")
+    np.testing.assert_allclose(shown["panels"][1]["values"], readings.attribution[0], atol=1e-4)
+    assert shown["bars"][0]["ticks"][2] == f"≥ {max(readings.attribution[0].max(), 1e-6):.2g}"
+    assert "this map's own scale" in shown["bars"][0]["note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("patch", value) for value in ("99999999", "-3", "abc", "1e400", "-inf", "400")],
+        ("split", "nope"),
+        ("layer", "zzz"),
+        ("views", "7"),
+        ("model", "nope"),
+        ("target", "<b>"),
+        ("source", "elsewhere"),
+        ("scale", ""),
+    ],
+)
+def test_a_silly_address_opens_the_usual_view(screen, name, value):
+    page = screen("read", **{name: value}).calm()
+    assert page.verdict in WORDS.values()
+    assert page.at.selectbox(key="layer").value == "last"
+    assert page.at.selectbox(key="views").value == 8
+    assert 0 <= page.at.number_input(key="patch").value < 400
+
+
+def test_only_what_changes_the_reading_runs_the_network(screen, inferences):
+    page = screen("read").calm()
+    assert len(inferences) == 1
+    page.choose("scale", "own").calm()
+    assert "own scale" in page.component("light_table")["bars"][0]["note"]
+    assert len(inferences) == 1
+    page.choose("method", "hirescam").calm()
+    assert "HiResCAM" in page.component("light_table")["panels"][1]["caption"]
+    assert len(inferences) == 2
+    page.choose("method", "gradcam").calm()  # kept for this session
+    assert len(inferences) == 2
+
+
+def test_an_uploaded_patch_is_read(screen, shipped_reader, demo, png):
+    patch = demo.patches([3])[0]
+    page = screen("read").upload(mine_png=png(patch)).calm()
+    assert page.at.segmented_control(key="source").value == "your files"
+    assert page.probability == f"{shipped_reader.read(patch, views=8).probability[0]:.2f}"
+    assert "Label" not in page.fact
+    title, caption = (page.component("light_table")["panels"][0][name] for name in ("title", "caption"))
+    assert title == "mine.png"
+    assert "0.97 um is assumed" in caption
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "empty"),
+        (b"this is not a picture" * 20, "not"),
+        (80, "Expected"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_a_sentence(screen, png, data, says):
+    data = png(TISSUE.integers(0, 255, (data, data, 3), np.uint8)) if isinstance(data, int) else data
+    page = screen("read").upload(odd_png=data)
+    assert not page.at.exception
+    (error,) = page.at.error
+    assert error.value.startswith("odd.png: ")
+    assert says in error.value
+    assert "Traceback" not in error.value
+    assert page.at.dataframe[0].value["reading"].tolist() == ["refused"]
+    assert 'data-testid="probability"' not in page.html
+    page.at.segmented_control(key="source").set_value("a split").run()
+    assert page.verdict in WORDS.values()
+
+
+def test_a_larger_picture_is_read_through_a_window(screen, shipped_reader, demo, png):
+    rows = [np.concatenate(demo.patches(row), axis=1) for row in ([3, 8, 9], [4, 6, 10], [5, 7, 11])]
+    large = np.concatenate(rows)[:200, :200]
+    page = screen("read").upload(large_png=png(large)).calm()
+    picker = next(c for c in page.at.get("bidi_component") if c.proto.component_name == "nodelens_window_picker")
+    assert '"left":52' in picker.proto.json.replace(" ", "")
+    centre = large[52:148, 52:148]
+    assert page.probability == f"{shipped_reader.read(centre, views=8).probability[0]:.2f}"
+    # a scanner's pixel size: the picture is brought to the model's scale, and that is said
+    page.at.number_input[0].set_value(0.5).run()
+    assert (
+        page.calm().component("light_table")["panels"][0]["caption"].count("Reduced from 200 x 200 to 103 x 103") == 1
+    )
+
+
+def test_several_files_make_a_table_and_can_be_removed(screen, shipped_reader, demo, png):
+    patches = demo.patches([3, 1, 2])
+    files = {f"p{i}_png": png(patch) for i, patch in enumerate(patches)}
+    page = screen("read").upload(**files).calm()
+    table = page.at.dataframe[0].value
+    expected = shipped_reader.read(patches, views=8)
+    assert table["file"].tolist() == ["p0.png", "p1.png", "p2.png"]
+    np.testing.assert_allclose(table["probability"], expected.probability, atol=1e-6)
+    assert table["reading"].tolist() == expected.verdict.tolist()
+    assert page.probability == f"{expected.probability[2]:.2f}"  # the last one dropped lies on the table
+    page.press("Remove all files").calm()
+    assert not page.at.dataframe
+    assert page.at.info[0].value.startswith("Drop a patch below")
