@@ -122,12 +122,12 @@ def _own_files(model: str, explanation: Explanation, views: int) -> Chosen | Non
     st.button("Remove all files", on_click=uploads.remove_all)
     upload = held.get(st.session_state.get("opened_upload", ""), shown[-1])
     if upload.refusal and upload.picture is None:
-        st.error(f"{upload.name}: {upload.refusal}")
+        st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
         return None
     if upload.picture and not upload.picture.is_patch:
         upload = uploads.choose_window(upload)
     if upload.patch is None:
-        st.error(f"{upload.name}: {upload.refusal}")
+        st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
         return None
     return Chosen(upload.name, upload.patch, notes=upload.picture.notes if upload.picture else ())
 

@@ -111,7 +111,7 @@ def _choose_patch(number: int) -> Chosen | None:
         key = patch_column.selectbox("File", list(files), key=f"file{number}", format_func=lambda key: files[key].name)
         upload = files[key]
         if upload.patch is None:
-            st.error(f"{upload.name}: {upload.refusal}")
+            st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
             return None
         return Chosen(upload.name, upload.patch)
     split = library.split(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,11 @@ class Upload:
     def size(self) -> int:
         """Bytes held."""
         return len(self.data) + (self.picture.pixels.nbytes if self.picture else 0)
+
+
+def plain(name: str) -> str:
+    """A stranger's name as Markdown that shows it letter by letter: no link, no picture, no formula."""
+XX
 
 
 def kept() -> dict[str, Upload]:
