@@ -11,7 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.data.intake import INTAKE_TYPES, Picture, open_picture
-from core.errors import IntakeError
+from core.errors import IntakeError, printable
 from pages.parts.paste_zone import paste_zone
 from pages.parts.window_picker import pick_window
 
@@ -46,7 +46,7 @@ class Upload:
 
 def plain(name: str) -> str:
     """A stranger's name as Markdown that shows it letter by letter: no link, no picture, no formula."""
-XX
+    return re.sub(r"([\\`*_\[\]()<>!$:~])", r"\\\1", printable(name))
 
 
 def kept() -> dict[str, Upload]:
