@@ -89,6 +89,6 @@ def _tiff_is_a_maze(data: bytes) -> bool:
                     waiting.append(value)
                 if numbers > MAX_NUMBERS:
                     return True
-    except struct.error:  # damaged: the decoder will say so
+    except (struct.error, OverflowError):  # damaged: the decoder will say so
         pass
     return False

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+# torch's threads would spin while they wait, which is slow wherever the processor is shared; read when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
 
 from core.bundle import StoredBundle
 from core.errors import BundleError
