@@ -258,6 +258,7 @@ for _name, _bomb, _expected in (
     ("tiff with one tile of 4 GB", lambda: tiff({322: (4, 1, 65_536), 323: (4, 1, 65_536), 324: (4, 1, 512)}), EITHER),
     ("tiff of 65,535 tags on one place", lambda: _tags(), EITHER),
     ("tiff whose pages go in a circle", lambda: tiff()[:118] + struct.pack("<I", 8) + tiff()[122:], READ),
+    ("tiff of one strip of 320 MB", lambda: _one_strip(), READ),
     ("bigtiff beyond 2^63", lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(100), "cannot be read"),
     ("tiff far away", lambda: b"II*\0\xff\xff\xff\xff" + bytes(100), "cannot be read"),
     ("bmp of 2^31 px", lambda: bmp(2**31 - 1, 2**31 - 1), "pixels"),
@@ -281,6 +282,14 @@ _DC = b"\xff\xda\0\x08\1\1\0\0\0\x20\0"
 
 def _large_tiff() -> bytes:
     return encode(Image.new("RGBA", (SIDE, SIDE)), "TIFF", compression="tiff_deflate")
+
+
+def _one_strip() -> bytes:
+    """16-bit colour with alpha, which libtiff unpacks at one go."""
+    packed = zeros(SIDE * SIDE * 8)
+    changes = {256: (4, 1, SIDE), 257: (4, 1, SIDE), 258: (3, 4, 512), 259: (3, 1, 8), 262: (3, 1, 2)}
+    changes |= {273: (4, 1, 520), 277: (3, 1, 4), 278: (4, 1, SIDE), 279: (4, 1, len(packed)), 338: (3, 1, 2)}
+    return tiff(changes, struct.pack("<4H", 16, 16, 16, 16) + packed)
 
 
 def _app1() -> bytes:

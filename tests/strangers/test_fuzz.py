@@ -154,7 +154,7 @@ with atheris.instrument_imports(include=["PIL", "core"]):
     import PIL.PngImagePlugin, PIL.JpegImagePlugin, PIL.TiffImagePlugin, PIL.BmpImagePlugin, PIL.WebPImagePlugin
     import core.data.intake
 from test_fuzz import read_or_refuse
-atheris.Setup([sys.argv[0], {str(seeds)!r}, "-max_total_time={SECONDS}", "-timeout=5", "-rss_limit_mb=900",
+atheris.Setup([sys.argv[0], {str(seeds)!r}, "-max_total_time={SECONDS}", "-timeout=20", "-rss_limit_mb=1500",
                "-max_len=8000", "-seed=1", "-print_final_stats=1"], read_or_refuse)
 atheris.Fuzz()
 """
