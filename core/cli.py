@@ -27,7 +27,7 @@ from core.settings import settings
 if TYPE_CHECKING:
     from core.data.sources import Item
 
-BENCHES = ("explain", "browse", "start", "load", "endurance")
+BENCHES = ("explain", "browse", "start", "load", "endurance", "score")
 
 app = typer.Typer(
     help="NodeLens on the command line: read patches, explain readings, judge models. Research use only.",
@@ -176,7 +176,7 @@ def evaluate(
 
 @app.command(epilog="Example: python -m core bench explain --out explain.json")
 def bench(
-    what: Annotated[str, typer.Argument(help="explain, browse, start, load or endurance.")],
+    what: Annotated[str, typer.Argument(help="explain, browse, start, score, load or endurance.")],
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
     keep: Annotated[bool, typer.Option("--keep", help="Also keep it in bench/results and renew RESULTS.md.")] = False,
 ) -> None:

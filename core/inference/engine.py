@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from core.bundle import StoredBundle
 from core.errors import EngineError
-from core.inference.memory import share_one_arena
 from core.settings import ENGINES, Settings
 
 
@@ -47,7 +46,6 @@ def open_engine(stored: StoredBundle, settings: Settings, engine: str = "auto") 
     name = engine if engine != "auto" else settings.engine
     if name not in ENGINES:
         raise EngineError(f"Unknown engine '{name}'. Known: {', '.join(ENGINES)}.")
-    share_one_arena()
     if name == "torch" or (name == "auto" and gpu_present()):
         from core.inference.torch_engine import TorchEngine
 

@@ -14,6 +14,7 @@ import torch
 
 from core.bundle import StoredBundle
 from core.errors import BundleError
+from core.inference.memory import give_back
 from core.inference.turns import TURN, SharedForward
 from core.nets import PatchNet
 
@@ -80,7 +81,15 @@ class TorchEngine:
         Returns:
             maps and gradients, each float32 (n, k, h, w).
         """
-        with TURN, torch.enable_grad():
+        with TURN:
+            found = self._gradients(patches, layer, rows)
+            give_back()
+        return found
+
+    def _gradients(
+        self, patches: NDArray[np.uint8], layer: str, rows: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.enable_grad():
             maps, logits = self.net.forward_with_layer(self._tensor(patches), layer)
             target = (logits * torch.from_numpy(rows).to(self.device)).sum()
             (gradients,) = torch.autograd.grad(target, maps)

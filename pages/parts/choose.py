@@ -43,7 +43,10 @@ def choose_patch(model: str, explanation: Explanation, views: int) -> Chosen | N
     with left:
         st.subheader("Your files")
         uploads.drop_zone()
-        st.caption("Files stay in this tab's memory: not stored, not sent on, gone after a reload.")
+        st.caption(
+            "Files are held in memory for this tab alone: not stored, not sent on, and forgotten within minutes "
+            "of its being closed or reloaded."
+        )
         own = _own_files(model, explanation, views)
     with right:
         st.subheader(f"From the split: {choices.split().name}")
