@@ -29,7 +29,7 @@ def configure(level: str) -> None:
     logger = logging.getLogger("core")
     logger.setLevel(level.upper())
     logger.propagate = False
-    if not logger.handlers:
+    if not any(isinstance(handler.formatter, JsonLines) for handler in logger.handlers):
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(JsonLines())
         logger.addHandler(handler)

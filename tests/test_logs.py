@@ -12,7 +12,7 @@ from core.settings import Settings
 def _core_logger_as_it_was():
     logger = logging.getLogger("core")
     before = logger.level, logger.propagate, list(logger.handlers)
-    logger.handlers = []
+    logger.handlers = [handler for handler in before[2] if not isinstance(handler.formatter, logs.JsonLines)]
     yield
     logger.level, logger.propagate, logger.handlers = before
 
