@@ -136,10 +136,9 @@ class Split:
         if dataset.shape[0] != len(self):
             raise SplitFormatError(path, f"it has {dataset.shape[0]} rows where {len(self)} were expected")
         try:
-            if len(unique) and unique[-1] - unique[0] + 1 == len(unique):
-                found = dataset[unique[0] : unique[-1] + 1]
-            else:
-                found = dataset[unique]
+            # A slice for each run of neighbours: HDF5's own selection of scattered rows is a hundred times slower.
+            runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1) if unique.size else []
+            found = np.concatenate([dataset[:0], *(dataset[run[0] : run[-1] + 1] for run in runs)])
         except OSError as error:
             raise SplitFormatError(path, "its data are damaged") from error
         return np.asarray(found[inverse])

@@ -154,8 +154,9 @@ with atheris.instrument_imports(include=["PIL", "core"]):
     import PIL.PngImagePlugin, PIL.JpegImagePlugin, PIL.TiffImagePlugin, PIL.BmpImagePlugin, PIL.WebPImagePlugin
     import core.data.intake
 from test_fuzz import read_or_refuse
-atheris.Setup([sys.argv[0], {str(seeds)!r}, "-max_total_time={SECONDS}", "-timeout=20", "-max_len=8000",
-               "-malloc_limit_mb=500", "-rss_limit_mb=0",  # the peak a child inherits from its parent would count "-seed=1", "-print_final_stats=1"], read_or_refuse)
+# Not -rss_limit_mb: it would count the peak that a child inherits from its parent.
+atheris.Setup([sys.argv[0], {str(seeds)!r}, "-max_total_time={SECONDS}", "-timeout=20", "-rss_limit_mb=0",
+               "-malloc_limit_mb=500", "-max_len=8000", "-seed=1", "-print_final_stats=1"], read_or_refuse)
 atheris.Fuzz()
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
