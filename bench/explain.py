@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bench.measure import ROOT, Row, interleaved, peak_mib, processor
+from core.bundle import StoredBundle, bundle_folder
 from core.data.pcam import Split
 from core.inference import load_reader
 from core.inference.torch_engine import load_net
+from core.settings import settings
 
 BATCHES = (32, 1)
 AGREEMENT = 0.999
@@ -39,35 +42,50 @@ def demo_patches(count: int) -> NDArray[np.uint8]:
     return Split.open(ROOT / "assets" / "demo", "demo").patches(range(count))
 
 
-def tasks(count: int) -> dict[str, Callable[[], object]]:
-    """What is timed, by name: `nodelens...` is ours, `...-forward` explains nothing, the others are PyPI names."""
-    from captum.attr import LayerGradCam
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    from torchcam.methods import GradCAM as TorchCam
-
+def task(name: str, count: int) -> Callable[[], object]:
+    """What is timed under a name: `nodelens...` is ours, `...-forward` explains nothing, the others are PyPI names."""
     patches = demo_patches(count)
-    reader, eager = load_reader(engine="openvino"), load_reader(engine="torch")
-    net = load_net(reader.stored)
+    if name in ("nodelens", "nodelens-8views", "nodelens-torch"):
+        reader = load_reader(engine="torch" if name.endswith("torch") else "openvino")
+        return partial(reader.read, patches, views=8 if name.endswith("8views") else 1)
+    if name in ("openvino-forward", "torch-forward"):
+        return partial(load_reader(engine=name.split("-")[0]).engine.forward, patches)
+    stored = StoredBundle.open(bundle_folder("densenet169", settings().models))
+    net = load_net(stored)
     images = net.normalise(torch.from_numpy(patches)).contiguous()
     model = Explicit(net.net).eval().requires_grad_(True)
-    grad_cam = GradCAM(model=model, target_layers=[model.maps])
-    layer_grad_cam = LayerGradCam(model, model.maps)
+    return PEERS[name](model, images)
 
-    def torchcam() -> object:
-        with TorchCam(model, target_layer="maps") as extractor:
+
+def grad_cam(model: Explicit, images: torch.Tensor) -> Callable[[], object]:
+    """pytorch-grad-cam, as its README uses it."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    explainer = GradCAM(model=model, target_layers=[model.maps])
+    return partial(explainer, input_tensor=images, targets=[ClassifierOutputTarget(1)] * len(images))
+
+
+def torchcam(model: Explicit, images: torch.Tensor) -> Callable[[], object]:
+    """torchcam, as its README uses it."""
+    from torchcam.methods import GradCAM
+
+    def explain() -> object:
+        with GradCAM(model, target_layer="maps") as extractor:
             return extractor(1, model(images))
 
-    return {
-        "nodelens": lambda: reader.read(patches),
-        "nodelens-8views": lambda: reader.read(patches, views=8),
-        "nodelens-torch": lambda: eager.read(patches),
-        "openvino-forward": lambda: reader.engine.forward(patches),
-        "torch-forward": lambda: eager.engine.forward(patches),
-        "grad-cam": lambda: grad_cam(input_tensor=images, targets=[ClassifierOutputTarget(1)] * count),
-        "torchcam": torchcam,
-        "captum": lambda: layer_grad_cam.attribute(images, target=1),
-    }
+    return explain
+
+
+def captum(model: Explicit, images: torch.Tensor) -> Callable[[], object]:
+    """captum's LayerGradCam."""
+    from captum.attr import LayerGradCam
+
+    return partial(LayerGradCam(model, model.maps).attribute, images, target=1)
+
+
+PEERS = {"grad-cam": grad_cam, "torchcam": torchcam, "captum": captum}
+NAMES = ("nodelens", "nodelens-8views", "nodelens-torch", "openvino-forward", "torch-forward", *PEERS)
 
 
 def agreement() -> float:
@@ -93,7 +111,7 @@ def run(repeats: int = 12) -> dict[str, object]:
     correlation = agreement()
     rows: list[Row] = []
     for count in BATCHES:
-        for name, seconds in interleaved(tasks(count), repeats).items():
+        for name, seconds in interleaved({name: task(name, count) for name in NAMES}, repeats).items():
             memory = peak_mib("bench.explain", "--only", name) if count == BATCHES[0] else None
             rows.append(
                 {"name": name, "batch": count, "rate": count / seconds, "unit": "patches/s", "peak_mib": memory}
@@ -104,6 +122,6 @@ def run(repeats: int = 12) -> dict[str, object]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run one task a few times, for its memory.")
     parser.add_argument("--only", required=True)
-    task = tasks(BATCHES[0])[parser.parse_args().only]
+    only = task(parser.parse_args().only, BATCHES[0])
     for _ in range(3):
-        task()
+        only()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -30,20 +29,18 @@ def interleaved(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict
 
 
 def peak_mib(module: str, *arguments: str) -> float:
-    """Peak resident memory in MiB of `python -m module arguments` run on its own."""
+    """Peak resident memory in MiB of `python -m module arguments` run on its own.
+
+    VmHWM and not `ru_maxrss`, which a child inherits from its parent.
+    """
     code = (
-        "import resource, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__');"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__');"
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, module, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return float(done.stdout.split()[-1])
-
-
-def own_peak_mib() -> float:
-    """Peak resident memory in MiB of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(done.stdout.split()[-1]) / 1024
 
 
 def processor() -> str:

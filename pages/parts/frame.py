@@ -42,8 +42,6 @@ def around() -> Iterator[None]:
         yield
     except NodeLensError as error:
         st.error(str(error))
-    finally:
-        del st.session_state["in_frame"]
     st.html(
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
         "A heatmap shows what moved the network, not where tumour is.</p>"

@@ -238,6 +238,7 @@ def test_a_page_that_is_turned_away_says_so_and_works_again_afterwards(monkeypat
     with monkeypatch.context() as full:
         full.setattr(turns, "MOST_WAITING", 1)
         shared._waiting.append(blocked)
+        del at.session_state["in_frame"]  # AppTest forgets `st.navigation` and runs the page itself: start over
         at.number_input(key="patch").set_value(3).run()
         shared._waiting.remove(blocked)
     assert [error.value for error in at.error] == [str(BusyError())]
@@ -246,6 +247,7 @@ def test_a_page_that_is_turned_away_says_so_and_works_again_afterwards(monkeypat
     assert 'data-testid="verdict"' not in html
     assert "nl-foot" in html
 
+    del at.session_state["in_frame"]
     at.run()
     assert not at.error
     assert 'data-testid="verdict"' in "".join(html.value for html in at.html)
