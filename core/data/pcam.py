@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -114,6 +115,10 @@ class Split:
 
     def fingerprint(self) -> str:
         """Hex digest that names this data: all labels and row numbers, and the pixels of 256 evenly spaced patches."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.name, len(self))).encode())
         digest.update(self.labels.tobytes())
         digest.update(self.rows.tobytes())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core.data.flags import FLAGS
 from core.data.pcam import Split
 from core.inference.reader import NO_TUMOUR, TUMOUR, VERDICTS
-from core.inference.scoring import Scores, ScoreStore
+from core.inference.scoring import Scores, ScoreStore, ScoringJob
 from core.view.figures import probability_histogram
 from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, losses, outcomes
 from pages.parts import comparing, library
@@ -31,21 +31,17 @@ def wait_for_scores(store: ScoreStore, model: str) -> Scores:
     """The scores of the split; while some are missing, start their job and show how far it is."""
     scores = store.scores()
     if scores.done < len(scores.probability):
-        job = library.scoring_job(store, model)
-        if job.error is not None:
-            raise job.error
-        _progress(store, model, shown=scores.done)
+        _progress(library.scoring_job(store, model), f"{store.split.name} with {model}", shown=scores.done)
     return scores
 
 
 @st.fragment(run_every=1.0)
-def _progress(store: ScoreStore, model: str, shown: int) -> None:
-    job = library.scoring_job(store, model)
-    if job.done >= job.total or (shown < PAGE <= job.done):
+def _progress(job: ScoringJob, what: str, shown: int) -> None:
+    if not job.running or (shown < PAGE <= job.done):
         st.rerun()
     st.progress(
         job.done / job.total,
-        f"Reading {store.split.name} with {model}: {job.done:,} of {job.total:,} patches{job.time_left}. "
+        f"Reading {what}: {job.done:,} of {job.total:,} patches{job.time_left}. "
         "It goes on when you leave, and the patches read so far are shown below.",
     )
     if st.button("Show what has been read since", key="refresh_scores"):

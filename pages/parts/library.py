@@ -72,9 +72,15 @@ def store(model: str, split_name: str) -> ScoreStore:
 
 
 def scoring_job(scores: ScoreStore, model: str) -> ScoringJob:
-    """The job that completes a store, started when there is none; it outlives the page."""
+    """The job that completes a store, started when there is none; it outlives the page.
+
+    What stopped an earlier job is raised once; the next visit tries again.
+    """
     jobs = _jobs()
     job = jobs.get(scores.path)
+    if job is not None and job.error is not None:
+        del jobs[scores.path]
+        raise job.error
     if job is None or not job.running:
         job = jobs[scores.path] = ScoringJob(scores, reader(model))
     return job

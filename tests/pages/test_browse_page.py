@@ -138,3 +138,26 @@ def test_a_silly_address_shows_the_split(screen, scores, query):
     page = screen("browse", **query).calm()
     assert count(page) == 400
     assert len(tiles(page)) in (PAGE, 400 % PAGE)
+
+
+def test_a_full_disk_is_said_once_and_the_next_visit_tries_again(screen, monkeypatch):
+    from core.errors import OutputError
+    from core.inference.scoring import ScoreStore
+    from pages.parts import library
+
+    def full(store, reader, stop=None):
+        raise OutputError(store.path, "no space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ScoreStore, "compute", full)
+        page = screen("browse")
+        for job in library._jobs().values():
+            job._thread.join()
+        if not page.at.error:  # the job had not failed yet when the page was drawn
+            del page.at.session_state["in_frame"]  # AppTest runs the page by itself: start over
+            page.at.run()
+    assert "no space left on device" in page.at.error[0].value
+    assert not page.at.exception
+    del page.at.session_state["in_frame"]
+    page.at.run().run()
+    assert not page.at.error
