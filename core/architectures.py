@@ -34,6 +34,7 @@ ARCHITECTURES = {
     "densenet121": Architecture("DenseNet121", "densenet121", "classifier", _STAGES),
     "resnet50": Architecture("ResNet50", "resnet50", "fc", _STAGES),
     "efficientnet_lite0": Architecture("EfficientNet-Lite0", "tf_efficientnet_lite0", "classifier", _STAGES),
+    "tiny_resnet": Architecture("Tiny ResNet (for trying things out)", "test_resnet", "fc", _STAGES),
 }
 
 

@@ -174,6 +174,39 @@ def evaluate(
         card(model)
 
 
+@app.command(epilog="Example: python -m core train --preset smoke --out runs/first")
+def train(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; an existing run is resumed.")],
+    config: Annotated[Path | None, typer.Argument(help="JSON file with a configuration; else --preset.")] = None,
+    preset: Annotated[str, typer.Option(help="default, study, study-official or smoke.")] = "default",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one value, as in --set batch=32; again for more.")
+    ] = None,
+) -> None:
+    """Train a network with one-cycle schedules; Ctrl-C saves and stops, the same command goes on.
+
+    `torchrun --nproc-per-node 2 -m core train ...` trains with two processes.
+    """
+    from core.training.fit import fit
+    from core.training.launch import chosen_config, opener, stop_on_signals
+    from core.training.runs import Run
+
+    run = Run.create(out, chosen_config(out, config, preset, changes or []))
+    stopped = stop_on_signals()
+    with _progress(f"train {run.name}", "step") as bar:
+        for fact in fit(run, opener(run.config), stopped):
+            if fact["fact"] == "step":
+                bar.total, bar.n = fact["steps"], fact["step"]
+                bar.set_postfix(cycle=fact["cycle"] + 1, loss=f"{fact['loss']:.4f}", rate=f"{fact['rate']:.2g}")
+            elif fact["fact"] == "epoch":
+                bar.write(
+                    f"cycle {fact['cycle'] + 1}, epoch {fact['epoch']:.3g}: train loss {fact['train_loss']:.4f}, "
+                    f"valid loss {fact['valid_loss']:.4f}, accuracy {fact['accuracy']:.4f}, AUC {fact['auc']:.4f}",
+                    file=sys.stdout,
+                )
+    print(f"{run.folder}: {run.settled}")
+
+
 @app.command(epilog="Example: python -m core bench explain --out explain.json")
 def bench(
     what: Annotated[str, typer.Argument(help="explain, browse, start, score, load or endurance.")],

@@ -23,6 +23,10 @@ NodeLensError
 │   └── PretrainedWeightsError  ImageNet weights could not be fetched
 ├── EngineError              an inference engine cannot serve
 │   └── BusyError            too many patches are waiting for it
+├── TrainingError            a run cannot start or go on
+│   ├── TrainingConfigError  a value of its configuration cannot be
+│   ├── RunNotFoundError     no run of that name
+│   └── RunBusyError         another process trains it
 ├── ExplanationError         unknown method, layer or target
 └── OutputError              a result cannot be written
 
@@ -231,6 +235,34 @@ class BusyError(EngineError):
 
     def __init__(self) -> None:
         super().__init__("NodeLens is busy reading for others. Nothing is lost: try again in a moment.")
+
+
+class TrainingError(NodeLensError):
+    """A training run cannot start or go on."""
+
+
+class TrainingConfigError(TrainingError):
+    """A value of a training configuration cannot be."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"This cannot be trained: {reason}.")
+
+
+class RunNotFoundError(TrainingError):
+    """No training run of that name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"There is no training run '{name}'.")
+
+
+class RunBusyError(TrainingError):
+    """Another process holds a run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"The run '{name}' is being trained by another process. Stop that one first, or wait for it.")
 
 
 class ExplanationError(NodeLensError):

@@ -5,6 +5,7 @@
 | NODELENS_DATA           | folder with official PCam files                            | data/pcam       |
 | NODELENS_MODELS         | folder with model bundles                                  | models          |
 | NODELENS_CACHE          | compiled engines and scores of splits; may be deleted      | .cache          |
+| NODELENS_RUNS           | training runs                                              | runs            |
 | NODELENS_MODEL          | the model a page opens with                                | densenet169     |
 | NODELENS_ENGINE         | auto, torch or openvino                                    | auto            |
 | NODELENS_THREADS        | processor threads one inference may use; 0 = all cores     | 0               |
@@ -42,6 +43,7 @@ class Settings:
     log: str = "warning"
     pcam_url: str = PCAM_URL
     demo: Path = ROOT / "assets" / "demo"
+    runs: Path = ROOT / "runs"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -71,6 +73,7 @@ class Settings:
             threads=int(threads) or (os.cpu_count() or 1),
             log=log,
             pcam_url=pcam_url.rstrip("/"),
+            runs=_folder(environ, "NODELENS_RUNS", "runs"),
         )
 
 

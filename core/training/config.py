@@ -1,0 +1,194 @@
+"""What a run is trained with: frozen, checked, and named by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core.architectures import ARCHITECTURES
+from core.errors import TrainingConfigError
+
+Rate = Annotated[float, Field(gt=0, le=10)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Triple = tuple[float, float, float]
+
+PCAM_MEAN, PCAM_STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
+STUDY_MEAN = (0.702447 * 255, 0.546243 * 255, 0.696453 * 255)
+STUDY_STD = (0.238893 * 255, 0.282094 * 255, 0.216251 * 255)
+LITE_MEAN, LITE_STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Augmentation(_Frozen):
+    """How patches are varied in training; each strength is drawn anew for each patch. Zero leaves out.
+
+    Flips and quarter turns are always drawn: glass has no up.
+    """
+
+    shift: int = Field(default=0, ge=0, le=16)
+    """Largest shift in pixels."""
+    rotation: float = Field(default=0, ge=0, le=45)
+    """Largest angle in degrees."""
+    stain: float = Field(default=0, ge=0, le=1)
+    """Largest relative change of hematoxylin, eosin and residual; a fifth of it is added as offset."""
+    brightness: float = Field(default=0, ge=0, le=0.5)
+    """Largest change of brightness, as a share of the full range."""
+    contrast: float = Field(default=0, ge=0, lt=1)
+    """Largest relative change of contrast."""
+    blur: float = Field(default=0, ge=0, le=4)
+    """Largest sigma in pixels, in a quarter of the patches."""
+    jpeg: int = Field(default=0, ge=0, le=95)
+    """Lowest JPEG quality, in a quarter of the patches; 0 for none."""
+
+
+class Cycle(_Frozen):
+    """One one-cycle: learning rate up and down again."""
+
+    epochs: float = Field(gt=0, le=1000)
+    peak: Rate
+    first_peak: Rate | None = None
+    """Peak of the first layers; the groups between are spread geometrically. None: `peak` everywhere."""
+    frozen: bool = False
+    """Train the head alone."""
+    frozen_norm: Literal["fixed", "batch"] = "fixed"
+    """Batch normalisation in a frozen body: `fixed` keeps its statistics, so that its maps are computed once; `batch`
+    goes on learning them, as fastai does."""
+    cached_views: int = Field(default=2, ge=1, le=8)
+    """Flips and turns of each patch that the maps of a fixed body are computed for; nothing else varies them."""
+    side: int = Field(default=96, ge=32, le=96)
+    """Side of the centre crop in pixels; the label's box is always inside."""
+
+
+class Distillation(_Frozen):
+    """Learning from a teacher's logits as well (Hinton et al. 2015, arXiv:1503.02531)."""
+
+    teacher: str
+    """Name under models/, or path of a bundle."""
+    weight: Share = 0.5
+    temperature: float = Field(default=2.0, gt=0, le=20)
+
+
+class TrainConfig(_Frozen):
+    """Everything that decides what a run becomes."""
+
+    architecture: str = "densenet169"
+    start: str = "random"
+    """`random`, `imagenet`, or the name or path of a bundle (or safetensors file) whose weights it starts from."""
+    data: str = "data/pcam"
+    train_split: str = "train"
+    valid_split: str = "valid"
+    holdout: Literal["split", "random"] = "split"
+    """Validate on `valid_split`, or on a random tenth of the training patches as the study did (slides leak)."""
+    cycles: tuple[Cycle, ...] = Field(min_length=1)
+    batch: int = Field(default=64, ge=2, le=4096)
+    weight_decay: float = Field(default=1e-2, ge=0, le=1)
+    label_smoothing: float = Field(default=0, ge=0, lt=1)
+    clip: float = Field(default=0, ge=0)
+    """Largest norm of the gradient; 0 for no limit."""
+    average: float = Field(default=0, ge=0, lt=1)
+    """Decay per step of the exponential moving average of the weights that is validated and kept; 0 for none."""
+    augmentation: Augmentation = Augmentation()
+    distillation: Distillation | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 autocast where the processor computes in it faster, else fp32."""
+    mean: Triple = PCAM_MEAN
+    std: Triple = PCAM_STD
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    limit: int = Field(default=0, ge=0)
+    """Train on so many patches, drawn once; 0 for all."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between checkpoints."""
+
+    @model_validator(mode="after")
+    def _known(self) -> TrainConfig:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"unknown architecture '{self.architecture}'; known: {', '.join(ARCHITECTURES)}")
+        if min(self.std) <= 0:
+            raise ValueError("std must be positive")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """First digits of the hash of every value."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+_STUDY_AUGMENTATION = {"shift": 2, "rotation": 3.0, "brightness": 0.07, "contrast": 0.05}
+_STUDY: dict[str, Any] = {
+    "architecture": "densenet169",
+    "start": "imagenet",
+    "cycles": [
+        {"epochs": 8, "peak": 2e-2, "frozen": True, "frozen_norm": "batch", "side": 90},
+        {"epochs": 12, "peak": 4e-4, "first_peak": 4e-5, "side": 90},
+    ],
+    "batch": 128,
+    "weight_decay": 1e-4,
+    "augmentation": _STUDY_AUGMENTATION,
+    "mean": STUDY_MEAN,
+    "std": STUDY_STD,
+}
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": (
+        "DenseNet169 from random weights with stain augmentation, weight averaging and a teacher where there is one.",
+        {
+            "cycles": [
+                {"epochs": 6, "peak": 2e-3, "side": 64},
+                {"epochs": 9, "peak": 1e-3, "first_peak": 5e-4},
+            ],
+            "weight_decay": 2e-2,
+            "label_smoothing": 0.05,
+            "clip": 1.0,
+            "average": 0.999,
+            "augmentation": {
+                "shift": 3, "stain": 0.2, "brightness": 0.06, "contrast": 0.15, "blur": 0.8, "jpeg": 50,
+            },
+        },
+    ),
+    "study": ("The study's protocol as it was, its random split by patch included.", _STUDY | {"holdout": "random"}),
+    "study-official": ("The study's protocol, validated on PCam's own split by slide.", _STUDY),
+    "smoke": (
+        "A small network on a few patches, to try things out in a minute.",
+        {
+            "architecture": "tiny_resnet",
+            "data": "assets/demo",
+            "train_split": "demo",
+            "holdout": "random",
+            "cycles": [
+                {"epochs": 1, "peak": 1e-2, "frozen": True},
+                {"epochs": 6, "peak": 5e-3, "first_peak": 1e-3},
+            ],
+            "batch": 32,
+            "augmentation": {"stain": 0.05},
+            "checkpoint_every": 10,
+        },
+    ),
+}  # fmt: skip
+"""Name -> what it is for, and its values."""
+
+
+def make_config(preset: str = "default", **changes: Any) -> TrainConfig:
+    """A preset with some values changed; None changes nothing.
+
+    Raises:
+        TrainingConfigError: an unknown preset, or a value that cannot be.
+    """
+    if preset not in PRESETS:
+        raise TrainingConfigError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}")
+    return parse_config(PRESETS[preset][1] | {name: value for name, value in changes.items() if value is not None})
+
+
+def parse_config(values: Any) -> TrainConfig:
+    """Check values that came from a file or a form; raises TrainingConfigError."""
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the configuration"
+        raise TrainingConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error

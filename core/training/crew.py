@@ -1,0 +1,116 @@
+"""One process or several: the crew that trains a run, as `torchrun` starts it (gloo on processors, nccl on GPUs).
+
+Every process takes its part of each global batch. Batch normalisation counts over the whole batch, so that two
+processes learn what one would.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+from core.errors import TrainingConfigError
+from core.inference.torch_engine import best_device
+
+
+@dataclass(frozen=True)
+class Crew:
+    """This process among those that train together."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def part(self, batch: int) -> slice:
+        """Rows of a global batch that are this process's; raises TrainingConfigError when it cannot be shared evenly."""
+        if batch % self.size:
+            raise TrainingConfigError(f"a batch of {batch} cannot be shared evenly by {self.size} processes")
+        share = batch // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def share(self, value: Any) -> Any:
+        """The leader's value, on every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean over the processes."""
+        if self.size > 1:
+            dist.all_reduce(value)
+            value /= self.size
+        return value
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """The network as this crew trains it."""
+        if self.size == 1:
+            return net
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.forward = partial(_normalise_together, module, module.forward)  # type: ignore[method-assign]
+        return DistributedDataParallel(net, broadcast_buffers=False)
+
+
+@contextmanager
+def joined() -> Iterator[Crew]:
+    """The crew of this process: what torchrun says, or this process alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = best_device()
+    if size == 1:
+        yield Crew(0, 1, device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Crew(dist.get_rank(), size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _normalise_together(norm: nn.BatchNorm2d, alone: Any, x: Tensor) -> Tensor:
+    """Batch normalisation (and the activation that timm puts behind it) with statistics of the global batch."""
+    if not norm.training:
+        return alone(x)  # type: ignore[no-any-return]
+    count = x.numel() // x.shape[1] * dist.get_world_size()
+    mean = all_reduce(x.sum((0, 2, 3))) / count
+    centred = x - mean[None, :, None, None]
+    variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+    with torch.no_grad():
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean.detach(), norm.momentum or 0.1)
+        norm.running_var.lerp_(variance.detach() * count / (count - 1), norm.momentum or 0.1)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    y = centred * scale[None, :, None, None] + norm.bias[None, :, None, None]
+    return norm.act(norm.drop(y)) if hasattr(norm, "act") else y

@@ -1,0 +1,60 @@
+"""The maps of a frozen body, computed once: a cycle that trains the head alone then costs seconds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.data.transforms import VIEWS
+from core.nets import PatchNet
+from core.training.batches import Batch, Batches, centre_crop, turned
+
+CHUNK = 64
+
+
+class FrozenFeatures:
+    """Pooled maps of every training patch in some of its flips and turns, in a file that has no name.
+
+    A head of one linear layer sees the mean of the maps over positions and nothing else, so that is what is kept:
+    float32 (patches, views, k). Batches are those of `Batches`, varied by these views alone.
+    """
+
+    def __init__(self, net: PatchNet, batches: Batches, folder: Path) -> None:
+        """Compute the maps with the body as it is served; the file lies in `folder` and goes when the cycle ends."""
+        self.batches = batches
+        config, cycle, count = batches.config, batches.cycle, len(batches.train)
+        generator = np.random.default_rng((config.seed, 4, batches.number))
+        order = generator.permuted(np.tile(np.arange(VIEWS), (count, 1)), axis=1)
+        self.views = order[:, : cycle.cached_views]
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the features
+        shape = (count, cycle.cached_views, net.net.num_features)
+        self.features: NDArray[np.float32] = np.memmap(self._file, np.float32, "w+", shape=shape)
+        device = next(net.parameters()).device
+        net.eval()
+        with torch.inference_mode():
+            for start in range(0, count, CHUNK):
+                patches = batches.train.patches(slice(start, start + CHUNK))
+                for place in range(cycle.cached_views):
+                    seen = centre_crop(turned(patches, self.views[start : start + CHUNK, place]), cycle.side)
+                    maps = net.forward_features(torch.from_numpy(np.ascontiguousarray(seen)).to(device))
+                    self.features[start : start + CHUNK, place] = maps.mean((2, 3)).cpu().numpy()
+
+    def places(self, step: int, count: int) -> NDArray[np.int64]:
+        """Which of its views each patch of a step is seen in, (count,)."""
+        config, number = self.batches.config, self.batches.number
+        generator = np.random.default_rng((config.seed, 5, number, step))
+        return generator.integers(self.features.shape[1], size=count)
+
+    def stream(self, start: int, part: slice = slice(None)) -> Iterator[Batch]:
+        """Batches from step `start` to the end of the cycle."""
+        for step in range(start, self.batches.steps):
+            positions = self.batches.positions(step)
+            places = self.places(step, len(positions))[part]
+            positions = positions[part]
+            labels = self.batches.train.labels[positions].astype(np.int64)
+            yield Batch(self.features[positions, places], labels, np.empty((0, 96, 96, 3), np.uint8))

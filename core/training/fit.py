@@ -1,0 +1,396 @@
+"""The training loop, from top to bottom: `fit` trains a run to its end and yields facts as they come.
+
+Every step is a pure function of the configuration and the checkpoint before it, so a run that was killed goes on to
+the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import pickle
+import platform
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+
+from core.bundle import DataRecord, Training
+from core.data.patch import PATCH_SIDE
+from core.data.pcam import Split
+from core.errors import TrainingError
+from core.files import atomic_path
+from core.inference import load_reader
+from core.nets import PatchNet, save_bundle
+from core.training.batches import Batches, Subset, subsets
+from core.training.config import Cycle, TrainConfig
+from core.training.crew import Crew, joined
+from core.training.features import FrozenFeatures
+from core.training.runs import CHECKPOINT, MODEL, PREDICTIONS, Fact, Run
+from core.training.schedule import one_cycle, one_cycle_momentum, spread
+from core.training.start import starting_net
+
+EVERY = 10
+"""Steps between two facts on the loss."""
+SECOND_BETA, EPSILON = 0.99, 1e-5  # of Adam, as fastai sets them
+
+
+def fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], bool] = lambda: False) -> Iterator[Fact]:
+    """Train a run to its end, or until `stopped`, from its last checkpoint on; it can then be resumed.
+
+    Args:
+        run: what to train, and where to write.
+        open_split: name -> split.
+        stopped: asked after every step.
+
+    Yields:
+        facts, also kept in the run's history: `step` (every ten steps), `epoch`, `finished`.
+
+    Raises:
+        RunBusyError: another process trains it.
+        TrainingError: the data cannot teach, or the loss is no number any more.
+        OutputError: the disk is full or closed.
+    """
+    with joined() as crew:
+        if not crew.leads:
+            yield from _fit(run, open_split, stopped, crew)
+            return
+        with run.held():
+            try:
+                yield from _fit(run, open_split, stopped, crew)
+            except TrainingError as error:
+                run.append({"fact": "failed", "reason": str(error)})
+                raise
+
+
+def _fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], bool], crew: Crew) -> Iterator[Fact]:
+    config = run.config
+    train, valid = subsets(config, open_split)
+    net = starting_net(config).to(crew.device, memory_format=torch.channels_last)
+    average = copy.deepcopy(net).requires_grad_(False) if config.average else None
+    state = State(run, crew, net, average)
+    saved = state.load()
+    if saved.get("finished"):
+        return
+    if crew.leads and not saved:
+        run.write_environment(describe_environment(train, valid, crew))
+    teach = _teacher(config)
+    part = crew.part(config.batch)
+    autocast = torch.autocast(crew.device.type, torch.bfloat16, enabled=uses_bf16(config, crew.device))
+
+    for number, cycle in list(enumerate(config.cycles))[state.cycle :]:
+        batches = Batches(train, config, number)
+        freeze(net, cycle)
+        fixed = cycle.frozen and cycle.frozen_norm == "fixed"
+        source = FrozenFeatures(net, batches, run.folder) if fixed else batches
+        model = crew.wrap(net.net.get_classifier() if fixed else net)
+        optimiser, peaks = make_optimiser(net, cycle, config)
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved.pop("optimiser"))
+        began, first = time.monotonic(), state.step
+
+        for batch in source.stream(state.step, part):
+            progress = state.step / batches.steps
+            rates = set_rates(optimiser, peaks, progress)
+            set_training(net, cycle)
+            inputs, labels = (torch.from_numpy(array).to(crew.device) for array in (batch.inputs, batch.labels))
+            with autocast:
+                logits = model(inputs) if fixed else model(inputs)[1]
+            taught = teach(batch.whole).to(crew.device) if teach and not fixed else None
+            loss = loss_of(logits.float(), labels, taught, config)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if config.clip:
+                nn.utils.clip_grad_norm_(net.parameters(), config.clip)
+            optimiser.step()
+            state.count(float(crew.mean(loss.detach())))
+            if average is not None:
+                follow(average, net, config.average, state.taken)
+
+            ends = state.step % batches.per_epoch == 0 or state.step == batches.steps
+            if state.step % EVERY == 0 or ends:
+                yield state.tell(
+                    fact="step", cycle=number, step=state.step, steps=batches.steps,
+                    epoch=state.step / batches.per_epoch, rate=rates[-1], first_rate=rates[0],
+                    momentum=one_cycle_momentum(progress), loss=float(np.mean(state.losses[-EVERY:])),
+                    speed=(state.step - first) * config.batch / (time.monotonic() - began),
+                )  # fmt: skip
+            if ends:
+                judged = judge(*predict(average or net, valid, config, crew.device)) if crew.leads else {}
+                yield state.tell(
+                    fact="epoch", cycle=number, step=state.step, epoch=state.step / batches.per_epoch,
+                    train_loss=float(np.mean(state.losses)), **judged,
+                )  # fmt: skip
+                state.losses.clear()
+            halt = crew.any(stopped())
+            if halt or state.step % config.checkpoint_every == 0:
+                state.save(optimiser)
+            if halt:
+                return
+        state.cycle, state.step = number + 1, 0
+        state.save()
+
+    if crew.leads:
+        finish(run, average or net, train, valid, crew.device)
+    state.save(finished=True)
+    yield state.tell(fact="finished")
+
+
+class State:
+    """Where a run stands, on the processes that train it and on disk."""
+
+    def __init__(self, run: Run, crew: Crew, net: PatchNet, average: PatchNet | None) -> None:
+        self.run, self.crew, self.net, self.average = run, crew, net, average
+        self.cycle = self.step = self.taken = 0
+        """The cycle, steps taken in it, and steps taken in all."""
+        self.losses: list[float] = []
+        """Of the epoch so far."""
+
+    def count(self, loss: float) -> None:
+        """One step more; raises TrainingError when its loss is no number."""
+        self.step, self.taken = self.step + 1, self.taken + 1
+        self.losses.append(loss)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss is not a number any more at step {self.step} of cycle {self.cycle + 1}. "
+                "Train with a lower peak learning rate."
+            )
+
+    def save(self, optimiser: torch.optim.Optimizer | None = None, finished: bool = False) -> None:
+        """Write the checkpoint, whole or not at all."""
+        if not self.crew.leads:
+            return
+        checkpoint = {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "cycle": self.cycle,
+            "step": self.step,
+            "taken": self.taken,
+            "losses": self.losses,
+            "history": self.run.history_size(),
+            "finished": finished,
+        }
+        if optimiser is not None:
+            checkpoint["optimiser"] = optimiser.state_dict()
+        with atomic_path(self.run.folder / CHECKPOINT) as path:
+            torch.save(checkpoint, path)
+
+    def load(self) -> dict[str, Any]:
+        """Go on where the checkpoint stands; returns it, empty at a first start."""
+        saved: dict[str, Any] = self.crew.share(self._read() if self.crew.leads else None)
+        if saved:
+            self.net.load_state_dict(saved["net"])
+            if self.average is not None:
+                self.average.load_state_dict(saved["average"])
+            self.cycle, self.step, self.taken = saved["cycle"], saved["step"], saved["taken"]
+            self.losses = saved["losses"]
+        if self.crew.leads and not saved.get("finished"):
+            self.run.rewind_history(saved.get("history", 0))
+        return saved
+
+    def tell(self, **fact: Any) -> Fact:
+        """Keep a fact; the process that leads writes it."""
+        fact["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if self.crew.leads:
+            self.run.append(fact)
+        return fact
+
+    def _read(self) -> dict[str, Any]:
+        path = self.run.folder / CHECKPOINT
+        if not path.is_file():
+            return {}
+        try:
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise TrainingError(f"The checkpoint of '{self.run.name}' is damaged; start a new run.") from error
+
+
+def freeze(net: PatchNet, cycle: Cycle) -> None:
+    """Leave the head alone to be trained, or everything."""
+    net.requires_grad_(not cycle.frozen)
+    net.net.get_classifier().requires_grad_(True)
+
+
+def set_training(net: PatchNet, cycle: Cycle) -> None:
+    """Put the network into training mode; a frozen body with fixed normalisation stays as it is served."""
+    net.train(not (cycle.frozen and cycle.frozen_norm == "fixed"))
+
+
+def make_optimiser(net: PatchNet, cycle: Cycle, config: TrainConfig) -> tuple[torch.optim.Optimizer, list[float]]:
+    """AdamW over layer groups from the stem to the head, and the peak learning rate of each group.
+
+    Biases and normalisation are not decayed. A frozen body is left out.
+    """
+    groups = layer_groups(net)
+    peaks = spread(cycle.first_peak or cycle.peak, cycle.peak, len(groups))
+    settings, kept = [], []
+    for parameters, peak in zip(groups, peaks, strict=True):
+        for decay, chosen in ((config.weight_decay, True), (0.0, False)):
+            members = [p for p in parameters if p.requires_grad and (p.ndim > 1) == chosen]
+            if members:
+                settings.append({"params": members, "weight_decay": decay})
+                kept.append(peak)
+    optimiser = torch.optim.AdamW(settings, lr=kept[-1], betas=(0.9, SECOND_BETA), eps=EPSILON, fused=True)
+    return optimiser, kept
+
+
+def layer_groups(net: PatchNet) -> list[list[nn.Parameter]]:
+    """Parameters by depth, from the stem to the head, as timm groups them; the head is a group of its own."""
+    head = list(net.net.get_classifier().parameters())
+    known = {id(parameter) for parameter in head}
+    named = dict(net.net.named_parameters())
+    found = group_parameters(net.net, net.net.group_matcher(coarse=True))
+    body = [[named[name] for name in names if id(named[name]) not in known] for _, names in sorted(found.items())]
+    return [*filter(None, body), head]
+
+
+def set_rates(optimiser: torch.optim.Optimizer, peaks: list[float], progress: float) -> list[float]:
+    """Set learning rate and momentum of every group for this step; returns the rates."""
+    rates = [one_cycle(progress, peak) for peak in peaks]
+    momentum = one_cycle_momentum(progress)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"], group["betas"] = rate, (momentum, SECOND_BETA)
+    return rates
+
+
+def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None, config: TrainConfig) -> Tensor:
+    """Cross-entropy, mixed with the divergence from a teacher's softened probabilities where there is one.
+
+    Args:
+        logits: (n, 2).
+        labels: (n,) int64.
+        taught: (n, 2) logits of the teacher, or None.
+        config: label smoothing, and weight and temperature T of the teacher; its term counts T^2-fold (Hinton 2015).
+    """
+    own = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+    lesson = config.distillation
+    if taught is None or lesson is None:
+        return own
+    hot = lesson.temperature
+    divergence = kl_div(log_softmax(logits / hot, 1), softmax(taught / hot, 1), reduction="batchmean") * hot**2
+    return (1 - lesson.weight) * own + lesson.weight * divergence
+
+
+@torch.no_grad()
+def follow(average: PatchNet, net: PatchNet, decay: float, taken: int) -> None:
+    """Move the averaged weights towards the trained ones; the average is shorter in the first steps."""
+    share = 1 - min(decay, (1 + taken) / (10 + taken))
+    for old, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, share)
+        else:
+            old.copy_(new)
+
+
+def predict(
+    net: PatchNet, subset: Subset, config: TrainConfig, device: torch.device
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Logits (n, 2) of the unchanged patches of a subset, and their labels (n,)."""
+    net.eval()
+    size = config.batch
+    with torch.inference_mode():
+        pieces = [
+            net(torch.from_numpy(subset.patches(slice(start, start + size))).to(device))[1].cpu().numpy()
+            for start in range(0, len(subset), size)
+        ]
+    return np.concatenate(pieces), subset.labels
+
+
+def judge(logits: NDArray[np.float32], labels: NDArray[np.uint8]) -> Fact:
+    """Loss, accuracy and area under the ROC curve of logits (n, 2), uncalibrated."""
+    scores = torch.from_numpy(logits)
+    return {
+        "valid_loss": float(cross_entropy(scores, torch.from_numpy(labels.astype(np.int64)))),
+        "accuracy": float((logits.argmax(1) == labels).mean()),
+        "auc": float(roc_auc_score(labels, logits[:, 1] - logits[:, 0])),
+    }
+
+
+def finish(run: Run, net: PatchNet, train: Subset, valid: Subset, device: torch.device) -> None:
+    """Keep what a run became: predictions on its validation patches, and a bundle to be calibrated."""
+    config = run.config
+    logits, labels = predict(net, valid, config, device)
+    probability = softmax(torch.from_numpy(logits).double(), 1)[:, 1].numpy()
+    with atomic_path(run.folder / PREDICTIONS) as path, path.open("w", newline="", encoding="utf-8") as handle:
+        table = csv.writer(handle)
+        table.writerow(("index", "label", "probability"))
+        table.writerows(zip(valid.indices.tolist(), labels.tolist(), probability.tolist(), strict=True))
+    training = Training(
+        recipe=recipe_of(config),
+        data=(_record(train), _record(valid)),
+        config=config.model_dump(mode="json"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    folder = run.folder / MODEL
+    save_bundle(net.cpu(), folder, version="1.0.0", mean=config.mean, std=config.std, training=training)
+
+
+def recipe_of(config: TrainConfig) -> str:
+    """The run in a sentence or two, for the model card."""
+    cycles = "; ".join(
+        f"{cycle.epochs:g} epochs at peak {cycle.peak:g}"
+        + (f" (first layers {cycle.first_peak:g})" if cycle.first_peak else "")
+        + (", body frozen" if cycle.frozen else "")
+        + (f", {cycle.side} px crops" if cycle.side != PATCH_SIDE else "")
+        for cycle in config.cycles
+    )
+    parts = [f"From {config.start} weights, one cycle each of: {cycles}. AdamW, batch {config.batch}"]
+    parts.append(f"weight decay {config.weight_decay:g}")
+    if config.label_smoothing:
+        parts.append(f"label smoothing {config.label_smoothing:g}")
+    if config.average:
+        parts.append(f"weights averaged (decay {config.average:g})")
+    varied = [f"{name} {value:g}" for name, value in config.augmentation.model_dump().items() if value]
+    parts.append("flips and turns" + (", " + ", ".join(varied) if varied else ""))
+    if config.distillation:
+        lesson = config.distillation
+        parts.append(f"{lesson.weight:g} of the loss from the teacher {Path(lesson.teacher).name}")
+    return ", ".join(parts) + "."
+
+
+def describe_environment(train: Subset, valid: Subset, crew: Crew) -> dict[str, Any]:
+    """With what, and on which data, a run is trained."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": {name: metadata.version(name) for name in ("torch", "timm", "numpy")},
+        "platform": platform.platform(terse=True),
+        "processes": crew.size,
+        "device": str(crew.device),
+        "train": _record(train).model_dump(),
+        "valid": _record(valid).model_dump(),
+    }
+
+
+def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether to compute in bf16: as configured, or where it is faster (a GPU that has it, a processor with AMX)."""
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+def _record(subset: Subset) -> DataRecord:
+    split = subset.split
+    whole = len(subset) == len(split)
+    note = "" if whole else f"{len(subset):,} of {len(split):,} patches"
+    return DataRecord(split=split.name, patches=len(subset), fingerprint=split.fingerprint(), note=note)
+
+
+def _teacher(config: TrainConfig) -> Callable[[NDArray[np.uint8]], Tensor] | None:
+    if config.distillation is None:
+        return None
+    engine = load_reader(config.distillation.teacher).engine
+    return lambda patches: torch.from_numpy(engine.forward(patches)[1])

