@@ -10,6 +10,8 @@ from bench.measure import ROOT
 
 RESULTS = ROOT / "bench" / "results"
 WIDTH = 44
+COLUMNS = ("name", "batch", "rate", "unit", "peak_mib")
+"""Keys of a row that every bench has; what else a bench measures gets a column of its own."""
 
 
 def keep(record: dict[str, Any]) -> None:
@@ -31,12 +33,15 @@ def table(record: dict[str, Any]) -> str:
     ]
     if "agreement_with_captum" in record:
         lines.append(f"Correlation of our maps with captum's: {record['agreement_with_captum']:.5f}.")
-    lines += ["", "| name | batch | rate | unit | nodelens is | peak MiB |", "|---|---|---|---|---|---|"]
+    more = list(dict.fromkeys(key for row in record["rows"] for key in row if key not in COLUMNS and _short(row[key])))
+    titles = ["name", "batch", "rate", "unit", "nodelens is", "peak MiB", *(key.replace("_", " ") for key in more)]
+    lines += ["", _line(titles), _line(["---"] * len(titles))]
     own = {row["batch"]: row["rate"] for row in record["rows"] if row["name"] == "nodelens"}
     for row in record["rows"]:
         ratio = f"{own[row['batch']] / row['rate']:.1f}x" if row["batch"] in own else ""
         memory = f"{row['peak_mib']:.0f}" if row.get("peak_mib") else ""
-        lines.append(f"| {row['name']} | {row['batch']} | {row['rate']:.3g} | {row['unit']} | {ratio} | {memory} |")
+        rest = [_short(row.get(key)) for key in more]
+        lines.append(_line([row["name"], row["batch"], f"{row['rate']:.3g}", row["unit"], ratio, memory, *rest]))
     if record["bench"] == "explain":
         lines += ["", "```", *bars([row for row in record["rows"] if row["batch"] == 32]), "```"]
     return "\n".join([*lines, ""])
@@ -47,3 +52,16 @@ def bars(rows: list[dict[str, Any]]) -> list[str]:
     longest = max(row["rate"] for row in rows)
     lengths = [(row["name"], row["rate"], max(1, round(WIDTH * row["rate"] / longest))) for row in rows]
     return [f"{name:18} {'#' * length} {rate:.0f}" for name, rate, length in sorted(lengths, key=lambda r: -r[1])]
+
+
+def _line(cells: list[Any]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _short(value: Any) -> str:
+    """A number, or a first and a last one; nothing for what is no figure."""
+    if isinstance(value, int | float):
+        return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+    if isinstance(value, list) and len(value) == 2:
+        return " to ".join(map(_short, value))
+    return ""

@@ -62,11 +62,16 @@ else:
             show_verdict(readings, 0, chosen.label)
     with downloads:
         stem = "".join(c if c.isalnum() else "-" for c in chosen.name)[:60]
-        picture = as_picture(chosen.patch, readings, 0, own=scale == OWN)
         record = as_record(readings, 0, chosen.name)
         array = BytesIO()
         np.save(array, heatmap)
-        st.download_button("Picture (PNG)", png(picture), f"{stem}.png", "image/png", on_click="ignore")
+        st.download_button(
+            "Picture (PNG)",
+            lambda: png(as_picture(chosen.patch, readings, 0, own=scale == OWN)),
+            f"{stem}.png",
+            "image/png",
+            on_click="ignore",
+        )
         st.download_button(
             "Reading (JSON)", json.dumps(record, indent=2), f"{stem}.json", "application/json", on_click="ignore"
         )
