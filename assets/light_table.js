@@ -122,11 +122,12 @@ function createTable(root) {
   }
 
   // Values ----------------------------------------------------------------------------------------------------------
-  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`;
+  const size = (value) => (value && value < 0.095 ? value.toPrecision(2) : value.toFixed(2));
+  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${size(Math.abs(value))}`;
 
   // All panels tell their evidence at one place of the patch, x and y as fractions of it.
   function readAt(x, y) {
-    for (const [i, { values }] of data.panels.entries()) {
+    for (const [i, { values, unit }] of data.panels.entries()) {
       const readout = panels.children[i].querySelector(".readout");
       if (!values || x === null) {
         readout.textContent = "";
@@ -134,14 +135,14 @@ function createTable(root) {
       }
       const row = clamp(Math.floor(y * values.length), 0, values.length - 1);
       const column = clamp(Math.floor(x * values[0].length), 0, values[0].length - 1);
-      readout.textContent = `cell row ${row + 1}, column ${column + 1}: ${signed(values[row][column])} ${data.unit}`;
+      readout.textContent = `cell row ${row + 1}, column ${column + 1}: ${signed(values[row][column])} ${unit}`;
     }
   }
 
   // Content ---------------------------------------------------------------------------------------------------------
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 
-  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption }) {
+  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption, unit }) {
     const part = (name) => panel.querySelector(name);
     part("h3").textContent = title;
     part(".stage").ariaLabel = `${title}. Plus and minus zoom, arrow keys pan.`;
@@ -161,7 +162,7 @@ function createTable(root) {
       line.append(...row.map((value) => make("td", signed(value))));
       return line;
     });
-    part("table").replaceChildren(make("caption", `${title}: ${data.unit} per cell, from the top left`), ...rows);
+    part("table").replaceChildren(make("caption", `${title}: ${unit} per cell, from the top left`), ...rows);
     part(".values").hidden = !values;
   }
 

@@ -12,7 +12,8 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from timm.models import DenseNet, EfficientNet, ResNet, group_parameters
 from torch import Tensor, nn
 
 from core.architectures import CLASSES, architecture
@@ -76,6 +77,39 @@ class PatchNet(nn.Module):
         features, intermediates = self.net.forward_intermediates(images, indices=[index])
         return intermediates[0], self.forward_head(features)
 
+    def forward_from_layer(self, maps: Tensor, layer: str) -> Tensor:
+        """Logits (n, 2) of maps of an earlier layer: what `forward_with_layer` does after them."""
+        for module in _layers_above(self.net, architecture(self.name).stages[layer]):
+            maps = module(maps)
+        return self.forward_head(maps)
+
+
+def _layers_above(net: Any, index: int) -> list[nn.Module]:
+    """The modules that follow stage `index` of timm's `forward_intermediates`, up to the last maps."""
+    match net:
+        case DenseNet():
+            return list(net.features[net.feature_ends[index] + 1 :])
+        case ResNet():
+            return [net.layer1, net.layer2, net.layer3, net.layer4][index:]
+        case EfficientNet():
+            return [*net.blocks[net.stage_ends[index] :], net.conv_head, net.bn2]
+    raise TypeError(f"no way through {type(net).__name__} from a layer")
+
+
+def state_groups(net: PatchNet) -> list[list[str]]:
+    """Names in the state dict of `net.net` by depth, from the stem to the head, as timm groups them.
+
+    What a layer counts stands with its weights; the head is a group of its own.
+    """
+    head = architecture(net.name).head
+    found = group_parameters(net.net, net.net.group_matcher(coarse=True))
+    depth_of = {name.rpartition(".")[0]: depth for depth, names in found.items() for name in names}
+    depth_of[head] = max(depth_of.values()) + 1
+    groups: dict[int, list[str]] = {}
+    for name in net.net.state_dict():
+        groups.setdefault(depth_of[name.rpartition(".")[0]], []).append(name)
+    return [names for _, names in sorted(groups.items())]
+
 
 def _create(name: str, pretrained: bool) -> Any:
     known = architecture(name)
@@ -133,7 +167,7 @@ def save_bundle(
         for name, tensor in net.net.state_dict().items()
     }
     with atomic_path(folder / WEIGHTS) as part:
-        save_file(state, part)
+        part.write_bytes(save(state))
     description = Bundle(
         name=folder.name,
         version=version,

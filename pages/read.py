@@ -6,18 +6,21 @@ from io import BytesIO
 import numpy as np
 import streamlit as st
 
+from core.explain.cam import METHODS
 from core.view.export import as_picture, as_record, scale_of
 from core.view.overlay import png
 from pages.parts import choices, frame, library
 from pages.parts.choices import OWN, SCALE_NOTES, choose_explanation, choose_scale, choose_views
 from pages.parts.choose import choose_patch
 from pages.parts.light_table import Panel, light_table
+from pages.parts.trust import lean_on
 from pages.parts.verdict import show_verdict
 
 frame.require()
 model = choices.model()
 table = st.container(key="read_table")
 controls = st.container()
+doubts = st.container()
 intake = st.container()
 
 with controls:
@@ -49,7 +52,8 @@ else:
                         chosen.patch,
                         heatmap=heatmap,
                         scale=scale_of(readings, 0, own=scale == OWN),
-                        scale_note=f"positive evidence, {SCALE_NOTES[scale]}",
+                        unit=METHODS[e.method].unit,
+                        scale_note=f"positive evidence, {SCALE_NOTES[scale if readings.scale else OWN]}",
                         caption=readings.explained,
                         message="" if (heatmap > 0).any() else "No positive evidence for this target.",
                     ),
@@ -60,6 +64,8 @@ else:
         with words:
             choices.synthetic_badge(chosen.synthetic)
             show_verdict(readings, 0, chosen.label)
+    with doubts:
+        lean_on(model, chosen.patch, readings, e, views)
     with downloads:
         stem = "".join(c if c.isalnum() else "-" for c in chosen.name)[:60]
         record = as_record(readings, 0, chosen.name)

@@ -230,7 +230,7 @@ def test_explain_writes_map_picture_and_record(tmp_path, run, tiny_bundle, tiny_
         (["folder"], "name one image"),
         (["empty.zip"], "no patch"),
         (["small.png"], "96 x 50"),
-        (["patch.png", "--method", "scorecam"], "Unknown method 'scorecam'. Known: gradcam"),
+        (["patch.png", "--method", "telepathy"], "Unknown method 'telepathy'. Known: gradcam"),
         (["patch.png", "--layer", "3x3"], "Unknown layer '3x3'"),
         (["patch.png", "--target", "lesion"], "Unknown target 'lesion'"),
     ],

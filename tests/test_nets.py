@@ -10,7 +10,7 @@ from core.architectures import ARCHITECTURES
 from core.bundle import WEIGHTS, StoredBundle, Training
 from core.errors import BundleError, PretrainedWeightsError, UnknownArchitectureError
 from core.inference.torch_engine import load_net
-from core.nets import PatchNet, import_weights
+from core.nets import PatchNet, import_weights, state_groups
 
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 
@@ -48,6 +48,16 @@ def test_an_earlier_layer_leads_to_the_same_logits(net, batch, layer):
     assert gradients.abs().max() > 0
     with torch.no_grad():
         torch.testing.assert_close(logits.detach(), net(batch)[1], rtol=1e-5, atol=1e-5)
+
+
+def test_layer_groups_hold_every_weight_once_from_the_stem_to_the_head(net):
+    groups = state_groups(net)
+    names = [name for group in groups for name in group]
+    assert sorted(names) == sorted(net.net.state_dict())
+    assert len(groups) > 3
+    head = ARCHITECTURES[net.name].head
+    assert groups[-1] == [f"{head}.weight", f"{head}.bias"]
+    assert groups[0][0] == next(iter(net.net.state_dict()))
 
 
 def test_normalisation_is_inside(batch):

@@ -13,7 +13,7 @@ from core.data.pcam import Split
 from core.data.transforms import VIEWS
 from core.evaluation.calibration import fit_operating_point
 from core.evaluation.scores import Scored, figures, reliability, with_intervals
-from core.explain.cam import LAST, MARGIN, METHODS
+from core.explain.cam import LAST, MARGIN, METHODS, SCALE_PASSES
 from core.inference.openvino_engine import OpenVinoEngine
 from core.inference.reader import Reader, Readings, scale_key, sigmoid
 from core.settings import settings
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 CHUNK = 256
 SCALE_QUANTILE = 0.99
 SCALE_SAMPLE = 256
-"""Patches that fix the colour scales of methods which need a backward pass."""
+"""Patches that fix the colour scales of maps which are no by-product of the reading."""
 
 
 def read_split(reader: Reader, split: Split, views: int, progress: Progress) -> Iterator[Readings]:
@@ -66,9 +66,9 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
             scales[scale_key(name, LAST)] = _scale_of(last_maps)
     sample = np.sort(np.random.default_rng(0).permutation(len(split))[:SCALE_SAMPLE])
     patches = split.patches(sample)
-    for layer in reader.layers:
-        for name in METHODS:
-            if scale_key(name, layer) not in scales:
+    for name, method in METHODS.items():
+        for layer in method.layers(reader.layers):
+            if scale_key(name, layer) not in scales and method.passes_at(layer) <= SCALE_PASSES:
                 explained = reader.explain(patches, name, layer, MARGIN)
                 scales[scale_key(name, layer)] = _scale_of(explained.attribution)
     return reader.model.model_copy(

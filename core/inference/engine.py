@@ -25,11 +25,12 @@ class Engine(Protocol):
         """Maps and logits of patches.
 
         Args:
-            patches: uint8 (n, 96, 96, 3) RGB, n >= 1.
+            patches: uint8 (n, h, w, 3) RGB, n >= 1; h and w multiples of 32. 96 x 96 is the fast size; larger scenes
+                are read fully convolutionally, one after another.
 
         Returns:
-            maps after the final ReLU, float32 (n, k, h, w), and logits, float32 (n, 2), column 1 = tumour. The arrays
-            belong to the caller.
+            maps after the final ReLU, float32 (n, k, h / 32, w / 32), and logits, float32 (n, 2), column 1 = tumour.
+            The arrays belong to the caller.
         """
         ...
 

@@ -28,6 +28,8 @@ SIZES = (1, 8, 32)
 """Batch sizes with a compiled graph of their own: fixed shapes run up to twice as fast as open ones."""
 WORTH_PADDING = {8: 6, 32: 28}
 """From so many patches on, a padded batch of that size is faster than several smaller ones (measured)."""
+SCENES = 3
+"""Scene sizes whose graphs are kept compiled at a time; the one not used for longest makes room."""
 GRAPH = "graph.xml"
 
 
@@ -52,7 +54,7 @@ class OpenVinoEngine:
         }
         self._core = ov.Core()
         self._graph = _graph(self._core, stored)
-        self._compiled: dict[int, Any] = {}
+        self._compiled: dict[tuple[int, ...], Any] = {}
         self._forward = SharedForward(self._run, self.batch)
 
     @property
@@ -66,21 +68,26 @@ class OpenVinoEngine:
 
     def _run(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         pieces, start = [], 0
-        for size in cover(len(patches)):
+        sides = patches.shape[1:3]
+        for size in cover(len(patches)) if sides == (PATCH_SIDE, PATCH_SIDE) else [1] * len(patches):
             piece = patches[start : start + size]
             start += len(piece)
-            request = self._request(size)
+            request = self._request(size, *sides)
             request.infer([np.concatenate([piece, np.repeat(piece[-1:], size - len(piece), axis=0)])])
             pieces.append([request.get_output_tensor(i).data[: len(piece)].astype(np.float32) for i in (0, 1)])
         maps, logits = zip(*pieces, strict=True)
         return np.concatenate(maps), np.concatenate(logits)
 
-    def _request(self, size: int) -> Any:
-        if size not in self._compiled:
+    def _request(self, *shape: int) -> Any:
+        if shape not in self._compiled:
+            scenes = [kept for kept in self._compiled if kept[1:] != (PATCH_SIDE, PATCH_SIDE)]
+            if shape[1:] != (PATCH_SIDE, PATCH_SIDE) and len(scenes) == SCENES:
+                del self._compiled[scenes[0]]
             model = self._graph.clone()
-            model.reshape([size, PATCH_SIDE, PATCH_SIDE, 3])
-            self._compiled[size] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
-        return self._compiled[size]
+            model.reshape([*shape, 3])
+            self._compiled[shape] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        self._compiled[shape] = self._compiled.pop(shape)  # the latest used stands last
+        return self._compiled[shape]
 
 
 def cover(count: int) -> list[int]:

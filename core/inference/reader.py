@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,15 +14,16 @@ from core.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
 from core.data.flags import flags
 from core.data.patch import as_batch
 from core.data.transforms import VIEWS, view, view_back
-from core.explain.cam import LAST, MARGIN, METHODS, check_vocabulary, grad_cam_closed_form, target_rows
+from core.errors import ExplanationError
+from core.explain.cam import INPUT, LAST, MARGIN, METHODS, check_vocabulary, target_rows
 from core.inference.engine import Engine, open_engine
+from core.inference.explainer import Explainer
 from core.settings import settings
-
-if TYPE_CHECKING:
-    from core.inference.torch_engine import TorchEngine
 
 TUMOUR, NO_TUMOUR, REFER = "tumour", "no tumour", "refer"
 VERDICTS = (TUMOUR, NO_TUMOUR, REFER)
+STRIDE = 32
+"""Pixels along the side of a cell of the last maps."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Readings:
         logits: (n, 2) float32, normal and tumour; the mean over the views.
         view_logits: (n, views) float32, tumour minus normal of each view.
         verdict: (n,) "tumour", "no tumour" or "refer".
-        attribution: (n, h, w) float32 in logits on the network's own grid; positive speaks for `target`; the mean of
-            the views' maps, each turned back.
+        attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
+            `target`; the mean of the views' maps, each turned back.
         flags: per patch, names of `core.data.flags.FLAGS` that speak against reading it.
         method, layer, target: what `attribution` is.
         point: the operating point that made the verdict.
@@ -90,7 +91,7 @@ class Readings:
     def explained(self) -> str:
         """What is explained, in one line for under the picture."""
         rows, columns = self.grid
-        layer = "last layer" if self.layer == LAST else f"layer {self.layer}"
+        layer = {LAST: "last layer", INPUT: "at the input"}.get(self.layer, f"layer {self.layer}")
         target = self.target if self.target != "predicted" else "the predicted class"
         views = f"mean of {self.views} views" if self.views > 1 else "one view"
         title = METHODS[self.method].title
@@ -122,10 +123,11 @@ class Reader:
         self.stored = stored
         self.model = stored.description
         self.engine = engine
+        self._explainer = Explainer(stored, engine)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Layers that `explain` knows for this architecture, the last first."""
+        """The network's own layers, where the CAM family is at home, the last first; see `Method.layers`."""
         return (LAST, *self.model.net.stages)
 
     def read(self, patches: ArrayLike, views: int = 1) -> Readings:
@@ -145,42 +147,102 @@ class Reader:
         self,
         patches: ArrayLike,
         method: str = "gradcam",
-        layer: str = LAST,
+        layer: str | None = None,
         target: str = "predicted",
         views: int = 1,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Readings:
         """Read patches and explain them by a method, layer and target of choice; see `read`.
+
+        Args:
+            patches: see `read`.
+            method: a key of `METHODS`.
+            layer: where the method exists; by default its first: "last", or "input" for those that ask about pixels.
+            target: a key of `TARGETS`.
+            views: 1 or 8.
+            progress: called with passes made and passes in all, as they are made; see `Method.passes_at`.
 
         Raises:
             ExplanationError: an unknown method, layer or target.
         """
-        check_vocabulary(method, layer, target, self.layers)
+        if layer is None and method in METHODS:
+            layer = METHODS[method].layers(self.layers)[0]
+        check_vocabulary(method, layer or LAST, target, self.layers)
+        assert layer is not None
         if views not in (1, VIEWS):
             raise ValueError(f"views must be 1 or {VIEWS}, not {views}")
         batch = as_batch(patches)
+        total = len(batch) * views * METHODS[method].passes_at(layer)
+        tick = _counted(progress, total)
         step = max(1, self.engine.batch // views)
         pieces = [
-            self._explain(batch[i : i + step], method, layer, target, views) for i in range(0, max(len(batch), 1), step)
+            self._explain(batch[i : i + step], method, layer, target, views, tick)
+            for i in range(0, max(len(batch), 1), step)
         ]
+        if progress is not None and total:
+            progress(total, total)  # a layer of few channels takes fewer passes
         return pieces[0] if len(pieces) == 1 else _joined(pieces)
 
-    def _explain(self, patches: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
+    def scene(
+        self, images: ArrayLike, method: str = "gradcam", layer: str = LAST, target: str = MARGIN
+    ) -> NDArray[np.float32]:
+        """Maps of images larger than a patch, read fully convolutionally, one after another.
+
+        The mean over positions then runs over the whole scene: at the last layer the cells sum to the scene's logit
+        minus the bias, so a cell of a larger scene holds less. The logits are `engine.forward(images)[1]`.
+
+        Args:
+            images: uint8 (n, h, w, 3) RGB, or one (h, w, 3); h and w multiples of 32.
+            method: a key of `METHODS` of the CAM family.
+            layer: one of `layers`.
+            target: a key of `TARGETS`; "predicted" goes by the scene's own logits.
+
+        Returns:
+            (n, h / 32, w / 32) float32 at the last layer, finer before it; in the method's unit.
+
+        Raises:
+            ExplanationError: an unknown word, or a method that is not of the CAM family.
+            ValueError: anything that is not such images.
+        """
+        check_vocabulary(method, layer, target, self.layers)
+        if METHODS[method].kind != "cam":
+            raise ExplanationError("method", method, tuple(name for name, m in METHODS.items() if m.kind == "cam"))
+        scenes = _as_scenes(images)
+        found = [self._scene(scenes[i : i + 1], method, layer, target) for i in range(len(scenes))]
+        return np.concatenate(found)
+
+    def _scene(self, image: NDArray[np.uint8], method: str, layer: str, target: str) -> NDArray[np.float32]:
+        maps, logits = self.engine.forward(image)
+        point = self.model.point(1)
+        called = sigmoid((logits[:, 1] - logits[:, 0]) / point.temperature) >= point.threshold
+        rows = target_rows(target, called)
+        return self._explainer.maps(method, layer, image, maps, logits, rows, _counted(None, 0))
+
+    def features(self, patches: ArrayLike) -> NDArray[np.float32]:
+        """The last maps' means over positions, (n, k) float32: what the linear layer sees of patches; see `read`."""
+        batch, step = as_batch(patches), self.engine.batch
+        pooled = [self._forward(batch[i : i + step])[0].mean(axis=(2, 3)) for i in range(0, max(len(batch), 1), step)]
+        return np.concatenate(pooled)
+
+    def _explain(
+        self,
+        patches: NDArray[np.uint8],
+        method: str,
+        layer: str,
+        target: str,
+        views: int,
+        tick: Callable[[int], None],
+    ) -> Readings:
         count = len(patches)
-        seen = np.concatenate([view(patches, index) for index in range(views)])
-        maps, logits = self._forward(np.ascontiguousarray(seen))
+        seen = np.ascontiguousarray(np.concatenate([view(patches, index) for index in range(views)]))
+        maps, logits = self._forward(seen)
         point = self.model.point(views)
         # Contiguous, so that a mean over kept logits has the same bits: a threshold is some patch's probability.
         margin = np.ascontiguousarray((logits[:, 1] - logits[:, 0]).reshape(views, count).T)
         probability = sigmoid(margin / point.temperature).mean(axis=1)
 
         rows = np.tile(target_rows(target, probability >= point.threshold), (views, 1))
-        if layer == LAST and METHODS[method].sums_at_last:
-            heatmaps = grad_cam_closed_form(maps, rows @ self.stored.head[0])
-        elif layer == LAST:
-            gradients = (rows @ self.stored.head[0])[:, :, None, None] / np.float32(maps[0, 0].size)
-            heatmaps = METHODS[method].formula(maps, np.broadcast_to(gradients, maps.shape))
-        else:
-            heatmaps = METHODS[method].formula(*self._differentiable.gradients(seen, layer, rows))
+        heatmaps = self._explainer.maps(method, layer, seen, maps, logits, rows, tick)
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
         turned_back = np.stack([view_back(by_view[index], index) for index in range(views)])
 
@@ -205,14 +267,29 @@ class Reader:
             return np.zeros((0, self.stored.head[0].shape[1], 3, 3), np.float32), np.zeros((0, 2), np.float32)
         return self.engine.forward(patches)
 
-    @cached_property
-    def _differentiable(self) -> TorchEngine:
-        # Imported here so that reading at the last layer needs no torch.
-        from core.inference.torch_engine import TorchEngine
 
-        if isinstance(self.engine, TorchEngine):
-            return self.engine
-        return TorchEngine(self.stored, settings().threads)
+def _counted(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tick(passes: int) -> None:
+        nonlocal done
+        done += passes
+        if progress is not None:
+            progress(done, total)
+
+    return tick
+
+
+def _as_scenes(images: ArrayLike) -> NDArray[np.uint8]:
+    scenes = np.asarray(images)
+    if scenes.ndim == 3:
+        scenes = scenes[None]
+    fits = scenes.ndim == 4 and scenes.shape[3] == 3 and scenes.size and not any(s % STRIDE for s in scenes.shape[1:3])
+    if scenes.dtype != np.uint8 or not fits:
+        raise ValueError(
+            f"A scene is uint8 (n, h, w, 3), sides multiples of {STRIDE}, not {scenes.dtype} {scenes.shape}"
+        )
+    return np.ascontiguousarray(scenes)
 
 
 def _joined(pieces: list[Readings]) -> Readings:

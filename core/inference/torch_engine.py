@@ -1,8 +1,10 @@
-"""The torch engine: CUDA or MPS where present, else the processor; and gradients at earlier layers."""
+"""The torch engine: CUDA or MPS where present, else the processor; and all that looks inside the network."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from core.bundle import StoredBundle
+from core.data.patch import PATCH_SIDE
 from core.errors import BundleError
 from core.inference.memory import give_back
 from core.inference.turns import TURN, SharedForward
@@ -64,9 +67,17 @@ class TorchEngine:
         return self._forward(patches)
 
     def _run(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        step = max(1, self.batch * PATCH_SIDE**2 // (patches.shape[1] * patches.shape[2]))
         with torch.inference_mode():
-            maps, logits = self.net(self._tensor(patches))
-            return maps.cpu().numpy(), logits.cpu().numpy()
+            pieces = [self.net(self._tensor(patches[i : i + step])) for i in range(0, len(patches), step)]
+            maps, logits = (torch.cat(parts).cpu().numpy() for parts in zip(*pieces, strict=True))
+        return maps, logits
+
+    def maps(self, patches: NDArray[np.uint8], layer: str) -> NDArray[np.float32]:
+        """Maps (n, k, h, w) float32 of an earlier layer, a key of the architecture's `stages`."""
+        with TURN, torch.inference_mode():
+            found: NDArray[np.float32] = self.net.forward_with_layer(self._tensor(patches), layer)[0].cpu().numpy()
+        return found
 
     def gradients(
         self, patches: NDArray[np.uint8], layer: str, rows: NDArray[np.float32]
@@ -74,7 +85,7 @@ class TorchEngine:
         """Maps of an earlier layer and the derivative of each patch's target by them, through the rest of the network.
 
         Args:
-            patches: uint8 (n, 96, 96, 3).
+            patches: uint8 (n, h, w, 3).
             layer: a key of the architecture's `stages`.
             rows: float32 (n, 2); the target of patch i is `rows[i] @ logits[i]`.
 
@@ -95,5 +106,69 @@ class TorchEngine:
             (gradients,) = torch.autograd.grad(target, maps)
             return maps.detach().cpu().numpy(), gradients.cpu().numpy()
 
-    def _tensor(self, patches: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(patches).to(self.device)
+    def ablated(
+        self,
+        maps: NDArray[np.float32],
+        layer: str,
+        channels: NDArray[np.intp],
+        rows: NDArray[np.float32],
+        tick: Callable[[int], None],
+    ) -> NDArray[np.float32]:
+        """How far each patch's target falls when single channels of an earlier layer are set to zero.
+
+        Args:
+            maps: float32 (n, k, h, w) from `maps`.
+            layer: that layer.
+            channels: (n, m) indices of the channels, one ablation for each.
+            rows: float32 (n, 2); see `gradients`.
+            tick: told how many passes were made.
+
+        Returns:
+            float32 (n, m), the target less that without the channel.
+        """
+        count = channels.shape[1]
+        drops = np.empty(channels.shape, np.float32)
+        for index, patch in enumerate(maps):
+            with TURN, torch.inference_mode():
+                row = self._tensor(rows[index])
+                whole = self._tensor(patch)[None]
+                target = self.net.forward_from_layer(whole, layer) @ row
+                for start in range(0, count, self.batch):
+                    chosen = channels[index, start : start + self.batch]
+                    without = whole.repeat(len(chosen), 1, 1, 1)
+                    without[range(len(chosen)), chosen] = 0
+                    left = self.net.forward_from_layer(without, layer) @ row
+                    drops[index, start : start + self.batch] = (target - left).cpu().numpy()
+                give_back()
+            tick(count)
+        return drops
+
+    def pixel_maps(
+        self, method: str, patches: NDArray[np.uint8], rows: NDArray[np.float32], tick: Callable[[], None]
+    ) -> NDArray[np.float32]:
+        """Gradients at the pixels, in the colours' sum; guided backpropagation runs on a copy of the network.
+
+        Args:
+            method: name of a function of `core.explain.pixels`.
+            patches: uint8 (n, h, w, 3).
+            rows: float32 (n, 2); see `gradients`.
+            tick: told after each patch.
+
+        Returns:
+            float32 (n, h, w).
+        """
+        from core.explain import pixels
+
+        found = np.empty(patches.shape[:3], np.float32)
+        net = pixels.guided_copy(self.net) if method == "guided_backprop" else self.net
+        for index, row in enumerate(rows):
+            with TURN:
+                image = self.net.normalise(self._tensor(patches[index : index + 1]))
+                target = pixels.Target(net, self._tensor(row))
+                found[index] = getattr(pixels, method)(target, image).cpu().numpy()
+                give_back()
+            tick()
+        return found
+
+    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)

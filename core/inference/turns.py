@@ -45,7 +45,7 @@ class SharedForward:
     """
 
     def __init__(self, forward: Callable[[Patches], Outputs], batch: int) -> None:
-        """Share `forward`, which maps patches (n, 96, 96, 3) to maps and logits, in batches of about `batch`."""
+        """Share `forward`, which maps patches (n, h, w, 3) to maps and logits, in batches of about `batch`."""
         self._forward = forward
         self._batch = batch
         self._waiting: deque[_Request] = deque()
@@ -77,11 +77,16 @@ class SharedForward:
         return request.outputs
 
     def _serve(self) -> None:
-        """Run the oldest waiting requests that fit one batch; at least one."""
+        """Run the oldest waiting requests of one size that fit one batch; at least one."""
         with self._guard:
             served = [self._waiting.popleft()]
             count = len(served[0].patches)
-            while self._waiting and count + len(self._waiting[0].patches) <= self._batch:
+            size = served[0].patches.shape[1:]
+            while (
+                self._waiting
+                and count + len(self._waiting[0].patches) <= self._batch
+                and self._waiting[0].patches.shape[1:] == size
+            ):
                 served.append(self._waiting.popleft())
                 count += len(served[-1].patches)
         try:

@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.data.patch import LABEL_BOX, PATCH_SIDE
 from core.explain.cam import METHODS, TARGETS
+from core.explain.grid import CENTRE_CHANCE, centre_share
 from core.inference.reader import Readings
-from core.view.overlay import enlarge, overlay_image
-
-CENTRE_CHANCE = (LABEL_BOX.stop - LABEL_BOX.start) ** 2 / PATCH_SIDE**2
-"""Share of a patch that its label box covers: what a map that knows nothing puts there."""
+from core.view.overlay import overlay_image
 
 
 def scale_of(readings: Readings, index: int, own: bool = False) -> float:
@@ -23,21 +20,10 @@ def scale_of(readings: Readings, index: int, own: bool = False) -> float:
     return readings.scale if readings.scale and not own else max(highest, 1e-6)
 
 
-def centre_share(heatmap: NDArray[np.floating]) -> float | None:
-    """Share of the positive evidence that lies in the label's centre 32 x 32 px; None without positive evidence.
-
-    Args:
-        heatmap: (h, w) in any unit; cells are taken as uniform, so the centre cell of a 3 x 3 map is the box exactly.
-    """
-    evidence = np.maximum(enlarge(np.asarray(heatmap, np.float32), PATCH_SIDE, smooth=False), 0)
-    total = float(evidence.sum())
-    return float(evidence[LABEL_BOX, LABEL_BOX].sum()) / total if total > 0 else None
-
-
 def as_record(readings: Readings, index: int, patch_id: str = "") -> dict[str, Any]:
     """One reading with its explanation, all units named: what `explanation.json` and the page's download hold."""
     heatmap = readings.attribution[index]
-    point = readings.point
+    point, share = readings.point, float(centre_share(heatmap[None])[0])
     return {
         "id": patch_id,
         "model": readings.model.identity,
@@ -57,10 +43,10 @@ def as_record(readings: Readings, index: int, patch_id: str = "") -> dict[str, A
             "grid": list(readings.grid),
             "target": readings.target,
             "target_meaning": TARGETS[readings.target],
-            "unit": "logits",
+            "unit": METHODS[readings.method].unit,
             "map": [[float(v) for v in row] for row in heatmap],
             "fixed_scale": readings.scale,
-            "centre_share": centre_share(heatmap),
+            "centre_share": share if np.isfinite(share) else None,
             "centre_share_chance": CENTRE_CHANCE,
         },
         "notice": "Research use only. Not a medical device.",
@@ -84,5 +70,6 @@ def as_picture(
         scale_of(readings, index, own),
         opacity=opacity,
         smooth=smooth,
+        unit=METHODS[readings.method].unit,
         caption=f"{readings.explained}; {probability} Research use only.",
     )

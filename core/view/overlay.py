@@ -16,6 +16,8 @@ from cmap import Colormap
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from core.explain.grid import enlarge
+
 __all__ = [
     "colour_bar",
     "colour_stops",
@@ -49,32 +51,6 @@ def grayscale(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     luma: NDArray[np.float64] = patch @ np.array([0.299, 0.587, 0.114])
     return np.rint(luma).astype(np.uint8)
-
-
-def enlarge(heatmap: NDArray[np.float32], side: int, smooth: bool) -> NDArray[np.float32]:
-    """A heatmap on a finer square grid that lies on the tissue like the native one.
-
-    Values are enlarged before they are coloured, so every pixel's colour is the colour of its value.
-
-    Args:
-        heatmap: (h, w) float32 in logits.
-        side: pixels of the result, at least h and w.
-        smooth: bilinear between cell centres (half-pixel centres, `align_corners=False`), constant beyond the outermost
-            ones; otherwise each pixel takes its cell's value.
-
-    Returns:
-        (side, side) float32 in logits, within the range of `heatmap`.
-    """
-    rows, columns = (_weights(cells, side, smooth) for cells in heatmap.shape)
-    return (rows @ heatmap @ columns.T).astype(np.float32)
-
-
-def _weights(cells: int, side: int, smooth: bool) -> NDArray[np.float64]:
-    """How much each of `cells` contributes to each of `side` pixels along one axis: (side, cells), rows sum to 1."""
-    centre = np.clip((np.arange(side) + 0.5) * cells / side - 0.5, 0, cells - 1)
-    distance = np.abs(centre[:, None] - np.arange(cells))
-    weights: NDArray[np.float64] = np.maximum(0, 1 - distance) if smooth else np.eye(cells)[distance.argmin(axis=1)]
-    return weights
 
 
 def colourise(heatmap: NDArray[np.floating], scale: float) -> NDArray[np.uint8]:
@@ -172,18 +148,20 @@ def overlay_image(
     smooth: bool = True,
     zoom: int = 4,
     label_box: bool = False,
+    unit: str = "logits",
     caption: str = "",
 ) -> Image.Image:
     """The picture to keep: the patch in its own colours beside its heatmap over grayscale, colour bar and caption.
 
     Args:
         patch: (96, 96, 3) uint8 RGB; any square patch will do.
-        heatmap: (h, w) float32 in logits, positive speaks for the target.
-        scale: evidence in logits that takes the last colour.
+        heatmap: (h, w) float32 in `unit`, positive speaks for the target.
+        scale: evidence in `unit` that takes the last colour.
         opacity: of the heatmap, in [0, 1].
         smooth: bilinear heatmap; native cells otherwise. The tissue is always enlarged pixel by pixel.
         zoom: screen pixels per patch pixel.
         label_box: outline the centre third, the only part PCam's label speaks of.
+        unit: of the heatmap, named at the colour bar.
         caption: what is explained, and how. Plain ASCII: Pillow's own font has little else.
 
     Returns:
@@ -194,7 +172,7 @@ def overlay_image(
     reason = Image.fromarray(grayscale(patch)).resize((side, side), Image.Resampling.NEAREST).convert("RGB")
     colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale))
     reason.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
-    bar = colour_bar(scale, side)
+    bar = colour_bar(scale, side, unit=unit)
 
     width, font, leading = 2 * side + 3 * margin, _font(14), 20
     per_line = max(1, int((width - 2 * margin) / font.getlength("n")))

@@ -51,31 +51,30 @@ def synthetic_badge(shown: bool) -> None:
 
 def choose_explanation(model: str, number: str = "") -> Explanation:
     """Target, method and layer side by side; `number` tells the panels of a comparison apart in the URL."""
-    target, method, layer = st.columns(3)
-    return Explanation(
-        target=target.selectbox(
-            "Explain",
-            list(TARGETS),
-            key=f"target{number}",
-            bind="query-params",
-            help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items()),
-        ),
-        method=method.selectbox(
-            "Method",
-            list(METHODS),
-            key=f"method{number}",
-            bind="query-params",
-            format_func=lambda name: METHODS[name].title,
-            help="; ".join(f"{m.title}: {m.meaning} ({m.paper})" for m in METHODS.values()),
-        ),
-        layer=layer.selectbox(
-            "Layer",
-            library.reader(model).layers,
-            key=f"layer{number}",
-            bind="query-params",
-            help="last: 3 x 3 cells. Earlier layers have finer cells, further from the decision.",
-        ),
+    left, middle, right = st.columns(3)
+    target = left.selectbox(
+        "Explain",
+        list(TARGETS),
+        key=f"target{number}",
+        bind="query-params",
+        help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items()),
     )
+    method = middle.selectbox(
+        "Method",
+        list(METHODS),
+        key=f"method{number}",
+        bind="query-params",
+        format_func=lambda name: METHODS[name].title,
+        help="; ".join(f"{m.title}: {m.meaning} ({m.paper}; costs {m.cost})" for m in METHODS.values()),
+    )
+    layer = right.selectbox(
+        "Layer",
+        METHODS[method].layers(library.reader(model).layers),
+        key=f"layer{number}",
+        bind="query-params",
+        help="last: 3 x 3 cells. Earlier layers have finer cells, further from the decision.",
+    )
+    return Explanation(method, layer, target)
 
 
 def choose_views() -> int:

@@ -159,6 +159,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
     difference_scale = max(one * part for one, part in zip(scales, share, strict=True))
     for number, panel in enumerate(compared, start=1):
         heatmap = panel.readings.attribution[0]
+        note = SHARED_NOTES[scale if panel.readings.scale else OWN]
         if with_differences and number > 1:
             before = compared[number - 2]
             same = "" if before.chosen.name == panel.chosen.name else " The patches differ; shown on the right one."
@@ -167,6 +168,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
                     f"Panel {number} minus {number - 1}",
                     panel.chosen.patch,
                     heatmap=difference(before.readings.attribution[0], heatmap),
+                    unit=METHODS[panel.readings.method].unit,
                     scale=difference_scale,
                     scale_note="difference, one scale for all",
                     inset=True,
@@ -180,7 +182,8 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
                 panel.chosen.patch,
                 heatmap=heatmap,
                 scale=scales[number - 1],
-                scale_note=f"{_kind(panel.readings)}, positive evidence, {SHARED_NOTES[scale]}",
+                unit=METHODS[panel.readings.method].unit,
+                scale_note=f"{_kind(panel.readings)}, positive evidence, {note}",
                 inset=True,
                 caption=f"{_reading(panel)} {panel.readings.explained}",
                 message="" if (heatmap > 0).any() else "No positive evidence for this target.",

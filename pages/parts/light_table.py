@@ -94,7 +94,8 @@ class Panel:
         title: short heading above the picture.
         patch: (96, 96, 3) uint8 RGB.
         colour: the tissue in its own colours; grayscale otherwise.
-        heatmap: (h, w) float32 in the table's unit on its native grid; positive speaks for the target.
+        heatmap: (h, w) float32 in `unit` on its native grid; positive speaks for the target.
+        unit: of the heatmap and its scale.
         scale: evidence in that unit that takes the last colour. It is never stretched to a patch on the quiet.
         scale_note: what the colour bar says of itself; panels with the same scale and note share a bar.
         inset: the patch in its own colours, small, beside the heading.
@@ -107,6 +108,7 @@ class Panel:
     patch: NDArray[np.uint8]
     colour: bool = False
     heatmap: NDArray[np.float32] | None = None
+    unit: str = "logits"
     scale: float = 1.0
     scale_note: str = ""
     inset: bool = False
@@ -119,7 +121,6 @@ def light_table(
     panels: Sequence[Panel],
     *,
     key: str,
-    unit: str = "logits",
     label_box: bool = False,
 ) -> None:
     """Show one to five panels side by side; stacked where there is no room.
@@ -127,11 +128,10 @@ def light_table(
     Args:
         panels: from left to right.
         key: Streamlit's key for this table.
-        unit: of the heatmaps.
         label_box: whether the label box is outlined until the reader chooses otherwise.
     """
     heatmaps = [panel for panel in panels if panel.heatmap is not None]
-    bars = dict.fromkeys((panel.scale, f"{panel.scale_note}, {unit}", panel.diverging) for panel in heatmaps)
+    bars = dict.fromkeys((panel.scale, f"{panel.scale_note}, {panel.unit}", panel.diverging) for panel in heatmaps)
     grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in heatmaps)
     _component(
         key=key,
@@ -139,7 +139,6 @@ def light_table(
             "panels": [_panel(panel) for panel in panels],
             "bars": [_bar(*bar) for bar in bars],
             "grids": ", ".join(grids),
-            "unit": unit,
             "label_box": label_box,
         },
     )
@@ -161,7 +160,8 @@ def _panel(panel: Panel) -> dict[str, Any]:
     return shown | {
         "cells": overlay.data_url(paint(panel.heatmap, panel.scale)),
         "smooth": overlay.data_url(paint(overlay.enlarge(panel.heatmap, SMOOTH_SIDE, smooth=True), panel.scale)),
-        "values": panel.heatmap.round(4).tolist(),
+        "values": panel.heatmap.round(6).tolist(),
+        "unit": panel.unit,
     }
 
 

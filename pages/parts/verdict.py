@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 import streamlit as st
 
+from core.explain.cam import METHODS
 from core.inference import Readings
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
 from core.view.export import CENTRE_CHANCE, centre_share
@@ -61,18 +62,18 @@ def _views(readings: Readings, index: int) -> str:
 
 
 def _evidence(readings: Readings, index: int) -> str:
-    heatmap = readings.attribution[index]
+    heatmap, unit = readings.attribution[index], METHODS[readings.method].unit
     speaks_for = float(np.maximum(heatmap, 0).sum())
     against = float(np.minimum(heatmap, 0).sum())
     if speaks_for == 0:
-        return f"none for the target, {against:+.2f} against it (logits)"
+        return f"none for the target, {against:+.2f} against it ({unit})"
     opposed = f"{against:+.2f}" if against else "none"
-    return f"{speaks_for:+.2f} for, {opposed} against; margin {readings.logit[index]:+.2f} (logits)"
+    return f"{speaks_for:+.2f} for, {opposed} against ({unit}); margin {readings.logit[index]:+.2f} (logits)"
 
 
 def _centre(readings: Readings, index: int) -> str:
-    share = centre_share(readings.attribution[index])
-    if share is None:
+    share = float(centre_share(readings.attribution[index][None])[0])
+    if np.isnan(share):
         return "no positive evidence to place"
     return f"{share:.0%} of the positive evidence (chance {CENTRE_CHANCE:.0%})"
 

@@ -11,7 +11,7 @@ from core.data.pcam import Split, file_of
 from core.evaluation.card import LIMITS, interval_text, model_card
 from core.evaluation.report import calibrate, evaluate, with_evaluation
 from core.evaluation.scores import FIGURES
-from core.explain.cam import METHODS
+from core.explain.cam import METHODS, SCALE_PASSES
 from core.inference.reader import Reader
 
 SILENT = lambda done, total: None  # noqa: E731
@@ -49,7 +49,14 @@ def test_calibration_fits_each_pipeline_on_its_own_logits(calibrated, tiny_reade
 
 
 def test_colour_scales_are_quantiles_of_the_evidence(calibrated, tiny_reader, patches):
-    assert set(calibrated.scales) == {f"{m}/{layer}" for m in METHODS for layer in ("last", "6x6", "12x12")}
+    assert set(calibrated.scales) == {
+        f"{name}/{layer}"
+        for name, method in METHODS.items()
+        for layer in method.layers(tiny_reader.layers)
+        if method.passes_at(layer) <= SCALE_PASSES
+    }
+    assert "ablationcam/last" in calibrated.scales
+    assert "rise/input" not in calibrated.scales
     for key in ("gradcam/last", "layercam/6x6"):
         method, layer = key.split("/")
         maps = tiny_reader.explain(patches, method, layer, "tumour minus normal").attribution
@@ -57,7 +64,7 @@ def test_colour_scales_are_quantiles_of_the_evidence(calibrated, tiny_reader, pa
 
 
 def test_the_patch_at_the_threshold_reads_tumour_when_it_is_served(calibrated, tiny_reader, patches):
-    """Youden's threshold is some patch's probability: a last bit lost on the way would turn its verdict."""
+    """The threshold is some patch's probability: a last bit lost on the way would turn its verdict."""
     stored = StoredBundle(tiny_reader.stored.folder, Bundle.model_validate_json(calibrated.model_dump_json()))
     reader = Reader(stored, tiny_reader.engine)
     for views in (1, 8):

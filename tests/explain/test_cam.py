@@ -12,13 +12,19 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from core.errors import ExplanationError
 from core.explain.cam import (
     METHODS,
+    SCALE_PASSES,
     TARGETS,
+    ablation_cam,
     check_vocabulary,
+    eigen_cam,
     grad_cam,
     grad_cam_closed_form,
+    grad_cam_plus_plus,
     hires_cam,
     layer_cam,
+    score_cam,
     target_rows,
+    x_grad_cam,
 )
 from core.nets import PatchNet
 from core.view.overlay import enlarge
@@ -40,6 +46,42 @@ def test_grad_cam_by_hand():
 
 def test_hires_cam_by_hand():
     assert hires_cam(MAPS, GRADIENTS).tolist() == [[[1, 2], [-3, 8]]]
+
+
+def test_grad_cam_plus_plus_by_hand():
+    # S = 10 and 3; the gradients 1, 4 of the first channel and 2 of the second: 1/12 + 4/42 and 2/8
+    first, second = 1 / 12 + 4 / 42, 2 / 8
+    expected = first * MAPS[0, 0] + second * MAPS[0, 1]
+    np.testing.assert_allclose(grad_cam_plus_plus(MAPS, GRADIENTS), [expected], rtol=1e-6)
+
+
+def test_x_grad_cam_by_hand():
+    # (1 - 3 + 16) / 10 and (2 - 8) / 3
+    np.testing.assert_allclose(x_grad_cam(MAPS, GRADIENTS), [1.4 * MAPS[0, 0] - 2 * MAPS[0, 1]], rtol=1e-6)
+
+
+def test_a_silent_channel_weighs_nothing():
+    silent = np.zeros((1, 2, 2, 2), np.float32)
+    assert x_grad_cam(silent, GRADIENTS).tolist() == [[[0, 0], [0, 0]]]
+    assert np.isfinite(grad_cam_plus_plus(-MAPS, GRADIENTS)).all()
+
+
+def test_eigen_cam_by_hand():
+    # one channel is its own direction, the second is flat; the most active cell is positive
+    maps = np.stack([MAPS[0, :1], np.full((1, 2, 2), 3, np.float32)], axis=1)[0][None]
+    np.testing.assert_allclose(eigen_cam(maps), [[[-1.5, -0.5], [0.5, 1.5]]], atol=1e-5)
+
+
+def test_score_cam_by_hand():
+    # softmax of ln 3 and 0
+    scores = np.array([[np.log(3), 0]], np.float32)
+    np.testing.assert_allclose(score_cam(MAPS, scores), [0.75 * MAPS[0, 0] + 0.25 * MAPS[0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(score_cam(MAPS, scores + 500), score_cam(MAPS, scores), rtol=1e-4)
+
+
+def test_ablation_cam_by_hand():
+    drops = np.array([[2, -1]], np.float32)
+    assert ablation_cam(MAPS, drops).tolist() == [[[2, 3], [6, 6]]]
 
 
 def test_layer_cam_by_hand():
@@ -66,12 +108,13 @@ def test_cells_sum_to_the_logit_minus_its_bias(end):
 
 
 @given(networks_ends())
-def test_closed_form_is_grad_cam_and_hires_cam_of_the_last_maps(end):
+def test_closed_form_is_grad_cam_hires_cam_and_x_grad_cam_of_the_last_maps(end):
     maps, rows, _ = end
     gradients = np.broadcast_to(rows[:, :, None, None] / maps[0, 0].size, maps.shape).astype(np.float32)
     closed = grad_cam_closed_form(maps, rows)
     np.testing.assert_allclose(grad_cam(maps, gradients), closed, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(hires_cam(maps, gradients), closed, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(x_grad_cam(maps, gradients), closed, rtol=1e-3, atol=1e-4)
 
 
 @given(networks_ends())
@@ -81,8 +124,23 @@ def test_one_row_serves_all_patches(end):
     np.testing.assert_array_equal(grad_cam_closed_form(maps, rows[0]), grad_cam_closed_form(maps, same))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_keeps_sign_scale_and_shape(method):
+@given(networks_ends())
+def test_eigen_cam_is_the_first_direction_of_the_centred_cells(end):
+    maps = end[0]
+    n, k, h, w = maps.shape
+    found = eigen_cam(maps).reshape(n, h * w)
+    cells = maps.reshape(n, k, h * w) - maps.reshape(n, k, h * w).mean(axis=2, keepdims=True)
+    values = np.linalg.svd(cells, compute_uv=False)
+    np.testing.assert_allclose((found**2).sum(axis=1), values[:, 0] ** 2, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-3)
+    assert (np.einsum("np,nkp->n", found, cells) > -1e-4).all()  # more activation, more positive
+
+
+LINEAR = ("gradcam", "hirescam", "xgradcam")
+
+
+@pytest.mark.parametrize("method", [*LINEAR, "layercam"])
+def test_every_method_in_logits_keeps_sign_scale_and_shape(method):
     formula = METHODS[method].formula
     generator = np.random.default_rng(0)
     maps, gradients = generator.normal(size=(2, 2, 5, 3, 4)).astype(np.float32)
@@ -90,8 +148,21 @@ def test_every_method_keeps_sign_scale_and_shape(method):
     assert heatmap.shape == (2, 3, 4)
     assert heatmap.dtype == np.float32
     np.testing.assert_allclose(formula(np.maximum(maps, 0), 3 * gradients), 3 * heatmap, rtol=1e-5)
-    if method != "layercam":
+    if method in LINEAR:
         np.testing.assert_allclose(formula(np.maximum(maps, 0), -gradients), -heatmap, rtol=1e-5)
+
+
+def test_the_registry_says_what_holds():
+    for name, method in METHODS.items():
+        assert method.unit == "logits" or not method.sums_at_last, name
+        assert (method.formula is None) or method.kind == "cam", name
+        assert method.free_at_last <= (method.kind == "cam"), name
+        assert method.passes_at("last") == (0 if method.free_at_last else method.passes), name
+        assert method.passes_at("6x6") == method.passes > 0, name
+    cheap = {name for name, method in METHODS.items() if method.passes <= SCALE_PASSES}
+    assert cheap == {
+        *("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "guided_gradcam"),
+    }
 
 
 # Targets and words ------------------------------------------------------------------------------------------------
@@ -111,7 +182,8 @@ def test_targets_are_rows_of_the_two_logits():
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("gradcam++", "last", "tumour"), "Unknown method 'gradcam\\+\\+'. Known: gradcam, hirescam, layercam"),
+        (("gradcam+", "last", "tumour"), "Unknown method 'gradcam\\+'. Known: gradcam, gradcam\\+\\+, hirescam, "),
+        (("rise", "last", "tumour"), "Unknown layer 'last'. Known: input"),
         (("gradcam", "24x24", "tumour"), "Unknown layer '24x24'. Known: last, 6x6"),
         (("gradcam", "last", "Tumour"), "Unknown target 'Tumour'"),
     ],
@@ -176,7 +248,9 @@ def test_closed_form_equals_captum_without_a_backward_pass(net, patches, images)
 
 
 @pytest.mark.parametrize(
-    ("formula", "peer"), [(grad_cam, GradCAM), (hires_cam, HiResCAM), (layer_cam, LayerCAM)], ids=METHODS
+    ("formula", "peer"),
+    [(grad_cam, GradCAM), (hires_cam, HiResCAM), (layer_cam, LayerCAM)],
+    ids=["gradcam", "hirescam", "layercam"],
 )
 def test_maps_lie_on_the_patch_as_those_of_pytorch_grad_cam(ours, net, images, formula, peer):
     """It clips at zero, stretches each map to [0, 1], enlarges it to the patch and stretches again."""

@@ -127,8 +127,12 @@ def test_the_predicted_class_follows_the_threshold(tiny_reader, patches):
 # Explanations -----------------------------------------------------------------------------------------------------
 
 
+CHEAP = [name for name, method in METHODS.items() if method.formula]
+LINEAR = ("gradcam", "hirescam", "xgradcam")
+
+
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CHEAP)
 def test_every_method_at_every_layer_explains_the_reading_that_is_shown(tiny_reader, patches, method, layer):
     read = tiny_reader.read(patches[:3])
     explained = {t: tiny_reader.explain(patches[:3], method, layer, t) for t in TARGETS}
@@ -138,10 +142,12 @@ def test_every_method_at_every_layer_explains_the_reading_that_is_shown(tiny_rea
         assert found.attribution.any()
         assert f"({LAYERS[layer][0]} x {LAYERS[layer][1]} cells)" in found.explained
         assert (found.method, found.layer, found.target) == (method, layer, target)
-    if method != "layercam":
+    if method in LINEAR:
         # both are linear in the target, so the margin's map is the difference of the two logits'
         difference = explained["tumour"].attribution - explained["normal"].attribution
-        np.testing.assert_allclose(explained["tumour minus normal"].attribution, difference, atol=1e-4)
+        np.testing.assert_allclose(explained["tumour minus normal"].attribution, difference, rtol=1e-3, atol=1e-3)
+    elif method == "eigencam":
+        assert all(np.array_equal(found.attribution, explained["tumour"].attribution) for found in explained.values())
     elif layer == "last":  # maps after a ReLU times positive gradients
         assert min(found.attribution.min() for found in explained.values()) >= 0
 
@@ -159,7 +165,7 @@ def test_an_earlier_layer_uses_its_own_gradients(tiny_reader, patches):
 
 def test_no_hooks_are_left_behind(tiny_bundle, patches):
     reader = load_reader(tiny_bundle, "torch")
-    for method in METHODS:
+    for method in CHEAP:
         reader.explain(patches[:2], method, "6x6")
     reader.read(patches[:2])
     for module in reader.engine.net.modules():
@@ -170,7 +176,7 @@ def test_no_hooks_are_left_behind(tiny_bundle, patches):
 
 @pytest.mark.parametrize(
     ("words", "kind"),
-    [({"method": "scorecam"}, "method"), ({"layer": "4x4"}, "layer"), ({"target": "lesion"}, "target")],
+    [({"method": "camcam"}, "method"), ({"layer": "4x4"}, "layer"), ({"target": "lesion"}, "target")],
 )
 def test_unknown_words_are_refused_before_anything_is_read(tiny_reader, patches, words, kind):
     with pytest.raises(ExplanationError) as caught:

@@ -229,7 +229,7 @@ def test_a_page_that_is_turned_away_says_so_and_works_again_afterwards(monkeypat
     from pages.parts import library
 
     monkeypatch.setattr(library, "load_reader", lambda name: shipped_reader)
-    library.reader.clear()
+    library._reader.clear()
     at = AppTest.from_file(ROOT / "app.py", default_timeout=120).run()
     assert 'data-testid="verdict"' in "".join(html.value for html in at.html)
 
@@ -251,4 +251,4 @@ def test_a_page_that_is_turned_away_says_so_and_works_again_afterwards(monkeypat
     at.run()
     assert not at.error
     assert 'data-testid="verdict"' in "".join(html.value for html in at.html)
-    library.reader.clear()
+    library._reader.clear()
