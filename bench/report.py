@@ -25,7 +25,7 @@ def keep(record: dict[str, Any]) -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """One bench as Markdown; ratios are to the row `nodelens` of the same batch."""
+    """One bench as Markdown; ratios are to the row `nodelens` of the same batch (and cycle)."""
     lines = [
         f"## {record['bench']}",
         "",
@@ -36,9 +36,9 @@ def table(record: dict[str, Any]) -> str:
     more = list(dict.fromkeys(key for row in record["rows"] for key in row if key not in COLUMNS and _short(row[key])))
     titles = ["name", "batch", "rate", "unit", "nodelens is", "peak MiB", *(key.replace("_", " ") for key in more)]
     lines += ["", _line(titles), _line(["---"] * len(titles))]
-    own = {row["batch"]: row["rate"] for row in record["rows"] if row["name"] == "nodelens"}
+    own = {_job(row): row["rate"] for row in record["rows"] if row["name"] == "nodelens"}
     for row in record["rows"]:
-        ratio = f"{own[row['batch']] / row['rate']:.1f}x" if row["batch"] in own else ""
+        ratio = f"{own[_job(row)] / row['rate']:.1f}x" if _job(row) in own else ""
         memory = f"{row['peak_mib']:.0f}" if row.get("peak_mib") else ""
         rest = [_short(row.get(key)) for key in more]
         lines.append(_line([row["name"], row["batch"], f"{row['rate']:.3g}", row["unit"], ratio, memory, *rest]))
@@ -52,6 +52,10 @@ def bars(rows: list[dict[str, Any]]) -> list[str]:
     longest = max(row["rate"] for row in rows)
     lengths = [(row["name"], row["rate"], max(1, round(WIDTH * row["rate"] / longest))) for row in rows]
     return [f"{name:18} {'#' * length} {rate:.0f}" for name, rate, length in sorted(lengths, key=lambda r: -r[1])]
+
+
+def _job(row: dict[str, Any]) -> tuple[Any, Any]:
+    return row["batch"], row.get("cycle")
 
 
 def _line(cells: list[Any]) -> str:

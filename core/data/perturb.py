@@ -6,6 +6,7 @@ is changed in optical density, OD = -ln((I + 1) / 256), where the amounts of sta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -30,12 +31,17 @@ def stain(patches: Patches, gain: ArrayLike, offset: ArrayLike = 0.0) -> Patches
         gain: (n, 3) factor for each stain; 1 changes nothing.
         offset: (n, 3) added amount of each stain, in optical density.
     """
-    count = len(patches)
+    count, height, width, _ = patches.shape
     gain = np.broadcast_to(np.asarray(gain, np.float32), (count, 3))
     offset = np.broadcast_to(np.asarray(offset, np.float32), (count, 3))
     mixing = _UNMIX @ (gain[:, :, None] * STAINS)
-    density = _DENSITY[patches].reshape(count, -1, 3) @ mixing + (offset @ STAINS)[:, None]
+    density = _DENSITY[patches].reshape(count, height * width, 3) @ mixing + (offset @ STAINS)[:, None]
     return _grey_levels(256 * np.exp(-density) - 1).reshape(patches.shape)
+
+
+def stains(patches: Patches) -> NDArray[np.float32]:
+    """Amounts of hematoxylin, eosin and residual in every pixel, (n, h, w, 3) float32 in optical density."""
+    return np.asarray(_DENSITY[patches] @ _UNMIX, np.float32)
 
 
 def tone(patches: Patches, brightness: ArrayLike = 0.0, contrast: ArrayLike = 1.0) -> Patches:
@@ -47,7 +53,14 @@ def tone(patches: Patches, brightness: ArrayLike = 0.0, contrast: ArrayLike = 1.
 
 def blur(patches: Patches, sigma: ArrayLike) -> Patches:
     """Gaussian blur of `sigma` (n,) pixels; 0 leaves a patch as it is."""
-    return _each(patches, sigma, lambda patch, s: gaussian_filter(patch, (s, s, 0), mode="reflect") if s > 0 else patch)
+
+    def blurred(patch: Patches, pixels: float) -> Patches:
+        if pixels == 0:
+            return patch
+        # In float: of whole numbers, SciPy would cut off the fractions along each axis, which darkens.
+        return _grey_levels(gaussian_filter(patch, (pixels, pixels, 0), output=np.float32, mode="reflect"))
+
+    return _each(patches, sigma, blurred)
 
 
 def noise(patches: Patches, sigma: ArrayLike, seed: int = 0) -> Patches:
@@ -74,7 +87,7 @@ def shift(patches: Patches, down: ArrayLike, right: ArrayLike) -> Patches:
     height, width = patches.shape[1:3]
     rows = _mirrored(np.arange(height)[None] - np.broadcast_to(down, len(patches))[:, None], height)
     columns = _mirrored(np.arange(width)[None] - np.broadcast_to(right, len(patches))[:, None], width)
-    return patches[np.arange(len(patches))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return np.asarray(patches[np.arange(len(patches))[:, None, None], rows[:, :, None], columns[:, None, :]])
 
 
 def scale(patches: Patches, factor: ArrayLike) -> Patches:
@@ -108,9 +121,9 @@ def rotate(patches: Patches, degrees: ArrayLike) -> Patches:
     return _each(patches, degrees, turned)
 
 
-def _each(patches: Patches, strength: ArrayLike, change: object) -> Patches:
+def _each(patches: Patches, strength: ArrayLike, change: Callable[[Patches, float], Patches]) -> Patches:
     strengths = np.broadcast_to(np.asarray(strength, np.float64), len(patches))
-    changed = [change(patch, float(s)) for patch, s in zip(patches, strengths, strict=True)]  # type: ignore[operator]
+    changed = [change(patch, float(s)) for patch, s in zip(patches, strengths, strict=True)]
     return np.stack(changed) if changed else patches.copy()
 
 
@@ -120,8 +133,8 @@ def _per_patch(strength: ArrayLike) -> NDArray[np.float32]:
 
 def _mirrored(index: NDArray[np.integer], size: int) -> NDArray[np.integer]:
     folded = np.mod(index, 2 * size)
-    return np.where(folded < size, folded, 2 * size - 1 - folded)
+    return np.asarray(np.where(folded < size, folded, 2 * size - 1 - folded))
 
 
 def _grey_levels(values: NDArray[np.floating]) -> Patches:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)

@@ -135,11 +135,11 @@ def draw_augmentation(
     def around(width: float, *shape: int) -> NDArray[np.floating]:
         return generator.uniform(-width, width, (count, *shape))
 
-    drawn: dict[str, NDArray[np.floating]] = {"view": generator.integers(VIEWS, size=count).astype(float)}
+    drawn: dict[str, NDArray[np.floating]] = {"view": generator.integers(VIEWS, size=count).astype(np.float64)}
     if strength.rotation:
         drawn["rotation"] = around(strength.rotation)
     if strength.shift:
-        drawn["shift"] = generator.integers(-strength.shift, strength.shift + 1, (count, 2)).astype(float)
+        drawn["shift"] = generator.integers(-strength.shift, strength.shift + 1, (count, 2)).astype(np.float64)
     if strength.stain:
         drawn["gain"] = 1 + around(strength.stain, 3)
         drawn["offset"] = around(strength.stain / 5, 3)
@@ -149,7 +149,8 @@ def draw_augmentation(
     if strength.blur:
         drawn["blur"] = generator.uniform(0, strength.blur, count) * (generator.random(count) < OCCASIONALLY)
     if strength.jpeg:
-        drawn["jpeg"] = generator.integers(strength.jpeg, 96, count) * (generator.random(count) < OCCASIONALLY)
+        quality = generator.integers(strength.jpeg, 96, count).astype(np.float64)
+        drawn["jpeg"] = quality * (generator.random(count) < OCCASIONALLY)
     return drawn
 
 

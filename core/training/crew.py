@@ -37,7 +37,7 @@ class Crew:
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
-        """Rows of a global batch that are this process's; raises TrainingConfigError when it cannot be shared evenly."""
+        """Rows of a global batch that are this process's; raises TrainingConfigError when it cannot be shared."""
         if batch % self.size:
             raise TrainingConfigError(f"a batch of {batch} cannot be shared evenly by {self.size} processes")
         share = batch // self.size
@@ -99,11 +99,12 @@ def joined() -> Iterator[Crew]:
 def _normalise_together(norm: nn.BatchNorm2d, alone: Any, x: Tensor) -> Tensor:
     """Batch normalisation (and the activation that timm puts behind it) with statistics of the global batch."""
     if not norm.training:
-        return alone(x)  # type: ignore[no-any-return]
+        y: Tensor = alone(x)
+        return y
     count = x.numel() // x.shape[1] * dist.get_world_size()
-    mean = all_reduce(x.sum((0, 2, 3))) / count
-    centred = x - mean[None, :, None, None]
-    variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+    mean = _sum_over_crew(x.float().sum((0, 2, 3))) / count
+    centred = x.float() - mean[None, :, None, None]
+    variance = _sum_over_crew(centred.square().sum((0, 2, 3))) / count
     with torch.no_grad():
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -112,5 +113,10 @@ def _normalise_together(norm: nn.BatchNorm2d, alone: Any, x: Tensor) -> Tensor:
         norm.running_mean.lerp_(mean.detach(), norm.momentum or 0.1)
         norm.running_var.lerp_(variance.detach() * count / (count - 1), norm.momentum or 0.1)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    y = centred * scale[None, :, None, None] + norm.bias[None, :, None, None]
-    return norm.act(norm.drop(y)) if hasattr(norm, "act") else y
+    y = (centred * scale[None, :, None, None] + norm.bias[None, :, None, None]).to(x.dtype)
+    return norm.act(norm.drop(y)) if hasattr(norm, "act") else y  # type: ignore[operator]
+
+
+def _sum_over_crew(value: Tensor) -> Tensor:
+    summed: Tensor = all_reduce(value)  # type: ignore[no-untyped-call]
+    return summed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.data.transforms import VIEWS
+from core.errors import OutputError
 from core.nets import PatchNet
 from core.training.batches import Batch, Batches, centre_crop, turned
 
@@ -25,15 +28,24 @@ class FrozenFeatures:
     """
 
     def __init__(self, net: PatchNet, batches: Batches, folder: Path) -> None:
-        """Compute the maps with the body as it is served; the file lies in `folder` and goes when the cycle ends."""
+        """Compute the maps with the body as it is served; the file lies in `folder` and goes when the cycle ends.
+
+        Raises:
+            OutputError: the disk has no room for them.
+        """
         self.batches = batches
         config, cycle, count = batches.config, batches.cycle, len(batches.train)
         generator = np.random.default_rng((config.seed, 4, batches.number))
         order = generator.permuted(np.tile(np.arange(VIEWS), (count, 1)), axis=1)
         self.views = order[:, : cycle.cached_views]
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the features
         shape = (count, cycle.cached_views, net.net.num_features)
-        self.features: NDArray[np.float32] = np.memmap(self._file, np.float32, "w+", shape=shape)
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:  # the map keeps it when it is closed
+                if hasattr(os, "posix_fallocate"):  # a map over a hole in a full disk would kill the process
+                    os.posix_fallocate(file.fileno(), 0, 4 * math.prod(shape))
+                self.features: NDArray[np.float32] = np.memmap(file, np.float32, "w+", shape=shape)
+        except OSError as error:
+            raise OutputError(folder, os.strerror(error.errno or 0).lower()) from error
         device = next(net.parameters()).device
         net.eval()
         with torch.inference_mode():

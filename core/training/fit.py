@@ -12,9 +12,12 @@ import math
 import pickle
 import platform
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
@@ -32,8 +34,9 @@ from core.data.pcam import Split
 from core.errors import TrainingError
 from core.files import atomic_path
 from core.inference import load_reader
-from core.nets import PatchNet, save_bundle
+from core.nets import PatchNet, save_bundle, state_groups
 from core.training.batches import Batches, Subset, subsets
+from core.training.board import Board
 from core.training.config import Cycle, TrainConfig
 from core.training.crew import Crew, joined
 from core.training.features import FrozenFeatures
@@ -55,7 +58,8 @@ def fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], bool
         stopped: asked after every step.
 
     Yields:
-        facts, also kept in the run's history: `step` (every ten steps), `epoch`, `finished`.
+        facts, also kept in the run's history: `step` (every ten steps), `epoch`, `finished`. Of several processes, only
+        the one that leads yields.
 
     Raises:
         RunBusyError: another process trains it.
@@ -64,22 +68,24 @@ def fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], bool
     """
     with joined() as crew:
         if not crew.leads:
-            yield from _fit(run, open_split, stopped, crew)
+            deque(_fit(run, open_split, stopped, crew, None), maxlen=0)
             return
-        with run.held():
+        with run.held(), closing(Board(run.folder)) as board:
             try:
-                yield from _fit(run, open_split, stopped, crew)
+                yield from _fit(run, open_split, stopped, crew, board)
             except TrainingError as error:
                 run.append({"fact": "failed", "reason": str(error)})
                 raise
 
 
-def _fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], bool], crew: Crew) -> Iterator[Fact]:
+def _fit(
+    run: Run, open_split: Callable[[str], Split], stopped: Callable[[], bool], crew: Crew, board: Board | None
+) -> Iterator[Fact]:
     config = run.config
     train, valid = subsets(config, open_split)
-    net = starting_net(config).to(crew.device, memory_format=torch.channels_last)
+    net = starting_net(config).to(memory_format=torch.channels_last).to(crew.device)
     average = copy.deepcopy(net).requires_grad_(False) if config.average else None
-    state = State(run, crew, net, average)
+    state = State(run, crew, net, average, board)
     saved = state.load()
     if saved.get("finished"):
         return
@@ -109,8 +115,8 @@ def _fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], boo
                 logits = model(inputs) if fixed else model(inputs)[1]
             taught = teach(batch.whole).to(crew.device) if teach and not fixed else None
             loss = loss_of(logits.float(), labels, taught, config)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            net.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
             if config.clip:
                 nn.utils.clip_grad_norm_(net.parameters(), config.clip)
             optimiser.step()
@@ -127,7 +133,7 @@ def _fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], boo
                     speed=(state.step - first) * config.batch / (time.monotonic() - began),
                 )  # fmt: skip
             if ends:
-                judged = judge(*predict(average or net, valid, config, crew.device)) if crew.leads else {}
+                judged = crew.share(judge(*predict(average or net, valid, config, crew.device)) if crew.leads else None)
                 yield state.tell(
                     fact="epoch", cycle=number, step=state.step, epoch=state.step / batches.per_epoch,
                     train_loss=float(np.mean(state.losses)), **judged,
@@ -143,15 +149,16 @@ def _fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], boo
 
     if crew.leads:
         finish(run, average or net, train, valid, crew.device)
+    fact = state.tell(fact="finished")
     state.save(finished=True)
-    yield state.tell(fact="finished")
+    yield fact
 
 
 class State:
     """Where a run stands, on the processes that train it and on disk."""
 
-    def __init__(self, run: Run, crew: Crew, net: PatchNet, average: PatchNet | None) -> None:
-        self.run, self.crew, self.net, self.average = run, crew, net, average
+    def __init__(self, run: Run, crew: Crew, net: PatchNet, average: PatchNet | None, board: Board | None) -> None:
+        self.run, self.crew, self.net, self.average, self.board = run, crew, net, average, board
         self.cycle = self.step = self.taken = 0
         """The cycle, steps taken in it, and steps taken in all."""
         self.losses: list[float] = []
@@ -183,8 +190,10 @@ class State:
         }
         if optimiser is not None:
             checkpoint["optimiser"] = optimiser.state_dict()
+        content = BytesIO()
+        torch.save(checkpoint, content)  # straight to a file, it would hide why the disk refused
         with atomic_path(self.run.folder / CHECKPOINT) as path:
-            torch.save(checkpoint, path)
+            path.write_bytes(content.getbuffer())
 
     def load(self) -> dict[str, Any]:
         """Go on where the checkpoint stands; returns it, empty at a first start."""
@@ -200,10 +209,11 @@ class State:
         return saved
 
     def tell(self, **fact: Any) -> Fact:
-        """Keep a fact; the process that leads writes it."""
+        """Keep a fact; the process that leads, which has a board, writes it."""
         fact["time"] = datetime.now(UTC).isoformat(timespec="seconds")
-        if self.crew.leads:
+        if self.board is not None:
             self.run.append(fact)
+            self.board.write(fact, self.taken)
         return fact
 
     def _read(self) -> dict[str, Any]:
@@ -212,7 +222,7 @@ class State:
             return {}
         try:
             return dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"The checkpoint of '{self.run.name}' is damaged; start a new run.") from error
 
 
@@ -246,13 +256,9 @@ def make_optimiser(net: PatchNet, cycle: Cycle, config: TrainConfig) -> tuple[to
 
 
 def layer_groups(net: PatchNet) -> list[list[nn.Parameter]]:
-    """Parameters by depth, from the stem to the head, as timm groups them; the head is a group of its own."""
-    head = list(net.net.get_classifier().parameters())
-    known = {id(parameter) for parameter in head}
+    """Parameters by depth, from the stem to the head, see `core.nets.state_groups`."""
     named = dict(net.net.named_parameters())
-    found = group_parameters(net.net, net.net.group_matcher(coarse=True))
-    body = [[named[name] for name in names if id(named[name]) not in known] for _, names in sorted(found.items())]
-    return [*filter(None, body), head]
+    return [[named[name] for name in names if name in named] for names in state_groups(net)]
 
 
 def set_rates(optimiser: torch.optim.Optimizer, peaks: list[float], progress: float) -> list[float]:
@@ -308,7 +314,9 @@ def predict(
 
 
 def judge(logits: NDArray[np.float32], labels: NDArray[np.uint8]) -> Fact:
-    """Loss, accuracy and area under the ROC curve of logits (n, 2), uncalibrated."""
+    """Loss, accuracy and area under the ROC curve of logits (n, 2), uncalibrated; raises TrainingError."""
+    if not np.isfinite(logits).all():
+        raise TrainingError("The network gives answers that are no numbers. Train with a lower peak learning rate.")
     scores = torch.from_numpy(logits)
     return {
         "valid_loss": float(cross_entropy(scores, torch.from_numpy(labels.astype(np.int64)))),
@@ -378,8 +386,8 @@ def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
 
 
 def _record(subset: Subset) -> DataRecord:

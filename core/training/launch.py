@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.bundle import read_description
 from core.data.pcam import Split
 from core.errors import TrainingConfigError
 from core.settings import ROOT
@@ -20,16 +22,21 @@ def chosen_config(out: Path, file: Path | None, preset: str, changes: Sequence[s
 
     Args:
         out: folder of the run.
-        file: JSON file, or None.
+        file: JSON file, or the folder of a bundle that was trained here; None for a preset.
         preset: name of a preset, when there is no file.
-        changes: `name=value` pairs; values are JSON, or text; dots lead into parts, as in `augmentation.stain=0.1`.
+        changes: `name=value` pairs; values are JSON, or text; dots lead into parts, as in `augmentation.stain=0.1` or
+            `cycles.0.epochs=2`.
 
     Raises:
         TrainingConfigError: what is wrong with it.
     """
     if file is None and not changes and (out / CONFIG).is_file():
         return Run.open(out).config
-    if file is not None:
+    if file is not None and file.is_dir():
+        values = dict(read_description(file).training.config)
+        if not values:
+            raise TrainingConfigError(f"the model in {file} does not say how it was trained")
+    elif file is not None:
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -54,6 +61,11 @@ def opener(config: TrainConfig) -> Callable[[str], Split]:
     return lambda name: Split.open(folder, name)
 
 
+def leads() -> bool:
+    """Whether this process speaks for the run: alone, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def stop_on_signals() -> Callable[[], bool]:
     """Let Ctrl-C and SIGTERM end training after the step at hand; returns what tells whether one came."""
     asked: list[int] = []
@@ -62,16 +74,26 @@ def stop_on_signals() -> Callable[[], bool]:
     return lambda: bool(asked)
 
 
-def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def _put(values: Any, path: Sequence[str], value: Any) -> None:
     for part in path[:-1]:
-        inner = values.get(part)
-        values[part] = inner if isinstance(inner, dict) else {}
-        values = values[part]
-    values[path[-1]] = value
+        key = _key(values, part)
+        if isinstance(values, dict) and not isinstance(values.get(key), dict | list):
+            values[key] = {}
+        values = values[key]
+    values[_key(values, path[-1])] = value
+
+
+def _key(values: Any, part: str) -> str | int:
+    """A name in a mapping, or a place in a list; raises TrainingConfigError."""
+    if isinstance(values, dict):
+        return part
+    if not isinstance(values, list) or part not in map(str, range(len(values))):
+        raise TrainingConfigError(f"there is no '{part}' to be set")
+    return int(part)
 
 
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

