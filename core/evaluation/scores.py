@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from core.bundle import Interval, OperatingPoint
+from core.evaluation.bootstrap import RESAMPLES, intervals
 from core.evaluation.calibration import negative_log_likelihood
 
-RESAMPLES = 1000
 ECE_BINS = 15
 
 FIGURES = {
@@ -65,6 +65,24 @@ def reliability(probability: NDArray[np.floating], labels: NDArray[np.integer], 
     return {"probability": mean.tolist(), "tumour": share.tolist(), "count": count[filled].tolist()}
 
 
+def reliability_intervals(
+    probability: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    groups: NDArray[np.str_] | None = None,
+    resamples: int = RESAMPLES,
+) -> list[Interval]:
+    """Share of tumour in each non-empty bin of `reliability`, with its 95 % interval; see `with_intervals`."""
+    bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
+
+    def shares(drawn: NDArray[np.intp]) -> dict[str, float]:
+        count = np.bincount(bins[drawn], minlength=ECE_BINS)
+        tumour = np.bincount(bins[drawn], weights=labels[drawn], minlength=ECE_BINS)
+        share = np.divide(tumour, count, out=np.full(ECE_BINS, np.nan), where=count > 0)
+        return {str(number): float(value) for number, value in enumerate(share)}
+
+    return list(intervals(shares, len(labels), groups, resamples).values())
+
+
 def expected_calibration_error(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Mean over 15 equal-width bins of |share of tumour - mean probability|, weighted by count (Naeini et al. 2015)."""
     bins = reliability(probability, labels)
@@ -100,7 +118,7 @@ def with_intervals(
     seed: int = 0,
     measure: Callable[[Scored], dict[str, float]] = figures,
 ) -> dict[str, Interval]:
-    """Each figure with the 2.5 and 97.5 percentiles of a bootstrap (Efron & Tibshirani 1993).
+    """Each figure with its 95 % bootstrap interval, see `core.evaluation.bootstrap.intervals`.
 
     Args:
         scored: the readings.
@@ -109,29 +127,7 @@ def with_intervals(
         seed: of the draws.
         measure: readings -> figures.
     """
-    generator = np.random.default_rng(seed)
-    members = _members(groups, len(scored.labels))
-    draws: dict[str, list[float]] = {}
-    for _ in range(resamples):
-        drawn = (
-            members[generator.integers(len(members), size=len(members))]
-            if groups is None
-            else np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
-        )
-        for name, value in measure(scored.take(drawn)).items():
-            draws.setdefault(name, []).append(value)
-    intervals = {}
-    for name, value in measure(scored).items():
-        if np.isfinite(value):
-            low, high = np.nanquantile(draws[name], (0.025, 0.975))
-            intervals[name] = Interval(value=value, low=float(low), high=float(high))
-    return intervals
-
-
-def _members(groups: NDArray[np.str_] | None, count: int) -> Any:
-    if groups is None:
-        return np.arange(count)
-    return [np.flatnonzero(groups == name) for name in np.unique(groups)]
+    return intervals(lambda drawn: measure(scored.take(drawn)), len(scored.labels), groups, resamples, seed)
 
 
 def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:

@@ -14,6 +14,7 @@ from core.evaluation.scores import (
     expected_calibration_error,
     figures,
     reliability,
+    reliability_intervals,
     with_intervals,
 )
 
@@ -101,6 +102,15 @@ def test_the_bootstrap_interval_of_a_share_is_the_binomial_one():
     half = 1.96 * np.sqrt(0.25 * 0.75 / 400)
     assert share.value == 0.25
     assert (share.low, share.high) == pytest.approx((0.25 - half, 0.25 + half), abs=0.008)
+
+
+def test_each_bin_of_the_reliability_diagram_has_its_interval():
+    probability = np.repeat([0.1, 0.9], 200)
+    labels = np.concatenate([np.arange(200) % 10 == 0, np.arange(200) % 4 > 0]).astype(np.uint8)
+    found = reliability_intervals(probability, labels, resamples=300)
+    assert [bin.value for bin in found] == reliability(probability, labels)["tumour"] == [0.1, 0.75]
+    half = 1.96 * np.sqrt(0.75 * 0.25 / 200)
+    assert (found[1].low, found[1].high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.02)
 
 
 def test_the_same_seed_gives_the_same_interval():
