@@ -89,12 +89,22 @@ class PrecisionCheck(_Record):
     largest_shift: Probability
 
 
+class Trial(_Record):
+    """Another way to train that was tried, and how it did on the split that choices were made on."""
+
+    what: str
+    split: str
+    views: Literal[1, 8]
+    figures: dict[str, Interval]
+
+
 class Training(_Record):
     """Where the weights come from."""
 
     recipe: str
     data: tuple[DataRecord, ...] = ()
     config: dict[str, Any] = {}
+    trials: tuple[Trial, ...] = ()
     finished: str | None = None
     """UTC time in ISO 8601, written by training itself; None when it was not recorded."""
 

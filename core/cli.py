@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
@@ -20,14 +20,17 @@ import typer
 from tqdm import tqdm
 
 from core.errors import NodeLensError, OutputError, printable
+from core.explain.cam import METHODS
 from core.files import atomic_path, write_text
 from core.logs import configure as configure_logs
 from core.settings import settings
 
 if TYPE_CHECKING:
     from core.data.sources import Item
+    from core.training.config import TrainConfig
+    from core.training.lr_range import RangeCurve
 
-BENCHES = ("explain", "browse", "start", "load", "endurance", "score")
+BENCHES = ("explain", "browse", "start", "load", "endurance", "score", "train")
 
 app = typer.Typer(
     help="NodeLens on the command line: read patches, explain readings, judge models. Research use only.",
@@ -46,6 +49,13 @@ Model = Annotated[str, typer.Option("--model", help="Name under models/, or path
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
 DataFolder = Annotated[Path, typer.Option("--data", help="Folder with official PCam files.")]
 SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, demo, ...")]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="JSON file, or folder of a model to train again; else --preset.")
+]
+PresetName = Annotated[str, typer.Option(help="default, study, study-official or smoke.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one value, as in --set batch=32; again for more.")
+]
 
 
 def main() -> None:
@@ -118,14 +128,17 @@ def score(
 def explain(
     image: Annotated[Path, typer.Argument(help="One 96 x 96 patch.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
-    method: Annotated[str, typer.Option(help="gradcam, hirescam or layercam.")] = "gradcam",
-    layer: Annotated[str, typer.Option(help="last, 6x6 or 12x12.")] = "last",
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "gradcam",
+    layer: Annotated[
+        str | None,
+        typer.Option(help="last, 6x6 or 12x12 for the CAM family; input for the others.", show_default="last"),
+    ] = None,
     target: Annotated[str, typer.Option(help="predicted, tumour, normal or 'tumour minus normal'.")] = "predicted",
     model: Model = "densenet169",
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
     engine: EngineName = "auto",
 ) -> None:
-    """Explain one reading: map.npy (h, w) float32 in logits, overlay.png, explanation.json."""
+    """Explain one reading: map.npy (h, w) float32 in the method's unit, overlay.png, explanation.json."""
     from core.data.sources import check_inputs, items
     from core.inference import load_reader
     from core.view.export import as_picture, as_record
@@ -136,7 +149,10 @@ def explain(
     item = next(items(check_inputs([image])), None)
     if item is None or item.patch is None:
         raise (item and item.refusal) or NodeLensError(f"There is no patch in {image}.")
-    readings = load_reader(model, engine).explain(item.patch, method, layer, target, views=8 if tta else 1)
+    with _progress("explain", "pass") as bar:
+        readings = load_reader(model, engine).explain(
+            item.patch, method, layer, target, views=8 if tta else 1, progress=_into(bar)
+        )
     with atomic_path(out / "map.npy") as part, part.open("wb") as handle:
         np.save(handle, readings.attribution[0])
     with atomic_path(out / "overlay.png") as part:
@@ -174,21 +190,53 @@ def evaluate(
         card(model)
 
 
+@app.command(epilog="Example: python -m core evidence --data data/pcam --split valid --out evidence.json")
+def evidence(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    data: DataFolder = Path("data/pcam"),
+    split: SplitName = "valid",
+    model: Model = "densenet169",
+    sample: Annotated[int, typer.Option(help="Patches, half of them tumour.", min=20, max=100_000)] = 1000,
+    regions: Annotated[Path | None, typer.Option(help="Folder of regions with masks: NAME.jpg, NAME_mask.png.")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep the report with the model.")] = False,
+    engine: EngineName = "auto",
+) -> None:
+    """How far a model's maps can be believed: every measure with chance, baselines and 95 % intervals.
+
+    What is done is kept under the cache folder, so that the same command goes on where it was stopped.
+    """
+    from core.data.pcam import Split
+    from core.evaluation.evidence import EVIDENCE, Examination, Plan
+    from core.inference import load_reader
+
+    reader = load_reader(model, engine)
+    with _progress("evidence", "patch") as bar:
+
+        def tell(stage: str, done: int, total: int) -> None:
+            bar.set_description(f"evidence: {stage}")
+            _into(bar)(done, total)
+
+        report = Examination(reader, Split.open(data, split), Plan(sample=sample), regions, tell).run(settings().cache)
+    _write_json(out, report)
+    if record:
+        _write_json(reader.stored.folder / EVIDENCE, report)
+    for line in report["answer"]:
+        print(line["text"])
+
+
 @app.command(epilog="Example: python -m core train --preset smoke --out runs/first")
 def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; an existing run is resumed.")],
-    config: Annotated[Path | None, typer.Argument(help="JSON file with a configuration; else --preset.")] = None,
-    preset: Annotated[str, typer.Option(help="default, study, study-official or smoke.")] = "default",
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value, as in --set batch=32; again for more.")
-    ] = None,
+    config: ConfigFile = None,
+    preset: PresetName = "default",
+    changes: Changes = None,
 ) -> None:
     """Train a network with one-cycle schedules; Ctrl-C saves and stops, the same command goes on.
 
     `torchrun --nproc-per-node 2 -m core train ...` trains with two processes.
     """
     from core.training.fit import fit
-    from core.training.launch import chosen_config, opener, stop_on_signals
+    from core.training.launch import chosen_config, leads, opener, stop_on_signals
     from core.training.runs import Run
 
     run = Run.create(out, chosen_config(out, config, preset, changes or []))
@@ -204,12 +252,51 @@ def train(
                     f"valid loss {fact['valid_loss']:.4f}, accuracy {fact['accuracy']:.4f}, AUC {fact['auc']:.4f}",
                     file=sys.stdout,
                 )
-    print(f"{run.folder}: {run.settled}")
+    if leads():
+        print(f"{run.folder}: {run.settled}")
+
+
+@app.command(epilog="Example: python -m core lr-range --preset smoke --out range.json")
+def lr_range(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write; it grows while the test runs.")],
+    config: ConfigFile = None,
+    preset: PresetName = "default",
+    changes: Changes = None,
+) -> None:
+    """Learning-rate range test: the loss at ever higher rates on a fresh network, and two suggestions."""
+    from core.training.launch import chosen_config
+    from core.training.lr_range import compare_decay
+
+    chosen = chosen_config(out.parent, config, preset, changes or [])
+    curves = _write_trial(out, chosen, (chosen.weight_decay,), compare_decay)
+    for name in ("steepest", "valley"):
+        rate = getattr(curves[-1], name)
+        print(f"{name:10} {f'{rate:.2e}' if rate else 'the loss never falls'}")
+
+
+@app.command("compare-decay", epilog="Example: python -m core compare-decay --decay 1e-2 --decay 1e-4 --out decay.json")
+def decay(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write; it grows while the test runs.")],
+    config: ConfigFile = None,
+    preset: PresetName = "default",
+    changes: Changes = None,
+    decays: Annotated[
+        list[float] | None, typer.Option("--decay", help="A weight decay; again for more. Default: 1e-2, 1e-4, 1e-6.")
+    ] = None,
+) -> None:
+    """Compare weight decays: a range test on a fresh network for each."""
+    from core.training.launch import chosen_config
+    from core.training.lr_range import DECAYS, compare_decay
+
+    chosen = chosen_config(out.parent, config, preset, changes or [])
+    for curve in _write_trial(out, chosen, tuple(decays or DECAYS), compare_decay):
+        lowest = f"{min(curve.smoothed):.4f}" if curve.smoothed else "none"
+        print(f"weight decay {curve.weight_decay:<8g} lowest smoothed loss {lowest}, {curve.ended}")
 
 
 @app.command(epilog="Example: python -m core bench explain --out explain.json")
 def bench(
-    what: Annotated[str, typer.Argument(help="explain, browse, start, score, load or endurance.")],
+    what: Annotated[str, typer.Argument(help="explain, browse, start, score, load, endurance or train.")],
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
     keep: Annotated[bool, typer.Option("--keep", help="Also keep it in bench/results and renew RESULTS.md.")] = False,
 ) -> None:
@@ -348,6 +435,58 @@ def calibrate(
     card(model)
 
 
+@model_app.command("trial", epilog="Example: python -m core model trial densenet169 runs/no-stain --what 'no stain'")
+def trial(
+    model: Annotated[str, typer.Argument(help="Name under models/ whose card is to tell of it.")],
+    other: Annotated[str, typer.Argument(help="Name or folder of the model that was trained another way.")],
+    what: Annotated[str, typer.Option(help="What was different.")],
+    data: DataFolder = Path("data/pcam"),
+    split: SplitName = "valid",
+    tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = True,
+) -> None:
+    """Measure another way to train and tell of it in a model's card."""
+    from core.bundle import Trial, bundle_folder, read_description, write_description
+    from core.data.pcam import Split
+    from core.evaluation.report import evaluate as run
+    from core.inference import load_reader
+
+    with _progress("trial", "patch") as bar:
+        measured, _ = run(load_reader(other), Split.open(data, split), 8 if tta else 1, _into(bar))
+    figures = {name: measured.figures[name] for name in ("auc", "accuracy")}
+    found = Trial(what=what, split=split, views=measured.views, figures=figures)
+    folder = bundle_folder(model, settings().models)
+    bundle = read_description(folder)
+    trials = (*(t for t in bundle.training.trials if t.what != what), found)
+    training = bundle.training.model_copy(update={"trials": trials})
+    write_description(folder, bundle.model_copy(update={"training": training}))
+    card(model)
+
+
+@model_app.command("promote", epilog="Example: python -m core model promote runs/first --name mine --data data/pcam")
+def promote_run(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Folder with the split; else the run's.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Split to calibrate on; else the run's.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a model of that name.")] = False,
+) -> None:
+    """Make a finished run a model that every page offers: calibrated on validation patches, with its card."""
+    from core.data.pcam import Split
+    from core.training.launch import opener
+    from core.training.promote import promote
+    from core.training.runs import Run
+
+    trained = Run.open(run)
+    if split is None and trained.config.holdout == "random":
+        raise NodeLensError("The run validated on a random tenth of its training patches: name a --split.")
+    wanted = split or trained.config.valid_split
+    opened = Split.open(data, wanted) if data else opener(trained.config)(wanted)
+    with _progress("calibrate", "patch") as bar:
+        folder = promote(trained, name, opened, settings().models, _into(bar), version=version, replace=replace)
+    print(f"{folder}: {name} {version}")
+
+
 @model_app.command("card", epilog="Example: python -m core model card densenet169")
 def card(model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")]) -> None:
     """Write CARD.md from the bundle."""
@@ -357,6 +496,25 @@ def card(model: Annotated[str, typer.Argument(help="Name under models/, or path 
     folder = bundle_folder(model, settings().models)
     write_text(folder / "CARD.md", model_card(read_description(folder)))
     print(f"{folder / 'CARD.md'} written")
+
+
+def _write_trial(
+    out: Path,
+    config: TrainConfig,
+    decays: tuple[float, ...],
+    run: Callable[..., Iterator[tuple[RangeCurve, ...]]],
+) -> tuple[RangeCurve, ...]:
+    """Run a range test for each weight decay; the file holds every curve as far as it has come."""
+    from core.training.launch import opener
+    from core.training.lr_range import STEPS, record
+
+    curves: tuple[RangeCurve, ...] = ()
+    with _progress("range test", "step") as bar:
+        bar.total = STEPS * len(decays)
+        for curves in run(config, opener(config), decays):
+            _write_json(out, record(config, decays, curves))
+            bar.update(1)
+    return curves
 
 
 def _cell(text: str) -> str:

@@ -51,11 +51,25 @@ def _training_facts(bundle: Bundle) -> list[str]:
         f"{d.split}, {d.patches:,} patches ({d.fingerprint[:8]}){', ' + d.note if d.note else ''}"
         for d in bundle.training.data
     )
+    config = bundle.training.config
     return [
         f"- Data: {data or 'not recorded'}.",
         f"- Finished: {bundle.training.finished or 'not recorded'}.",
         f"- Libraries: {', '.join(f'{k} {v}' for k, v in bundle.libraries.items()) or 'not recorded'}.",
+        *([f"- Again: `python -m core train models/{bundle.name} --out runs/{bundle.name}`."] if config else []),
+        *_trials(bundle),
     ]
+
+
+def _trials(bundle: Bundle) -> list[str]:
+    if not bundle.training.trials:
+        return []
+    rows = [
+        f"| {t.what} | {t.split}, {t.views} views | {interval_text(t.figures['auc'])} | "
+        f"{interval_text(t.figures['accuracy'])} |"
+        for t in bundle.training.trials
+    ]
+    return ["", "What was tried:", "", "| training | measured on | AUC | accuracy |", "|---|---|---|---|", *rows]
 
 
 def _operating_points(bundle: Bundle) -> list[str]:
@@ -63,7 +77,7 @@ def _operating_points(bundle: Bundle) -> list[str]:
         return ["Not calibrated."]
     on = bundle.calibrated_on
     lines = [
-        f"Fitted on {on.split} ({on.patches:,} patches, {on.fingerprint[:8]}).",
+        f"Fitted on {on.split} ({on.patches:,} patches, {on.fingerprint[:8]}{', ' + on.note if on.note else ''}).",
         "",
         "| views | temperature | tumour from | refer band |",
         "|---|---|---|---|",

@@ -12,7 +12,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from core.bundle import bundle_names
+from core.bundle import DESCRIPTION, bundle_folder, bundle_names
 from core.data.pcam import Split, file_of, find_splits
 from core.errors import ModelNotFoundError
 from core.inference import Reader, Readings, load_reader
@@ -28,10 +28,22 @@ def model_names() -> list[str]:
     return sorted(names, key=lambda name: (name != settings().model, name))
 
 
-@st.cache_resource(show_spinner="Loading the model (the first time on a machine takes about half a minute) ...")
 def reader(name: str) -> Reader:
-    """The one Reader of a model."""
+    """The one Reader of a model, by name or path; loaded anew when the model was replaced."""
+    return _reader(name, _changed(name))
+
+
+@st.cache_resource(
+    max_entries=8,
+    show_spinner="Loading the model (the first time on a machine takes about half a minute) ...",
+)
+def _reader(name: str, changed: int) -> Reader:  # noqa: ARG001 - part of the cache key
     return load_reader(name)
+
+
+def _changed(name: str) -> int:
+    path = bundle_folder(name, settings().models) / DESCRIPTION
+    return path.stat().st_mtime_ns
 
 
 def split_names() -> list[str]:
@@ -55,9 +67,21 @@ def split(name: str) -> Split:
     return _split(folder, name, path.stat().st_mtime_ns if path.exists() else 0)
 
 
-@st.cache_data(scope="session", max_entries=256, show_spinner="Reading the patch ...")
 def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
     """Read and explain one patch (96, 96, 3); kept for this reader's session, so drawing it again infers nothing."""
+    return _explain(model, _changed(model), patch, method, layer, target, views)
+
+
+@st.cache_data(scope="session", max_entries=256, show_spinner="Reading the patch ...")
+def _explain(
+    model: str,
+    changed: int,  # noqa: ARG001 - part of the cache key
+    patch: NDArray[np.uint8],
+    method: str,
+    layer: str,
+    target: str,
+    views: int,
+) -> Readings:
     return reader(model).explain(patch, method, layer, target, views)
 
 

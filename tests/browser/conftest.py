@@ -55,7 +55,8 @@ def serving(models: Path, folder: Path) -> Iterator[Server]:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    places = {"DATA": folder / "data", "CACHE": folder / "cache", "MODELS": models, "ENGINE": "openvino"}
+    places = {"DATA": folder / "data", "CACHE": folder / "cache", "RUNS": folder / "runs", "MODELS": models}
+    places |= {"ENGINE": "openvino"}
     environment = os.environ | {f"NODELENS_{name}": str(value) for name, value in places.items()}
     environment.pop("NODELENS_MODEL", None)
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
@@ -91,6 +92,15 @@ def server(shipped_reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> 
 def fresh_server(shipped_reader: Reader, tmp_path: Path) -> Iterator[Server]:
     """The app just started, visited by nobody yet."""
     with serving(shipped_reader.stored.folder.parent, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def own_server(shipped_reader: Reader, tmp_path: Path) -> Iterator[Server]:
+    """The app with a models folder that may gain a model, and no run yet."""
+    source = shipped_reader.stored.folder
+    shutil.copytree(source, tmp_path / "models" / source.name)
+    with serving(tmp_path / "models", tmp_path) as running:
         yield running
 
 
