@@ -11,11 +11,13 @@ page = st.navigation(
         st.Page("pages/read.py", title="Read", default=True),
         st.Page("pages/browse.py", title="Browse"),
         st.Page("pages/compare.py", title="Compare"),
+        st.Page("pages/train.py", title="Train"),
+        st.Page("pages/evidence.py", title="Evidence"),
         st.Page("pages/about.py", title="About"),
     ],
     position="top",
 )
 with frame.around():
-    if page.title != "Compare":  # where each panel has choices of its own
+    if page.title not in ("Compare", "Train"):  # where each panel, or each run, has choices of its own
         choices.choose_model_and_split()
     page.run()

@@ -8,6 +8,7 @@ import streamlit as st
 from core import __version__
 from core.evaluation.card import model_card
 from pages.parts import choices, frame, library
+from pages.parts.evidence import kept_report, show_lines
 
 frame.require()
 left, right = st.columns([2, 1], gap="large")
@@ -32,3 +33,7 @@ with right:
 with left:
     st.markdown("Research use only. Not a medical device.")
     st.markdown(model_card(reader.model))
+    report = kept_report(choices.model())
+    if report is not None:
+        st.subheader("Can you believe the map?")
+        show_lines(report)

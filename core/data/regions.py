@@ -1,0 +1,67 @@
+"""Regions of a slide with tumour masks: `NAME.jpg` (or png, tif) beside `NAME_mask.png`, at the scale of PCam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data.intake import MAX_BYTES, open_picture
+from core.data.patch import UM_PER_PX
+from core.errors import ImageTooLargeError, ImportSourceError, IntakeError
+
+MASK_ENDING = "_mask.png"
+STEP = 32
+"""Regions are cut to multiples of this, the stride of the networks."""
+_TYPES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region.
+
+    Attributes:
+        name: the file's stem.
+        image: uint8 (h, w, 3) RGB, h and w multiples of 32.
+        mask: bool (h, w), tumour.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+def region_files(folder: Path) -> list[tuple[Path, Path]]:
+    """Pictures in a folder that have a mask, with it; by name."""
+    pictures = sorted(path for path in folder.glob("*") if path.suffix.lower() in _TYPES)
+    pairs = [(path, path.with_name(path.stem + MASK_ENDING)) for path in pictures]
+    return [(path, mask) for path, mask in pairs if mask.is_file()]
+
+
+def read_regions(folder: Path) -> Iterator[Region]:
+    """Regions of a folder, one at a time.
+
+    Raises:
+        ImportSourceError: no region in it, or one that cannot be read, or a mask of another size.
+    """
+    files = region_files(folder)
+    if not files:
+        raise ImportSourceError(folder, f"it holds no picture with a mask NAME{MASK_ENDING}")
+    for path, mask_path in files:
+        image, mask = _pixels(path), _pixels(mask_path)
+        if image.shape != mask.shape:
+            raise ImportSourceError(mask_path, "the mask is not of the picture's size")
+        height, width = (side // STEP * STEP for side in image.shape[:2])
+        yield Region(path.stem, np.ascontiguousarray(image[:height, :width]), mask[:height, :width, 0] > 127)
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageTooLargeError(MAX_BYTES, "bytes")
+        return open_picture(path.read_bytes(), um_per_px=UM_PER_PX).pixels
+    except (IntakeError, OSError) as error:
+        raise ImportSourceError(path, str(error).removesuffix(".")) from error

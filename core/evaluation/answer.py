@@ -1,0 +1,79 @@
+"""The answer to the study's title, in five lines made from the figures: what the maps can be used for, and what not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from core.evaluation.measures import LEARNED, MEASURES
+
+Row = Mapping[str, Any]
+
+
+class Line(NamedTuple):
+    """One line of the answer.
+
+    Attributes:
+        holds: whether the maps pass: the whole interval is better than chance.
+        text: the sentence, with figure, interval and chance.
+    """
+
+    holds: bool
+    text: str
+
+
+_LINES: dict[str, tuple[str, str]] = {
+    "mosaic2": (
+        "Use the map to see which of several patches moved the network",
+        "Do not use the map to see which of several patches moved the network",
+    ),
+    "centre_share": (
+        "Within a patch the map leans towards the centre that decides the label",
+        "Do not read the map as a pointer to tumour within a patch: it does not find the centre that decides the label",
+    ),
+    "gap_blurred": (
+        "What is hot matters: taking hot cells away moves the logit sooner than taking cold ones",
+        "What is hot does not matter more than what is cold: taking either away moves the logit alike",
+    ),
+    "after_randomising": (
+        "The map depends on what was learned: with random weights it is another one",
+        "The map does not depend on what was learned: with random weights it stays much the same",
+    ),
+    "turns_drift": (
+        "The map holds still in part when the glass is turned",
+        "The map does not hold still: turning the glass gives an unrelated one",
+    ),
+}
+
+
+def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
+    """The five lines for one method's rows of an evidence report; a measure that was not taken is left out."""
+    found = {row["measure"]: row for row in rows if row["method"] == method}
+    lines = []
+    for name, (good, bad) in _LINES.items():
+        if name in found:
+            row = found[name]
+            holds = beats_chance(row)
+            lines.append(Line(holds, f"{good if holds else bad} ({figure_text(row)})."))
+    return lines
+
+
+def beats_chance(row: Row) -> bool:
+    """Whether the whole interval of a row is on the good side of chance; without a chance level it cannot be.
+
+    Of what should be destroyed, an interval that reaches down to chance is good: no more can be asked.
+    """
+    if row["chance"] is None:
+        return False
+    measure = MEASURES[row["measure"]]
+    if measure.group == LEARNED:
+        return bool(row["low"] <= row["chance"])
+    return bool(row["low"] > row["chance"] if measure.better == "high" else row["high"] < row["chance"])
+
+
+def figure_text(row: Row) -> str:
+    """'mosaic 2 x 2 0.57 [0.54, 0.60], chance 0.25, n = 200'."""
+    title = MEASURES[row["measure"]].title
+    title = title if title.isupper() else title[0].lower() + title[1:]
+    chance = "" if row["chance"] is None else f", chance {row['chance']:.2f}"
+    return f"{title} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]{chance}, n = {row['patches']:,}"

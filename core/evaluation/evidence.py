@@ -1,0 +1,580 @@
+"""The evidence on a model's maps: every measure, with chance and baselines, stage by stage.
+
+A stage is kept when it is done, keyed by model, data and plan, so that an examination which was stopped goes on. All
+stages read the same patches, and methods share their forward passes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from core.bundle import Interval
+from core.data.pcam import Split
+from core.data.regions import read_regions
+from core.evaluation import faithfulness, localisation, stability
+from core.evaluation.agreement import rank_correlation
+from core.evaluation.answer import answer_of
+from core.evaluation.bootstrap import intervals, mean_interval, paired_difference
+from core.evaluation.decisions import referral, risk_coverage
+from core.evaluation.measures import BASELINES, MEASURES
+from core.evaluation.report import record_of
+from core.evaluation.robustness import robustness
+from core.evaluation.sanity import randomised, similarity, unrelated
+from core.evaluation.scores import Scored, reliability, with_intervals
+from core.evaluation.trust import mean_known, reference
+from core.explain.cam import MARGIN
+from core.explain.grid import centre_share
+from core.files import write_text
+from core.inference.reader import Reader, Readings
+from core.inference.sharing import Remembering
+from core.settings import settings
+
+Tell = Callable[[str, int, int], None]
+"""Told the stage, patches done and patches in all."""
+Maps = dict[str, NDArray[np.float32]]
+Report = dict[str, Any]
+
+FORMAT = 1
+METHODS = (
+    *("gradcam/last", "gradcam++/last", "layercam/last", "eigencam/last", "ablationcam/last"),
+    *("gradcam/6x6", "hirescam/6x6", "gradcam/12x12", "layercam/12x12"),
+)
+"""What is examined: at the last layer HiResCAM and XGrad-CAM are Grad-CAM, cell by cell."""
+MAIN = "gradcam/last"
+CHUNK = 32
+SHARES = {
+    "mosaic2": 1 / 5,
+    "mosaic3": 1 / 10,
+    "mattering": 1 / 5,
+    "learned": 1 / 10,
+    "holding": 3 / 10,
+    "trust": 3 / 10,
+}
+"""How many patches (or mosaics) a stage takes, as a share of the sample."""
+SHOWN = 6
+"""Mosaics that the report names, to be drawn with their maps."""
+EVIDENCE, PROGRESS = "evidence.json", "progress.json"
+"""The report's file in a bundle's folder; how far an examination is, in its own."""
+MILD = 2
+"""Strength of the changes that maps should not notice, see `stability.PERTURBATIONS`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an examination looks at.
+
+    Attributes:
+        sample: patches, half of them tumour where there are enough.
+        seed: of the sample and every draw.
+        methods: `method/layer` names.
+    """
+
+    sample: int = 1000
+    seed: int = 0
+    methods: tuple[str, ...] = METHODS
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a stage found: table rows, paired differences from Grad-CAM, and curves to draw."""
+
+    rows: list[dict[str, Any]]
+    paired: list[dict[str, Any]]
+    curves: dict[str, Any]
+
+
+class Examination:
+    """One model examined on one split."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        split: Split,
+        plan: Plan | None = None,
+        regions: Path | None = None,
+        tell: Tell = lambda stage, done, total: None,  # noqa: ARG005
+    ) -> None:
+        """Examine what `reader` serves on `split`; on `regions` (a folder, see `read_regions`) too where given."""
+        self.engine = Remembering(reader.engine)
+        self.reader = Reader(reader.stored, self.engine)
+        self.split, self.plan, self.regions = split, plan or Plan(), regions
+        self._told, self._folder, self._noted = tell, Path(), 0.0
+        self.stages: dict[str, Callable[[], Found]] = {
+            "pointing": self._pointing,
+            "masks": self._masks,
+            "regions": self._regions,
+            "mattering": self._mattering,
+            "learned": self._learned,
+            "holding": self._holding,
+            "prediction": self._prediction,
+            "trust": self._trust,
+        }
+
+    @property
+    def key(self) -> str:
+        """Hex digest of all that the result depends on."""
+        names = sorted(path.name for path in self.regions.glob("*")) if self.regions else []
+        facts = (FORMAT, self.reader.model.model_dump_json(include={"points"}), self.reader.model.graph_key)
+        text = repr((facts, self.split.fingerprint(), asdict(self.plan), names))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def run(self, cache: Path) -> Report:
+        """The evidence report, JSON-ready; stages already under `cache` are not done again.
+
+        Raises:
+            OutputError: the cache cannot be written.
+            ImportSourceError: a region cannot be read.
+        """
+        found, speeds = [], {}
+        self._folder = cache / "evidence" / self.key
+        for name, stage in self.stages.items():
+            kept = self._folder / f"{name}.json"
+            if kept.is_file():
+                record = json.loads(kept.read_text(encoding="utf-8"))
+            else:
+                self.tell(name, 0, 1)
+                began, passes = time.perf_counter(), self.engine.passes
+                record = asdict(stage())
+                seconds = time.perf_counter() - began
+                record["speed"] = {"seconds": seconds, "passes": self.engine.passes - passes}
+                write_text(kept, json.dumps(_plain(record)) + "\n")
+            self.tell(name, 1, 1)
+            found.append(record)
+            speeds[name] = record["speed"]
+        rows = [row for record in found for row in record["rows"]]
+        report: Report = _plain(
+            {
+                "format": FORMAT,
+                "model": {"name": self.reader.model.name, "identity": self.reader.model.identity},
+                "engine": self.engine.name,
+                "data": record_of(self.split).model_dump(mode="json"),
+                "plan": asdict(self.plan),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "answer": [line._asdict() for line in answer_of(rows, MAIN)],
+                "rows": rows,
+                "paired": [row for record in found for row in record["paired"]],
+                "curves": {name: curve for record in found for name, curve in record["curves"].items()},
+                "speeds": speeds,
+            }
+        )
+        return report
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Hand progress on, and keep it beside the stages at most once a second for who watches from elsewhere."""
+        self._told(stage, done, total)
+        if time.monotonic() > self._noted + 1:
+            self._noted = time.monotonic()
+            write_text(self._folder / PROGRESS, json.dumps({"stage": stage, "done": done, "total": total}))
+
+    def progress(self, cache: Path) -> tuple[float, str]:
+        """How far a run of the same examination is, in this process or another: share in [0, 1], and its stage."""
+        folder = cache / "evidence" / self.key
+        done = sum((folder / f"{name}.json").is_file() for name in self.stages)
+        try:
+            now = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return done / len(self.stages), ""
+        return min((done + min(now["done"] / now["total"], 0.95)) / len(self.stages), 1.0), str(now["stage"])
+
+    # What all stages share
+
+    @cached_property
+    def indices(self) -> NDArray[np.intp]:
+        """Positions in the split that are examined, ascending; half of them tumour where there are enough."""
+        generator = np.random.default_rng(self.plan.seed)
+        kinds = [generator.permutation(np.flatnonzero(self.split.labels == label)) for label in (0, 1)]
+        half = self.plan.sample // 2
+        return np.sort(np.concatenate([kind[:half] for kind in kinds]))
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """(n,) of the sample."""
+        return self.split.labels[self.indices]
+
+    def groups(self, chosen: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.str_] | None:
+        """Slides of patches of the sample; None when unknown."""
+        return None if self.split.slides is None else self.split.slides[self.indices][chosen]
+
+    def some(self, stage: str) -> NDArray[np.intp]:
+        """Places in the sample that a stage takes, ascending, drawn from both labels alike."""
+        count = max(2, round(SHARES[stage] * len(self.indices)))
+        return np.sort(np.random.default_rng((self.plan.seed, 1)).permutation(len(self.indices))[:count])
+
+    def patches(self, places: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Patches of the sample by place."""
+        return self.split.patches(self.indices[places])
+
+    def chunks(self, places: NDArray[np.integer], stage: str) -> Iterator[NDArray[np.uint8]]:
+        """Patches of the sample, some at a time."""
+        for start in range(0, len(places), CHUNK):
+            yield self.patches(places[start : start + CHUNK])
+            self.tell(stage, min(start + CHUNK, len(places)), len(places))
+
+    def explained(self, patches: NDArray[np.uint8], reader: Reader | None = None) -> dict[str, Readings]:
+        """Readings of patches by every method, for the price of one forward pass where a method needs no gradient."""
+        reader = reader or self.reader
+        found = {}
+        for name in self.plan.methods:
+            method, layer = name.split("/")
+            found[name] = reader.explain(patches, method, layer, MARGIN)
+        return found
+
+    def maps(self, images: NDArray[np.uint8], reader: Reader | None = None) -> Maps:
+        """Maps of patches by every method."""
+        return {name: readings.attribution for name, readings in self.explained(images, reader).items()}
+
+    @cached_property
+    def read(self) -> tuple[NDArray[np.float64], Maps]:
+        """Probabilities (n,) of one view and maps of the whole sample."""
+        pieces = [self.explained(chunk) for chunk in self.chunks(np.arange(len(self.indices)), "reading")]
+        probability = np.concatenate([piece[self.plan.methods[0]].probability for piece in pieces])
+        return probability, _joined([{name: r.attribution for name, r in piece.items()} for piece in pieces])
+
+    def look(self, patches: NDArray[np.uint8]) -> Readings:
+        """One view read with Grad-CAM."""
+        return self.reader.read(patches)
+
+    def margin(self, patches: NDArray[np.uint8]) -> NDArray[np.floating]:
+        """The logit (n,) of one view."""
+        return self.reader.read(patches).logit
+
+    # Stages
+
+    def _pointing(self) -> Found:
+        """Mosaics, and the label's centre."""
+        found = Found([], [], {})
+        for side in (2, 3):
+            name = f"mosaic{side}"
+            count = max(2, round(SHARES[name] * len(self.indices)))
+            try:
+                plan, cells = localisation.mosaic_plan(self.labels, side, count, self.plan.seed)
+            except ValueError:  # too few patches of a kind
+                continue
+            shares, hits = _Table(), _Table()
+            for number in range(count):
+                image = localisation.tiled(self.patches(plan[number])[None])
+                maps = self._scene(image)
+                grid = maps[MAIN].shape[1:]
+                for method, heatmap in {**maps, **localisation.baselines(image, grid, number)}.items():
+                    pointing = localisation.cell_share(heatmap, cells[number : number + 1], side)
+                    shares.add(method, pointing.share)
+                    hits.add(method, pointing.hit)
+                self.tell("pointing", number + 1, count)
+            found.rows.extend([*shares.rows(name), *hits.rows(f"{name}_hit")])
+            found.paired.extend(shares.paired(name))
+            found.curves[name] = {"side": side, "cells": cells[:SHOWN], "patches": self.indices[plan[:SHOWN]]}
+        probability, maps = self.read
+        right = (probability >= self.reader.model.point(1).threshold) & (self.labels == 1)
+        if right.any():
+            shares = _Table()
+            known = localisation.baselines(self.patches(np.flatnonzero(right)), (3, 3), self.plan.seed)
+            for method, heatmaps in {**{name: m[right] for name, m in maps.items()}, **known}.items():
+                shares.add(method, centre_share(heatmaps))
+            groups = self.groups(right.nonzero()[0])
+            found.rows.extend(shares.rows("centre_share", groups))
+            found.paired.extend(shares.paired("centre_share", groups))
+        return found
+
+    def _masks(self) -> Found:
+        """Pixel masks of the split's own patches, where it has them."""
+        masks = self.split.masks(self.indices)
+        if masks is None or not masks.any():
+            return Found([], [], {})
+        _, maps = self.read
+        known = localisation.baselines(self.patches(np.arange(len(self.indices))), (12, 12), self.plan.seed)
+        return Found(_pixel_rows("masks", {**maps, **known}, masks), [], {})
+
+    def _regions(self) -> Found:
+        """Regions with masks, read fully convolutionally."""
+        if self.regions is None:
+            return Found([], [], {})
+        pieces, masks = [], []
+        for number, region in enumerate(read_regions(self.regions)):
+            image = region.image[None]
+            maps = self._scene(image)
+            pieces.append({**maps, **localisation.baselines(image, maps[MAIN].shape[1:], number)})
+            masks.append(region.mask)
+            self.tell("regions", number + 1, number + 2)
+        by_shape = {mask.shape for mask in masks}
+        if len(by_shape) > 1:
+            smallest = min(min(shape) for shape in by_shape)
+            masks = [mask[:smallest, :smallest] for mask in masks]
+        return Found(_pixel_rows("regions", _joined(pieces), np.stack(masks)), [], {})
+
+    def _scene(self, image: NDArray[np.uint8]) -> Maps:
+        found = {}
+        for name in self.plan.methods:
+            method, layer = name.split("/")
+            found[name] = self.reader.scene(image, method, layer, MARGIN)
+        return found
+
+    def _mattering(self) -> Found:
+        """Deletion, insertion, ROAD, and evidence against the drop of each cell."""
+        places = self.some("mattering")
+        _, everything = self.read
+        patches = self.patches(places)
+        maps = {name: heatmaps[places] for name, heatmaps in everything.items()}
+        maps |= localisation.baselines(patches, (3, 3), self.plan.seed)
+        groups, found = self.groups(places), Found([], [], {"deletion": {}})
+        for way, replace in faithfulness.REPLACEMENTS.items():
+            curves = faithfulness.curves(patches, maps, self.margin, replace)
+            gaps, areas = _Table(), {"deletion": _Table(), "insertion": _Table()}
+            road = _Table()
+            for method, curve in curves.items():
+                area = curve.areas(normalised=False)
+                gaps.add(method, area["gap"])
+                for name, table in areas.items():
+                    table.add(method, area[name])
+                road.add(method, curve.road())
+                if way == "blurred":
+                    found.curves["deletion"][method] = {
+                        "share": curve.share,
+                        "deletion": curve.deletion.mean(axis=0),
+                        "insertion": curve.insertion.mean(axis=0),
+                    }
+            found.rows.extend(gaps.rows(f"gap_{way}", groups))
+            found.paired.extend(gaps.paired(f"gap_{way}", groups))
+            if way == "blurred":
+                for name, table in areas.items():
+                    found.rows.extend(table.rows(name, groups, chance=table.mean("random")))
+            else:
+                found.rows.extend(road.rows("road", groups))
+            self.tell("mattering", len(places), len(places))
+        correlation = _Table()
+        for grid in sorted({heatmaps.shape[1:] for heatmaps in maps.values()}):
+            if grid[0] > 3:  # a fine cell blurred alone hardly moves the logit
+                continue
+            drops = faithfulness.cell_drops(patches, grid, self.margin, faithfulness.blurred)
+            for method, heatmaps in maps.items():
+                if heatmaps.shape[1:] == grid:
+                    correlation.add(method, faithfulness.drop_correlation(heatmaps, drops)["spearman"])
+        found.rows.extend(correlation.rows("drop_spearman", groups))
+        return found
+
+    def _learned(self) -> Found:
+        """Weights randomised from the head down."""
+        places = self.some("learned")
+        _, everything = self.read
+        before = {name: heatmaps[places] for name, heatmaps in everything.items()}
+        patches, found = self.patches(places), Found([], [], {"cascade": {}})
+        last: Maps = {}
+        names: list[str] = []
+        for depth, name, reader in randomised(self.reader.stored, settings().threads, self.plan.seed):
+            names.append(name)
+            shared = Reader(reader.stored, Remembering(reader.engine))
+            last = _joined([self.maps(patches[i : i + CHUNK], shared) for i in range(0, len(patches), CHUNK)])
+            for method, heatmaps in last.items():
+                curve = found.curves["cascade"].setdefault(method, {"spearman": [], "ssim": []})
+                for kind, values in similarity(before[method], heatmaps).items():
+                    curve[kind].append(asdict_interval(mean_interval(values)))
+            self.tell("learned", depth, depth + 1)
+        found.curves["cascade_layers"] = names
+        table = _Table()
+        for method, heatmaps in last.items():
+            table.add(method, similarity(before[method], heatmaps)["spearman"])
+            chance = float(np.nanmean(unrelated(before[method], self.plan.seed)["spearman"]))
+            found.curves["cascade"][method]["unrelated"] = chance
+            found.rows.extend(table.rows("after_randomising", self.groups(places), chance, only=method))
+        return found
+
+    def _holding(self) -> Found:
+        """Flips and turns, and mild and rough changes; robustness of the prediction comes from the same readings."""
+        places = self.some("holding")
+        groups, labels = self.groups(places), self.labels[places]
+        found = Found([], [], {})
+        turned = stability.eight_views(self.chunks(places, "holding"), self.look)
+        held = stability.stress(self.chunks(places, "holding"), self.look)
+        mild = [held[name, MILD] for name in stability.PERTURBATIONS]
+        for measure, values in {
+            "turns_drift": turned.drift,
+            "stress_drift": np.mean([one.drift for one in mild], axis=0),
+            "moved_alone": mean_known(np.array([one.moved_alone for one in mild])),
+        }.items():
+            table = _Table()
+            table.add(MAIN, values)
+            found.rows.extend(table.rows(measure, groups))
+        found.curves["drift"] = {
+            name: {
+                "title": one.title,
+                "unit": one.unit,
+                "levels": one.levels,
+                "drift": [float(held[name, s].drift.mean()) for s in stability.STRENGTHS],
+                "shift": [float(held[name, s].shift.mean()) for s in stability.STRENGTHS],
+            }
+            for name, one in stability.PERTURBATIONS.items()
+        }
+        curves = robustness(held, labels, self.reader.model.point(1), groups, resamples=200)
+        found.curves["robustness"] = {
+            name: {str(s): {k: asdict_interval(v) for k, v in figures.items()} for s, figures in by_strength.items()}
+            for name, by_strength in curves.items()
+        }
+        found.rows.extend(self._agreement())
+        return found
+
+    def _agreement(self) -> list[dict[str, Any]]:
+        _, maps = self.read
+        places, table = self.some("holding"), _Table()
+        for method, heatmaps in maps.items():
+            pairs = zip(maps[MAIN][places], heatmaps[places], strict=True)
+            values = [rank_correlation(a, b) for a, b in pairs]
+            table.add(method, np.array([np.nan if value is None else value for value in values]))
+        return [row for row in table.rows("agreement", self.groups(places)) if row["method"] != MAIN]
+
+    def _prediction(self) -> Found:
+        """The prediction that the maps explain: ROC, reliability, risk and coverage, what the refer band buys."""
+        probability, _ = self.read
+        point = self.reader.model.point(1)
+        scored = Scored(probability, self.labels, point)
+        false_positive_rate, sensitivity, thresholds = roc_curve(self.labels, probability)
+        risk = risk_coverage(probability, self.labels, point.threshold)
+        every = max(1, len(risk.coverage) // 200)
+        measured = with_intervals(scored, self.groups())
+        return Found(
+            [],
+            [],
+            {
+                "figures": {k: asdict_interval(v) for k, v in measured.items()},
+                "roc": {
+                    "false_positive_rate": false_positive_rate,
+                    "sensitivity": sensitivity,
+                    "thresholds": np.minimum(thresholds, 1.0),
+                    "auc": asdict_interval(measured.get("auc")),
+                },
+                "reliability": reliability(probability, self.labels),
+                "risk_coverage": {
+                    "coverage": risk.coverage[::every],
+                    "risk": risk.risk[::every],
+                    "area": risk.area,
+                    "chance": risk.chance,
+                    "best": risk.best,
+                },
+                "referral": referral(probability, self.labels, point),
+                "point": point.model_dump(mode="json"),
+            },
+        )
+
+    def _trust(self) -> Found:
+        """How the figures of the trust card are spread over patches of the same verdict."""
+        places = self.some("trust")
+        return Found([], [], {"trust": reference(self.reader, self.chunks(places, "trust"))})
+
+
+class _Table:
+    """Values (n,) of one measure by method."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[NDArray[np.float64]]] = {}
+
+    def add(self, method: str, values: NDArray[np.floating]) -> None:
+        self._values.setdefault(method, []).append(np.asarray(values, np.float64))
+
+    def values(self, method: str) -> NDArray[np.float64]:
+        return np.concatenate(self._values[method])
+
+    def mean(self, method: str) -> float:
+        return float(np.nanmean(self.values(method)))
+
+    def rows(
+        self,
+        measure: str,
+        groups: NDArray[np.str_] | None = None,
+        chance: float | None = None,
+        only: str | None = None,
+    ) -> list[dict[str, Any]]:
+        chance = MEASURES[measure].chance if chance is None else chance
+        rows = []
+        for method in [only] if only else self._values:
+            values = self.values(method)
+            interval = mean_interval(values, groups)
+            if interval is not None:
+                count = int(np.isfinite(values).sum())
+                rows.append(_row(measure, method, interval, chance, count, groups is not None))
+        return rows
+
+    def paired(self, measure: str, groups: NDArray[np.str_] | None = None) -> list[dict[str, Any]]:
+        rows = []
+        for method in self._values:
+            if method != MAIN:
+                interval = paired_difference(self.values(MAIN), self.values(method), groups)
+                if interval is not None:
+                    rows.append({"measure": measure, "method": MAIN, "against": method, **asdict_interval(interval)})
+        return rows
+
+
+def _pixel_rows(where: str, maps: Mapping[str, NDArray[np.float32]], masks: NDArray[Any]) -> list[dict[str, Any]]:
+    """Rows of pixel figures; the IoU's threshold is chosen on every other image and judged on the rest."""
+    rows = []
+    fitted, judged = np.arange(0, len(masks), 2), np.arange(1, len(masks), 2)
+    for method, heatmaps in maps.items():
+        counts = localisation.pixel_counts(heatmaps, masks, localisation.levels(heatmaps))
+        level = localisation.best_level(counts[fitted].sum(axis=0))
+        found = _pixel_intervals(counts, None)
+        overlap = {"iou": _pixel_intervals(counts[judged], level).get("iou")}
+        share = float((np.asarray(masks) > 0).mean())
+        chances = {"pixel_auc": 0.5, "average_precision": share, "iou": share}
+        for name, chance in chances.items():
+            interval = {**found, **overlap}.get(name)
+            if interval is not None:
+                rows.append(_row(f"{where}_{name}", method, interval, chance, len(masks), False))
+        hit, tumour = localisation.pointing_game(heatmaps, masks)
+        interval = mean_interval(hit)
+        if interval is not None:
+            chance = float(tumour[np.isfinite(hit)].mean())
+            rows.append(_row(f"{where}_hit", method, interval, chance, int(np.isfinite(hit).sum()), False))
+    return rows
+
+
+def _pixel_intervals(counts: NDArray[np.integer], level: int | None) -> dict[str, Interval]:
+    return intervals(lambda drawn: localisation.pixel_figures(counts[drawn].sum(axis=0), level), len(counts))
+
+
+def _row(
+    measure: str, method: str, interval: Interval, chance: float | None, count: int, by_slide: bool
+) -> dict[str, Any]:
+    return {
+        "measure": measure,
+        "method": method,
+        **asdict_interval(interval),
+        "chance": chance,
+        "patches": count,
+        "resampled_by": "slide" if by_slide else "patch",
+        "baseline": method in BASELINES,
+    }
+
+
+def asdict_interval(interval: Interval | None) -> dict[str, float | None]:
+    """A figure and its interval as JSON-ready values; None throughout where there is none."""
+    if interval is None:
+        return {"value": None, "low": None, "high": None}
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def _joined(pieces: list[Maps]) -> Maps:
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, numbers of NumPy as Python's, and what is not finite as None: JSON knows neither."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

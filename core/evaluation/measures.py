@@ -1,0 +1,218 @@
+"""What is measured of a model's maps: each measure with its meaning, chance level and source, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.explain.grid import CENTRE_CHANCE
+
+POINTING = "Does it point at tumour?"
+MATTERING = "Does it matter to the prediction?"
+LEARNED = "Does it depend on what was learned?"
+HOLDING = "Does it hold still?"
+AGREEMENT = "Do methods agree?"
+
+BASELINES = {
+    "random": "random cells",
+    "centre prior": "a Gaussian about the middle, the same for every patch",
+    "hematoxylin": "the amount of hematoxylin in each cell",
+}
+"""Maps that know nothing of the network."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of merit.
+
+    Attributes:
+        title: as in a table's head.
+        group: the question it answers.
+        chance: what a map that knows nothing gets; None where it depends on the data and each row has its own.
+        better: which way is good.
+        meaning: in one plain sentence.
+        source: where it comes from.
+    """
+
+    title: str
+    group: str
+    chance: float | None
+    better: Literal["high", "low"]
+    meaning: str
+    source: str
+
+
+_GRID = "Boehle et al. 2021, arXiv:2104.00032; Rao et al. 2022, arXiv:2205.10435"
+_PETSIUK = "Petsiuk et al. 2018, arXiv:1806.07421"
+
+
+def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
+    return {
+        f"{where}_pixel_auc": Measure(
+            f"Pixel AUC, {on}",
+            POINTING,
+            0.5,
+            "high",
+            f"Chance that a tumour pixel is hotter than a healthy one, in {on}.",
+            "Choe et al. 2020, arXiv:2007.04178",
+        ),
+        f"{where}_average_precision": Measure(
+            f"Average precision, {on}",
+            POINTING,
+            None,
+            "high",
+            f"Mean precision over all thresholds of pixels called tumour, in {on}; chance is tumour's share.",
+            "Choe et al. 2020, arXiv:2007.04178",
+        ),
+        f"{where}_iou": Measure(
+            f"IoU, {on}",
+            POINTING,
+            None,
+            "high",
+            f"Overlap with the mask at a threshold chosen on other images, in {on}; chance is tumour's share.",
+            "Choe et al. 2020, arXiv:2007.04178",
+        ),
+        f"{where}_hit": Measure(
+            f"Hottest pixel on tumour, {on}",
+            POINTING,
+            None,
+            "high",
+            f"How often the hottest pixel lies on tumour, in {on}; chance is tumour's share.",
+            "Zhang et al. 2018, doi:10.1007/s11263-017-1059-x",
+        ),
+    }
+
+
+MEASURES: dict[str, Measure] = {
+    "mosaic2": Measure(
+        "Mosaic 2 x 2",
+        POINTING,
+        1 / 4,
+        "high",
+        "Share of the positive evidence inside the one tumour patch among four.",
+        _GRID,
+    ),
+    "mosaic2_hit": Measure(
+        "Mosaic 2 x 2, hottest",
+        POINTING,
+        1 / 4,
+        "high",
+        "How often the hottest cell lies in the one tumour patch among four.",
+        _GRID,
+    ),
+    "mosaic3": Measure(
+        "Mosaic 3 x 3",
+        POINTING,
+        1 / 9,
+        "high",
+        "Share of the positive evidence inside the one tumour patch among nine.",
+        _GRID,
+    ),
+    "mosaic3_hit": Measure(
+        "Mosaic 3 x 3, hottest",
+        POINTING,
+        1 / 9,
+        "high",
+        "How often the hottest cell lies in the one tumour patch among nine.",
+        _GRID,
+    ),
+    "centre_share": Measure(
+        "In the label's centre",
+        POINTING,
+        CENTRE_CHANCE,
+        "high",
+        "Share of a true positive's positive evidence inside the 32 x 32 px that decide the label.",
+        "Veeling et al. 2018, for the label",
+    ),
+    **_pixel_measures("masks", "patches with masks"),
+    **_pixel_measures("regions", "regions with masks"),
+    "gap_blurred": Measure(
+        "Insertion - deletion, blurred",
+        MATTERING,
+        0.0,
+        "high",
+        "Logits that the curve lies higher when the hottest cells come first into a blurred patch than when they go.",
+        _PETSIUK,
+    ),
+    "gap_inpainted": Measure(
+        "Insertion - deletion, inpainted",
+        MATTERING,
+        0.0,
+        "high",
+        "The same with cells filled in from their surroundings.",
+        _PETSIUK,
+    ),
+    "deletion": Measure(
+        "Deletion, blurred",
+        MATTERING,
+        None,
+        "low",
+        "Mean logit as the hottest cells are blurred one after another; chance is the random map's.",
+        _PETSIUK,
+    ),
+    "insertion": Measure(
+        "Insertion, blurred",
+        MATTERING,
+        None,
+        "high",
+        "Mean logit as the hottest cells come into a blurred patch; chance is the random map's.",
+        _PETSIUK,
+    ),
+    "road": Measure(
+        "ROAD",
+        MATTERING,
+        0.0,
+        "high",
+        "Logits that inpainting the coldest cells leaves more than inpainting the hottest.",
+        "Rong et al. 2022, arXiv:2202.00449",
+    ),
+    "drop_spearman": Measure(
+        "Evidence and drop",
+        MATTERING,
+        0.0,
+        "high",
+        "Rank correlation of a cell's evidence with the fall of the logit when that cell alone is blurred.",
+        "Ancona et al. 2018, arXiv:1711.06104",
+    ),
+    "after_randomising": Measure(
+        "After randomising the network",
+        LEARNED,
+        None,
+        "low",
+        "Rank correlation of the map with that of the network with random weights; chance is that of unrelated maps.",
+        "Adebayo et al. 2018, arXiv:1810.03292",
+    ),
+    "turns_drift": Measure(
+        "Drift under flips and turns",
+        HOLDING,
+        1.0,
+        "low",
+        "1 - correlation of the map with that of the flipped or turned patch, turned back; 1 is an unrelated map.",
+        "Wang et al. 2020, arXiv:2004.04581, for the idea",
+    ),
+    "stress_drift": Measure(
+        "Drift under small changes",
+        HOLDING,
+        1.0,
+        "low",
+        "The same under mild stain, light, focus, noise, coding, shift and scale changes; 1 is an unrelated map.",
+        "Alvarez-Melis & Jaakkola 2018, arXiv:1806.08049, for the idea",
+    ),
+    "moved_alone": Measure(
+        "Moved without the probability",
+        HOLDING,
+        None,
+        "low",
+        "Share of the mild changes that left the probability where it was and moved the map all the same.",
+        "Alvarez-Melis & Jaakkola 2018, arXiv:1806.08049, for the idea",
+    ),
+    "agreement": Measure(
+        "Agreement with Grad-CAM",
+        AGREEMENT,
+        0.0,
+        "high",
+        "Rank correlation of the map with Grad-CAM at the last layer, on the finer of the two grids.",
+        "Krishna et al. 2022, arXiv:2202.01602, for the idea",
+    ),
+}
+"""In the order of the table."""

@@ -1,0 +1,158 @@
+"""The trust card: how far the reading on screen can be leaned on, each figure beside its rank among other patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from core.data.transforms import VIEWS, view, view_back
+from core.evaluation.faithfulness import blurred, pearson, read_without
+from core.explain.cam import MARGIN
+from core.explain.grid import CENTRE_CHANCE, centre_share
+from core.inference.reader import NO_TUMOUR, TUMOUR, Reader
+
+OTHERS = ("layercam", "eigencam")
+"""Methods whose agreement with Grad-CAM is asked for; at the last layer the rest of the CAM family is Grad-CAM."""
+HOTTEST = 2
+"""Cells of the nine that are blurred."""
+RANDOM_DRAWS = 4
+QUANTILES = 101
+FEW = 10
+"""Fewer patches of a verdict than this give no percentile."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the card.
+
+    Attributes:
+        title: what it is.
+        meaning: in plain words.
+        chance: what a map that knows nothing gets; None where there is none.
+        better: which way speaks for the reading.
+    """
+
+    title: str
+    meaning: str
+    chance: float | None
+    better: Literal["high", "low"]
+
+
+FIGURES: dict[str, Figure] = {
+    "centre": Figure(
+        "Evidence in the label's centre",
+        "Share of the positive evidence inside the 32 x 32 px that the prediction is about.",
+        CENTRE_CHANCE,
+        "high",
+    ),
+    "hot_drop": Figure(
+        "Hottest cells blurred, against random ones",
+        f"Logits the margin falls when the {HOTTEST} hottest cells are blurred, less the fall for random cells.",
+        0.0,
+        "high",
+    ),
+    "map_turns": Figure(
+        "Map under flips and turns",
+        "Mean correlation of the map with the maps of the seven flipped or turned views, turned back.",
+        0.0,
+        "high",
+    ),
+    "probability_turns": Figure(
+        "Probability under flips and turns",
+        "Difference between the highest and the lowest probability among the eight views.",
+        None,
+        "low",
+    ),
+    "methods": Figure(
+        "Agreement with two other methods",
+        "Mean rank correlation of Grad-CAM's cells with those of LayerCAM and Eigen-CAM.",
+        0.0,
+        "high",
+    ),
+}
+
+
+def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> dict[str, NDArray[np.float64]]:
+    """The card's figures for patches: 8 forward passes for the views and 5 with cells blurred.
+
+    Args:
+        reader: serves the model.
+        patches: uint8 (n, 96, 96, 3).
+        seed: of the random cells.
+
+    Returns:
+        (n,) by key of FIGURES; nan where a figure is undefined (no positive evidence, an even map).
+    """
+    count = len(patches)
+    seen = [reader.read(np.ascontiguousarray(view(patches, index))) for index in range(VIEWS)]
+    maps = np.stack([view_back(one.attribution, index) for index, one in enumerate(seen)])
+    probability = np.stack([one.probability for one in seen])
+    flat = maps.reshape(VIEWS, count, -1)
+    generator = np.random.default_rng(seed)
+    chosen = [np.argsort(-flat[0], axis=1)[:, :HOTTEST]]
+    chosen += [
+        generator.permuted(np.tile(np.arange(flat.shape[2]), (count, 1)), axis=1)[:, :HOTTEST]
+        for _ in range(RANDOM_DRAWS)
+    ]
+    gone = np.zeros((count, 1 + RANDOM_DRAWS, flat.shape[2]), bool)
+    for number, cells in enumerate(chosen):
+        np.put_along_axis(gone[:, number], cells, True, axis=1)
+    masks = gone.reshape(count, 1 + RANDOM_DRAWS, *maps.shape[2:])
+    left = read_without(patches, {"": masks}, lambda changed: reader.read(changed).logit, blurred)[""]
+    ranks = rankdata(flat[0], axis=1)
+    others = [reader.explain(patches, method, "last", MARGIN).attribution.reshape(count, -1) for method in OTHERS]
+    return {
+        "centre": centre_share(maps[0]),
+        "hot_drop": left[:, 1:].mean(axis=1) - left[:, 0],
+        "map_turns": mean_known(np.array([pearson(flat[0], other) for other in flat[1:]])),
+        "probability_turns": np.ptp(probability, axis=0),
+        "methods": mean_known(np.array([pearson(ranks, rankdata(other, axis=1)) for other in others])),
+    }
+
+
+def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
+    """How each figure is spread over patches: 101 quantiles by verdict (by the threshold alone) and figure."""
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    called: list[NDArray[np.bool_]] = []
+    for patches in chunks:
+        called.append(reader.read(patches).probability >= reader.model.point(1).threshold)
+        for name, seen in trust_figures(reader, patches).items():
+            found.setdefault(name, []).append(seen)
+    tumour = np.concatenate(called)
+    spread: dict[str, dict[str, Any]] = {}
+    for verdict, chosen in ((TUMOUR, tumour), (NO_TUMOUR, ~tumour)):
+        spread[verdict] = {"patches": int(chosen.sum())}
+        for name, values in found.items():
+            known = np.concatenate(values)[chosen]
+            known = known[np.isfinite(known)]
+            if len(known) >= FEW:
+                spread[verdict][name] = np.quantile(known, np.linspace(0, 1, QUANTILES)).tolist()
+    return spread
+
+
+def percentile(value: float, quantiles: Mapping[str, Any], name: str) -> float | None:
+    """Where a value stands among patches of the same verdict, 0 to 100; None when that is not known.
+
+    Args:
+        value: of the patch on screen.
+        quantiles: of one verdict, see `reference`.
+        name: of the figure.
+    """
+    if name not in quantiles or not np.isfinite(value):
+        return None
+    edges = np.asarray(quantiles[name])
+    return float(np.interp(value, edges, np.linspace(0, 100, len(edges))))
+
+
+def mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means (n,) of what is known of (m, n) values; nan where nothing is."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis=0)
+    return np.asarray(
+        np.divide(total, known.sum(axis=0), out=np.full(values.shape[1], np.nan), where=known.any(axis=0))
+    )

@@ -1,0 +1,55 @@
+"""Regions with masks: read one at a time at the scale of PCam, and refused in one sentence."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.data.regions import read_regions, region_files
+from core.errors import ImportSourceError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two regions, one of them 130 x 100 px, and a picture without a mask."""
+    generator = np.random.default_rng(0)
+    for name, height, width in (("b", 100, 130), ("a", 96, 128)):
+        image = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        mask = np.zeros((height, width), np.uint8)
+        mask[10:20, 30:50] = 255
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+    Image.fromarray(image).save(tmp_path / "c.png")
+    return tmp_path
+
+
+def test_regions_come_by_name_with_their_masks(folder):
+    assert [path.name for path, _ in region_files(folder)] == ["a.png", "b.png"]
+    first, second = read_regions(folder)
+    assert (first.name, second.name) == ("a", "b")
+    assert first.image.shape == (96, 128, 3)
+    assert second.image.shape == (96, 128, 3)  # cut to multiples of 32
+    np.testing.assert_array_equal(second.image, np.asarray(Image.open(folder / "b.png"))[:96, :128])
+    for region in (first, second):
+        assert region.mask.dtype == bool
+        assert region.mask.shape == region.image.shape[:2]
+        assert region.mask.sum() == 200
+        assert region.mask[10:20, 30:50].all()
+
+
+def test_a_folder_without_regions_is_refused(tmp_path):
+    with pytest.raises(ImportSourceError, match=r"holds no picture with a mask NAME_mask\.png"):
+        next(read_regions(tmp_path))
+    with pytest.raises(ImportSourceError, match="holds no picture"):
+        next(read_regions(tmp_path / "nowhere"))
+
+
+def test_a_mask_of_another_size_is_refused(folder):
+    Image.new("L", (96, 96)).save(folder / "a_mask.png")
+    with pytest.raises(ImportSourceError, match="not of the picture's size"):
+        next(read_regions(folder))
+
+
+def test_a_broken_picture_is_refused(folder):
+    (folder / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ImportSourceError, match=r"a\.png"):
+        next(read_regions(folder))

@@ -1,0 +1,81 @@
+"""The answer: generated from figures, and never kinder than the interval."""
+
+import re
+
+import pytest
+
+from core.evaluation.answer import answer_of, beats_chance, figure_text
+from core.evaluation.measures import MEASURES
+
+
+def row(measure, value, low, high, chance, method="gradcam/last", patches=1234):
+    return {
+        "measure": measure, "method": method, "value": value, "low": low, "high": high, "chance": chance,
+        "patches": patches,
+    }  # fmt: skip
+
+
+GOOD = [
+    row("mosaic2", 0.57, 0.54, 0.60, 0.25),
+    row("centre_share", 0.15, 0.13, 0.17, 0.11),
+    row("gap_blurred", 1.5, 1.2, 1.8, 0.0),
+    row("after_randomising", 0.05, -0.02, 0.12, 0.04),
+    row("turns_drift", 0.6, 0.55, 0.65, 1.0),
+]
+BAD = [
+    row("mosaic2", 0.26, 0.24, 0.28, 0.25),
+    row("centre_share", 0.092, 0.088, 0.096, 0.111),
+    row("gap_blurred", 0.1, -0.1, 0.3, 0.0),
+    row("after_randomising", 0.8, 0.7, 0.9, 0.04),
+    row("turns_drift", 0.99, 0.96, 1.02, 1.0),
+]
+
+
+def test_five_lines_hold_or_do_not():
+    good, bad = answer_of(GOOD, "gradcam/last"), answer_of(BAD, "gradcam/last")
+    assert [line.holds for line in good] == [True] * 5
+    assert [line.holds for line in bad] == [False] * 5
+    assert good[0].text.startswith("Use the map")
+    assert bad[0].text.startswith("Do not use the map")
+    assert all(a.text != b.text for a, b in zip(good, bad, strict=True))
+
+
+@pytest.mark.parametrize("rows", [GOOD, BAD])
+def test_every_figure_in_the_text_comes_from_its_row(rows):
+    for line, found in zip(answer_of(rows, "gradcam/last"), rows, strict=True):
+        told = re.search(r"\(.* (\S+) \[(\S+), (\S+)\], chance (\S+), n = (\S+)\)\.$", line.text).groups()
+        assert told == (*(f"{found[name]:.2f}" for name in ("value", "low", "high", "chance")), "1,234")
+
+
+def test_only_the_asked_method_and_what_was_measured():
+    rows = [*BAD[:1], row("mosaic2", 0.9, 0.8, 1.0, 0.25, method="layercam/last")]
+    assert [line.holds for line in answer_of(rows, "gradcam/last")] == [False]
+    assert [line.holds for line in answer_of(rows, "layercam/last")] == [True]
+    assert answer_of(rows, "nobody") == []
+
+
+@pytest.mark.parametrize(
+    ("measure", "low", "high", "chance", "holds"),
+    [
+        ("mosaic2", 0.251, 0.3, 0.25, True),
+        ("mosaic2", 0.25, 0.9, 0.25, False),  # touching is not beating
+        ("mosaic2", 0.1, 0.2, 0.25, False),
+        ("turns_drift", 0.5, 0.999, 1.0, True),
+        ("turns_drift", 0.5, 1.0, 1.0, False),
+        ("after_randomising", 0.1, 0.3, 0.2, True),
+        ("after_randomising", 0.21, 0.3, 0.2, False),
+        ("moved_alone", 0.0, 0.0, None, False),
+    ],
+)
+def test_the_whole_interval_must_be_better_than_chance(measure, low, high, chance, holds):
+    assert beats_chance(row(measure, (low + high) / 2, low, high, chance)) is holds
+
+
+def test_a_figure_without_chance_claims_none():
+    assert "chance" not in figure_text(row("moved_alone", 0.2, 0.1, 0.3, None))
+    assert figure_text(row("road", 0.2, 0.1, 0.3, 0.0)) == "ROAD 0.20 [0.10, 0.30], chance 0.00, n = 1,234"
+
+
+def test_measures_are_told_apart_and_explained():
+    assert len({measure.title for measure in MEASURES.values()}) == len(MEASURES)
+    assert all(measure.meaning.endswith(".") and measure.source for measure in MEASURES.values())

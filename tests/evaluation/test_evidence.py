@@ -1,0 +1,149 @@
+"""An examination: every measure with chance and baselines in one table, done once, and resumed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from core.data.pcam import Split
+from core.evaluation import evidence
+from core.evaluation.evidence import MAIN, Examination, Plan
+from core.evaluation.measures import BASELINES, MEASURES
+from core.inference import Reader
+
+PLAN = Plan(sample=24, methods=("gradcam/last", "eigencam/last", "gradcam/6x6"))
+ROOT = evidence.settings().demo
+
+
+class Silent:
+    """An engine that must not be asked."""
+
+    name, batch = "silent", 8
+
+    def forward(self, patches):
+        raise AssertionError("asked for a forward pass")
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return Split.open(ROOT, "demo")
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.fixture(scope="module")
+def report(tiny_reader, demo, cache, told):
+    examination = Examination(tiny_reader, demo, PLAN, tell=lambda *fact: told.append(fact))
+    return examination.run(cache)
+
+
+def by(report, measure):
+    return {row["method"]: row for row in report["rows"] if row["measure"] == measure}
+
+
+def test_every_measure_stands_in_the_table(report):
+    taken = {row["measure"] for row in report["rows"]}
+    assert {name for name in MEASURES if not name.startswith("regions_")} - taken <= {"centre_share"}
+    for measure in ("mosaic2", "mosaic3", "masks_pixel_auc", "gap_blurred", "gap_inpainted", "road", "deletion"):
+        assert set(by(report, measure)) == {*PLAN.methods, *BASELINES}, measure
+        assert {name for name, row in by(report, measure).items() if row["baseline"]} == set(BASELINES)
+    assert set(by(report, "after_randomising")) == set(PLAN.methods)
+
+
+def test_rows_carry_chance_and_an_interval(report):
+    for row in report["rows"]:
+        assert row["low"] <= row["value"] <= row["high"], row
+        assert row["patches"] > 0
+        assert row["resampled_by"] == "patch"
+        if row["measure"] != "moved_alone":
+            assert row["chance"] is not None, row
+    assert {row["chance"] for row in by(report, "mosaic2").values()} == {1 / 4}
+    assert by(report, "deletion")["random"]["value"] == pytest.approx(by(report, "deletion")["random"]["chance"])
+    share = by(report, "masks_average_precision")[MAIN]["chance"]
+    assert 0 < share < 0.5
+
+
+def test_a_row_is_the_mean_of_what_the_readers_maps_give(report, tiny_reader, demo):
+    """The centre prior's mosaic share needs no network: a Gaussian about the middle has a quarter in every cell."""
+    assert by(report, "mosaic2")["centre prior"]["value"] == pytest.approx(0.25, abs=1e-6)
+    index = Examination(tiny_reader, demo, PLAN).indices
+    assert (len(index), int(demo.labels[index].sum())) == (24, 12)
+    probability = tiny_reader.read(demo.patches(index)).probability
+    called = (probability >= tiny_reader.model.point(1).threshold) == demo.labels[index]
+    assert report["curves"]["figures"]["accuracy"]["value"] == pytest.approx(called.mean())
+
+
+def test_paired_differences_are_from_grad_cam(report):
+    pairs = [row for row in report["paired"] if row["measure"] == "mosaic2"]
+    assert {row["against"] for row in pairs} == {*PLAN.methods, *BASELINES} - {MAIN}
+    values = by(report, "mosaic2")
+    for row in pairs:
+        assert row["value"] == pytest.approx(values[MAIN]["value"] - values[row["against"]]["value"], abs=1e-9)
+
+
+def test_the_report_is_json_and_says_what_it_is_of(report, tiny_reader, demo):
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report["model"]["identity"] == tiny_reader.model.identity
+    assert report["data"]["fingerprint"] == demo.fingerprint()
+    assert 3 <= len(report["answer"]) <= 5
+    assert set(report["curves"]) >= {"deletion", "cascade", "drift", "robustness", "roc", "reliability", "trust"}
+
+
+def test_progress_is_told_stage_by_stage(report, told, tiny_reader, demo, cache):
+    stages = list(Examination(tiny_reader, demo, PLAN).stages)
+    assert [stage for stage in dict.fromkeys(stage for stage, _, _ in told) if stage in stages] == stages
+    assert all(0 <= done <= total for _, done, total in told)
+    assert Examination(tiny_reader, demo, PLAN).progress(cache)[0] == 1
+    assert Examination(tiny_reader, demo, Plan(sample=26)).progress(cache) == (0, "")
+
+
+def test_what_is_done_is_not_done_again(report, tiny_reader, demo, cache):
+    silent = Reader(tiny_reader.stored, Silent())
+    again = Examination(silent, demo, PLAN).run(cache)
+    assert again["rows"] == report["rows"]
+    assert again["speeds"] == report["speeds"]
+
+
+def test_it_goes_on_where_it_was_stopped(report, tiny_reader, demo, cache):
+    examination = Examination(tiny_reader, demo, PLAN)
+    kept = cache / "evidence" / examination.key / "masks.json"
+    before = kept.read_bytes()
+    kept.unlink()
+    assert 0.8 < examination.progress(cache)[0] < 1
+    again = examination.run(cache)
+    assert again["rows"] == report["rows"]
+    assert json.loads(kept.read_text())["rows"] == json.loads(before)["rows"]
+
+
+def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path):
+    def key(reader=tiny_reader, data=demo, plan=PLAN, regions=None):
+        return Examination(reader, data, plan, regions).key
+
+    assert key() == key()
+    stored = tiny_reader.stored
+    points = {name: p.model_copy(update={"temperature": 2.0}) for name, p in stored.description.points.items()}
+    calibrated = type(stored)(stored.folder, stored.description.model_copy(update={"points": points}))
+    (tmp_path / "region.png").touch()
+    others = [
+        key(data=split),
+        key(plan=Plan(sample=26, methods=PLAN.methods)),
+        key(plan=Plan(sample=24, seed=1, methods=PLAN.methods)),
+        key(plan=Plan(sample=24, methods=PLAN.methods[:2])),
+        key(reader=Reader(calibrated, tiny_reader.engine)),
+        key(regions=tmp_path),
+    ]
+    assert len({key(), *others}) == 1 + len(others)
+
+
+def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, patches):
+    split = Split.open(write_split(tmp_path, patches, np.zeros(12, np.uint8)), "valid")
+    found = Examination(tiny_reader, split, Plan(sample=12, methods=PLAN.methods[:1])).stages["pointing"]()
+    assert found.rows == []

@@ -1,0 +1,101 @@
+"""The trust card on readers whose answers are known in advance."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from core.data.transforms import VIEWS, view_back
+from core.evaluation import trust
+from core.evaluation.trust import FIGURES, percentile, reference, trust_figures
+from core.inference.reader import NO_TUMOUR, TUMOUR
+
+CENTRES = np.ix_((16, 48, 80), (16, 48, 80))
+
+
+def dotted(*cells):
+    """A black patch with a white dot in the middle of some of nine cells; blurring a cell takes its dot away."""
+    patch = np.zeros((96, 96, 3), np.uint8)
+    for cell in cells:
+        row, column = divmod(cell, 3)
+        patch[32 * row + 15 : 32 * row + 18, 32 * column + 15 : 32 * column + 18] = 255
+    return patch
+
+
+class Dots:
+    """Counts dots: a cell's evidence is its dot, their sum the logit."""
+
+    model = SimpleNamespace(point=lambda views: SimpleNamespace(threshold=0.5))
+
+    def read(self, patches):
+        maps = (patches[:, *CENTRES, 0] > 128).astype(np.float32)
+        logit = maps.sum(axis=(1, 2))
+        return SimpleNamespace(attribution=maps, logit=logit, probability=logit / 9)
+
+    def explain(self, patches, method, layer, target):
+        return self.read(patches)
+
+
+class Fixed(Dots):
+    """Draws one map whatever it is shown; its probability is the brightness of the first pixel."""
+
+    MAP = np.arange(9, dtype=np.float32).reshape(3, 3) ** 2
+
+    def read(self, patches):
+        maps = np.tile(self.MAP, (len(patches), 1, 1))
+        return SimpleNamespace(attribution=maps, logit=np.zeros(len(patches)), probability=patches[:, 0, 0, 0] / 255)
+
+    def explain(self, patches, method, layer, target):
+        return SimpleNamespace(attribution=np.tile(-self.MAP, (len(patches), 1, 1)))
+
+
+def test_a_reader_that_counts_dots():
+    found = trust_figures(Dots(), np.stack([dotted(4), dotted(0, 4), dotted(*range(9))]))
+    assert set(found) == set(FIGURES)
+    np.testing.assert_allclose(found["centre"], [1, 1 / 2, 1 / 9], atol=1e-6)
+    np.testing.assert_allclose(found["map_turns"][:2], 1)  # the map turns with the patch
+    np.testing.assert_allclose(found["probability_turns"], 0)
+    np.testing.assert_allclose(found["methods"][:2], 1)
+    assert found["hot_drop"][2] == pytest.approx(0)  # any two cells hold two dots
+    assert np.isnan(found["map_turns"][2])  # an even map agrees with nothing
+    assert np.isnan(found["methods"][2])
+
+
+def test_hot_cells_against_random_ones():
+    found = trust_figures(Dots(), np.tile(dotted(0, 4), (300, 1, 1, 1)))["hot_drop"]
+    # Two of two dots go with the hottest cells; of two random cells in nine, 2 * 2 / 9 dots on average.
+    assert found.mean() == pytest.approx(2 - 4 / 9, abs=0.06)
+    assert found.max() <= 2
+
+
+def test_a_reader_that_does_not_look():
+    patch = np.zeros((1, 96, 96, 3), np.uint8)
+    patch[0, 0, 0] = 255
+    found = trust_figures(Fixed(), patch)
+    turned = [view_back(Fixed.MAP[None], index)[0].ravel() for index in range(1, VIEWS)]
+    expected = np.mean([np.corrcoef(Fixed.MAP.ravel(), other)[0, 1] for other in turned])
+    assert found["map_turns"][0] == pytest.approx(expected)
+    assert found["map_turns"][0] < 0.2
+    assert found["probability_turns"][0] == pytest.approx(1)  # bright in two views, dark in six
+    assert found["methods"][0] == pytest.approx(-1)
+    assert found["hot_drop"][0] == pytest.approx(0)
+
+
+def test_spread_by_verdict(monkeypatch):
+    monkeypatch.setattr(trust, "FEW", 4)
+    few, many = [dotted(*range(i)) for i in (1, 2, 3, 4)], [dotted(*range(i)) for i in (5, 6, 7)]
+    spread = reference(Dots(), [np.stack(few), np.stack(many)])
+    assert (spread[NO_TUMOUR]["patches"], spread[TUMOUR]["patches"]) == (4, 3)
+    assert set(spread[TUMOUR]) == {"patches"}  # three are too few
+    centre = spread[NO_TUMOUR]["centre"]  # no dot in the middle cell
+    assert (len(centre), min(centre), max(centre)) == (101, 0, 0)
+    assert spread[NO_TUMOUR]["map_turns"] == pytest.approx([1] * 101)
+
+
+def test_percentile():
+    quantiles = {"patches": 50, "centre": np.linspace(0.2, 0.4, 101).tolist()}
+    assert percentile(0.3, quantiles, "centre") == pytest.approx(50)
+    assert percentile(0.25, quantiles, "centre") == pytest.approx(25)
+    assert (percentile(0.0, quantiles, "centre"), percentile(9.0, quantiles, "centre")) == (0, 100)
+    assert percentile(0.3, quantiles, "methods") is None
+    assert percentile(float("nan"), quantiles, "centre") is None

@@ -1,0 +1,86 @@
+"""The evidence as a table and as a page: marks follow the intervals, and the page needs nothing but itself."""
+
+import re
+
+import numpy as np
+import pytest
+
+from core.evaluation.measures import LEARNED, POINTING
+from core.view.evidence_figures import PREDICTION, Mosaics
+from core.view.evidence_report import BEST, NO_BETTER, as_page, groups, provenance, table
+
+
+def row(method, value, low, high, measure="mosaic2", chance=0.25):
+    return {
+        "measure": measure, "method": method, "value": value, "low": low, "high": high, "chance": chance,
+        "patches": 50, "resampled_by": "slide", "baseline": method == "random",
+    }  # fmt: skip
+
+
+ROWS = [
+    row("random", 0.26, 0.22, 0.30),
+    row("layercam/last", 0.70, 0.20, 0.90),  # the highest, but not better than chance
+    row("gradcam/last", 0.57, 0.54, 0.60),
+    row("gradcam/6x6", 0.40, 0.35, 0.45),
+    row("gradcam/last", 0.1, 0.0, 0.2, "after_randomising", 0.3),
+    row("gradcam/6x6", 0.5, 0.4, 0.6, "after_randomising", 0.1),
+]
+
+
+@pytest.fixture
+def report():
+    return {
+        "model": {"name": "<tiny>", "identity": "tiny 1.0"},
+        "engine": "torch",
+        "data": {"split": "valid", "patches": 40, "fingerprint": "abcdef0123", "note": ""},
+        "plan": {"sample": 100},
+        "finished": "2026-01-01T00:00:00+00:00",
+        "answer": [{"holds": False, "text": "Not <this>."}],
+        "rows": ROWS,
+        "curves": {},
+    }
+
+
+def test_the_best_beats_chance_and_is_marked():
+    found = table(ROWS, POINTING)
+    assert found.methods == ["gradcam/last", "layercam/last", "gradcam/6x6", "random"]
+    texts = {method: found.cells[method, "mosaic2"].text for method in found.methods}
+    assert texts == {
+        "gradcam/last": f"0.57 [0.54, 0.60] {BEST}",
+        "layercam/last": f"0.70 [0.20, 0.90] {NO_BETTER}",
+        "gradcam/6x6": "0.40 [0.35, 0.45]",
+        "random": f"0.26 [0.22, 0.30] {NO_BETTER}",
+    }
+    assert found.chance["mosaic2"] == (0.25, "0.25")
+
+
+def test_chance_of_each_method_its_own():
+    found = table(ROWS, LEARNED)
+    assert found.chance["after_randomising"] == (pytest.approx(0.2), "0.10 to 0.30")
+    assert found.cells["gradcam/last", "after_randomising"].text == "0.10 [0.00, 0.20]"  # nothing is best at this
+    assert found.cells["gradcam/6x6", "after_randomising"].text.endswith(NO_BETTER)
+
+
+def test_questions(report):
+    assert groups(report) == [POINTING, LEARNED]
+    report["curves"] = {"roc": {}}
+    assert groups(report) == [POINTING, LEARNED, PREDICTION]
+
+
+def test_provenance_names_model_data_and_resampling(report):
+    words = provenance(report)
+    assert "tiny 1.0 on 40 of 40 patches in 'valid' (PCam; fingerprint abcdef01)" in words
+    assert "resampled by slide" in words
+
+
+def test_the_page_stands_alone(report):
+    images = np.zeros((1, 192, 192, 3), np.uint8)
+    report["curves"] = {"drift": {}}
+    page = as_page(report, Mosaics(images, np.ones((1, 6, 6), np.float32), np.array([0]), 2))
+    assert "&lt;tiny&gt;" in page
+    assert "<tiny>" not in page
+    assert "<b>Does not hold.</b> Not &lt;this&gt;." in page
+    assert f"0.57 [0.54, 0.60] {BEST}" in page
+    assert "data:image/png;base64" in page
+    assert page.count("plotly.js v") == 1  # the script, once
+    assert re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="http', page) == []
