@@ -26,7 +26,7 @@ def more_points(page, than):
 
 
 @pytest.mark.timeout(3600)
-def test_a_smoke_run_from_start_to_a_patch_read_with_it(visit, own_server, tmp_path):
+def test_a_smoke_run_from_start_to_a_patch_read_with_it(own_server, visit, tmp_path):
     page = visit("train", own_server)
     page.get_by_role("button", name="Start a smoke run").click()
     more_points(page, 1)  # the page draws what comes without being asked
