@@ -110,7 +110,8 @@ class Examination:
         self.engine = Remembering(reader.engine)
         self.reader = Reader(reader.stored, self.engine)
         self.split, self.plan, self.regions = split, plan or Plan(), regions
-        self._told, self._folder, self._noted = tell, Path(), 0.0
+        self._told, self._noted = tell, 0.0
+        self._folder: Path | None = None
         self.stages: dict[str, Callable[[], Found]] = {
             "pointing": self._pointing,
             "masks": self._masks,
@@ -174,7 +175,7 @@ class Examination:
     def tell(self, stage: str, done: int, total: int) -> None:
         """Hand progress on, and keep it beside the stages at most once a second for who watches from elsewhere."""
         self._told(stage, done, total)
-        if time.monotonic() > self._noted + 1:
+        if self._folder is not None and time.monotonic() > self._noted + 1:
             self._noted = time.monotonic()
             write_text(self._folder / PROGRESS, json.dumps({"stage": stage, "done": done, "total": total}))
 
