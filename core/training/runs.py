@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +22,14 @@ from typing import Any, Literal
 from core.bundle import DESCRIPTION
 from core.errors import OutputError, RunBusyError, RunNotFoundError, TrainingConfigError, TrainingError
 from core.files import write_text
+from core.jobs import ask_to_end, holder
 from core.training.config import TrainConfig, parse_config
 
 Fact = dict[str, Any]
 Status = Literal["new", "running", "stopped", "failed", "finished"]
 
 CONFIG, ENVIRONMENT, HISTORY, CHECKPOINT = "config.json", "environment.json", "history.jsonl", "checkpoint.pt"
-PREDICTIONS, NOTE, LOCK, MODEL, LOG = "predictions.csv", "note.txt", "lock", "model", "log.txt"
+PREDICTIONS, NOTE, LOCK, MODEL = "predictions.csv", "note.txt", "lock", "model"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 LOCK_PATIENCE = 2.0
 """Seconds that a start waits for somebody who only looks whether the run is held."""
@@ -92,15 +92,7 @@ class Run:
     @property
     def holder(self) -> int | None:
         """Process that trains the run now."""
-        try:
-            with (self.folder / LOCK).open("r+", encoding="ascii") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except OSError:
-                    return int(lock.read() or 0) or None
-        except (OSError, ValueError):
-            pass
-        return None
+        return holder(self.folder / LOCK)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -189,14 +181,7 @@ class Run:
 
     def stop(self) -> bool:
         """Ask the process that trains the run to save and end; False when there is none."""
-        holder = self.holder
-        if holder is None:
-            return False
-        try:
-            os.kill(holder, signal.SIGTERM)
-        except ProcessLookupError:
-            return False
-        return True
+        return ask_to_end(self.folder / LOCK)
 
     def delete(self) -> None:
         """Remove the run and all it holds; raises RunBusyError while it is trained."""

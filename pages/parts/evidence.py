@@ -18,8 +18,8 @@ from core.evaluation.decisions import predictive_values
 from core.evaluation.evidence import EVIDENCE, MAIN, Examination, Plan
 from core.evaluation.localisation import tiled
 from core.evaluation.measures import MEASURES
+from core.jobs import Job
 from core.settings import settings
-from core.training.jobs import Job
 from core.view import evidence_figures as figures
 from core.view import evidence_report
 from core.view.evidence_figures import Mosaics, method_title

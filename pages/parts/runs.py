@@ -12,9 +12,9 @@ import streamlit as st
 
 from core.bundle import bundle_names, read_description
 from core.errors import NodeLensError
+from core.jobs import Job
 from core.settings import settings
 from core.training.config import make_config
-from core.training.jobs import Job
 from core.training.runs import Fact, Run
 from core.training.watch import Progress, progress_of
 from core.view import training_figures as figures

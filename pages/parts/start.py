@@ -12,9 +12,9 @@ from core.architectures import ARCHITECTURES
 from core.bundle import bundle_names
 from core.data.pcam import split_names
 from core.errors import NodeLensError, TrainingConfigError
+from core.jobs import Job
 from core.settings import ROOT, settings
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
-from core.training.jobs import Job
 from core.training.runs import NAME, Run, run_names
 
 RUNS, NEW, RANGE, DECAY = SECTIONS = ("Runs", "New run", "Learning-rate range", "Weight decay")
@@ -49,7 +49,7 @@ def training(run: Run) -> Job:
 
 
 def start(name: str, config: TrainConfig) -> None:
-    """Make a run and train it in a process of its own; raises TrainingError, OutputError."""
+    """Make a run and train it in a process of its own; raises NodeLensError."""
     if not NAME.fullmatch(name):
         raise TrainingConfigError(f"'{name}' is no name for a run; use letters, digits, '-', '_' and '.'")
     if name in run_names(settings().runs):

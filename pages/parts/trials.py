@@ -10,8 +10,8 @@ import streamlit as st
 
 from core.errors import NodeLensError, TrainingConfigError
 from core.files import write_text
+from core.jobs import Job
 from core.settings import settings
-from core.training.jobs import Job
 from core.view import training_figures as figures
 from pages.parts.runs import chart
 from pages.parts.start import choose_preset, choose_values, go_to, read_values

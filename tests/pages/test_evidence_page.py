@@ -11,8 +11,8 @@ import pytest
 
 from core.evaluation.evidence import EVIDENCE, Examination, Plan
 from core.evaluation.trust import FIGURES, percentile, trust_figures
+from core.jobs import Job
 from core.settings import settings
-from core.training.jobs import Job
 from core.view.evidence_report import BEST, NO_BETTER
 
 METHODS = ("gradcam/last", "eigencam/last", "gradcam/6x6")

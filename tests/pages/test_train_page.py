@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 import pytest
 
+from core.jobs import Job
 from core.settings import settings
 from core.training.config import make_config
-from core.training.jobs import Job
 from core.training.runs import Run, run_names
 
 

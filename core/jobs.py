@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import OutputError, TrainingError
+from core.errors import NodeLensError, OutputError
 from core.settings import ROOT
 
 MISTAKE = "nodelens: "
@@ -34,7 +34,7 @@ class Job:
         """Start the command; it goes on when this process ends.
 
         Raises:
-            TrainingError: it is running already.
+            NodeLensError: it is running already.
             OutputError: its files cannot be written.
         """
         try:
@@ -43,7 +43,7 @@ class Job:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise TrainingError("This is running already. Wait for it, or stop it first.") from error
+                    raise NodeLensError("This is running already. Wait for it, or stop it first.") from error
                 process = subprocess.Popen(
                     [sys.executable, "-m", "core", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
                     stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[lock.fileno()],
@@ -62,7 +62,7 @@ class Job:
     @property
     def running(self) -> bool:
         """Whether the process lives."""
-        return self._number is not None
+        return holder(self._lock) is not None
 
     @property
     def complaint(self) -> str:
@@ -79,27 +79,33 @@ class Job:
 
     def stop(self) -> bool:
         """Ask the process to end; False when there is none."""
-        number = self._number
-        if number is None:
-            return False
-        try:
-            os.kill(number, signal.SIGTERM)
-        except ProcessLookupError:
-            return False
-        return True
+        return ask_to_end(self._lock)
 
     @property
     def _lock(self) -> Path:
         return self.path.with_name(self.path.name + ".job")
 
-    @property
-    def _number(self) -> int | None:
-        try:
-            with self._lock.open(encoding="ascii") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return int(lock.read() or 0) or None
-        except (OSError, ValueError):
-            pass
-        return None
+
+def holder(lock: Path) -> int | None:
+    """Number of the process that holds a lock file and has signed it; None when nobody does."""
+    try:
+        with lock.open(encoding="ascii") as signed:
+            try:
+                fcntl.flock(signed, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(signed.read() or 0) or None
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def ask_to_end(lock: Path) -> bool:
+    """Send SIGTERM to the process that holds a lock file; False when there is none."""
+    number = holder(lock)
+    if number is None:
+        return False
+    try:
+        os.kill(number, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    return True

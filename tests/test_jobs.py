@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from core.errors import OutputError, TrainingError
-from core.training import jobs
-from core.training.jobs import Job
+from core import jobs
+from core.errors import NodeLensError, OutputError
+from core.jobs import Job
 
 PATIENCE = 120
 
@@ -43,7 +43,7 @@ def wait_for(condition):
 def test_a_job_runs_until_it_is_stopped(started):
     job = started("exec sleep 600")
     assert job.running
-    with pytest.raises(TrainingError, match="running already"):
+    with pytest.raises(NodeLensError, match="running already"):
         job.start(["anything"])
     assert job.complaint == ""
     assert job.stop()
@@ -54,13 +54,13 @@ def test_a_job_runs_until_it_is_stopped(started):
 
 def test_a_killed_job_is_not_taken_for_alive(started):
     job = started("exec sleep 600")
-    os.kill(job._number, signal.SIGKILL)
+    os.kill(jobs.holder(job._lock), signal.SIGKILL)
     wait_for(lambda: not job.running)
 
 
 def test_it_has_a_session_of_its_own(started):
     job = started("exec sleep 600")
-    assert os.getsid(job._number) == job._number != os.getsid(0)
+    assert os.getsid(jobs.holder(job._lock)) == jobs.holder(job._lock) != os.getsid(0)
 
 
 def test_its_last_sentence_is_kept(started):
