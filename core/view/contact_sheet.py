@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from core.explain.grid import enlarge
-from core.view.overlay import INK, PAPER, colour_bar, colourise, grayscale
+from core.view.overlay import INK, PAPER, colour_bar, overlaid
 
 MARGIN, LEADING = 12, 17
 
@@ -53,15 +52,8 @@ def contact_sheet(
         for number, line in enumerate(said):
             draw.text((left, top + number * LEADING), line, fill=INK, font=font)
         top += lines * LEADING + 4
-        page.paste(_enlarged(patch, side), (left, top))
-        reason = _enlarged(grayscale(patch), side).convert("RGB")
-        colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth=True), scale))
-        reason.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
-        page.paste(reason, (left + side, top))
+        page.paste(Image.fromarray(patch).resize((side, side), Image.Resampling.NEAREST), (left, top))
+        page.paste(overlaid(patch, heatmap, scale, side, opacity=opacity), (left + side, top))
     page.paste(colour_bar(scale, wide - MARGIN), (MARGIN, top_of_bar))
     draw.text((MARGIN, top_of_bar + 36), caption, fill=INK, font=font)
     return page
-
-
-def _enlarged(pixels: NDArray[np.uint8], side: int) -> Image.Image:
-    return Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)

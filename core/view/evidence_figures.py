@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.evaluation.evidence import MAIN
 from core.evaluation.measures import BASELINES, HOLDING, LEARNED, MATTERING, MEASURES, POINTING
 from core.explain.cam import METHODS
-from core.view.overlay import colourise, data_url, enlarge, grayscale
+from core.view.overlay import data_url, overlaid
 from core.view.training_figures import ACCENT, COLOURS, HEIGHT, SECOND
 
 PREDICTION = "Can the prediction be leaned on?"
@@ -169,8 +169,8 @@ def mosaics(drawn: Mosaics) -> go.Figure:
     for number in range(count):
         image, heatmap = drawn.images[number], drawn.maps[number]
         scale = max(float(heatmap.max(initial=0.0)), 1e-6)
-        paint = colourise(enlarge(heatmap, image.shape[0], smooth=False), scale)
-        for row, picture in enumerate((image, _over(grayscale(image), paint))):
+        reason = overlaid(image, heatmap, scale, image.shape[0], opacity=OPACITY, smooth=False)
+        for row, picture in enumerate((image, np.asarray(reason))):
             x, y = number * 1.06, 1.06 * (1 - row) + 1
             place = {"x": x, "y": y, "sizex": 1, "sizey": 1, "xref": "x", "yref": "y"}
             figure.add_layout_image(source=data_url(picture), sizing="stretch", layer="below", **place)
@@ -343,8 +343,3 @@ def _style(number: int) -> dict[str, Any]:
 def _gap(point: Mapping[str, float | None], side: str) -> float | None:
     value, edge = point["value"], point[side]
     return None if value is None or edge is None else abs(edge - value)
-
-
-def _over(grey: NDArray[np.uint8], paint: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    alpha = paint[..., 3:] / 255 * OPACITY
-    return np.asarray(np.rint(grey[..., None] * (1 - alpha) + paint[..., :3] * alpha), np.uint8)

@@ -139,6 +139,34 @@ def colour_bar(scale: float, width: int, *, height: int = 12, unit: str = "logit
     return bar
 
 
+def overlaid(
+    patch: NDArray[np.uint8],
+    heatmap: NDArray[np.floating],
+    scale: float,
+    side: int,
+    *,
+    opacity: float = 0.5,
+    smooth: bool = True,
+) -> Image.Image:
+    """The heatmap over the grayscale patch: what every picture that is kept shows.
+
+    Args:
+        patch: (h, h, 3) uint8 RGB, enlarged pixel by pixel.
+        heatmap: (k, k), positive speaks for the target.
+        scale: evidence that takes the last colour.
+        side: pixels of the result's side.
+        opacity: of the heatmap, in [0, 1].
+        smooth: bilinear heatmap; native cells otherwise.
+
+    Returns:
+        RGB picture, side x side.
+    """
+    picture = Image.fromarray(grayscale(patch)).resize((side, side), Image.Resampling.NEAREST).convert("RGB")
+    colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale))
+    picture.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    return picture
+
+
 def overlay_image(
     patch: NDArray[np.uint8],
     heatmap: NDArray[np.float32],
@@ -169,9 +197,7 @@ def overlay_image(
     """
     side, margin = len(patch) * zoom, 16
     tissue = Image.fromarray(patch).resize((side, side), Image.Resampling.NEAREST)
-    reason = Image.fromarray(grayscale(patch)).resize((side, side), Image.Resampling.NEAREST).convert("RGB")
-    colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale))
-    reason.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    reason = overlaid(patch, heatmap, scale, side, opacity=opacity, smooth=smooth)
     bar = colour_bar(scale, side, unit=unit)
 
     width, font, leading = 2 * side + 3 * margin, _font(14), 20
