@@ -12,7 +12,9 @@ from pages.parts.evidence import (
     drawn_mosaics,
     examine,
     invite,
+    kept_report,
     report_of,
+    say_where_from,
     show_answer,
     show_charts,
     show_decision,
@@ -21,14 +23,15 @@ from pages.parts.evidence import (
 
 frame.require()
 model, split = choices.model(), choices.split()
-report = report_of(model, split)
+report = report_of(model, split) or kept_report(model)
 if report is None:
     invite(model, split)
     examine(model, split)
 else:
     other = choose_other(model, split)
     if other is None:
-        choices.synthetic_badge(split.synthetic)
+        say_where_from(report, split)
+        choices.synthetic_badge("synthetic" in report["data"]["note"])
         show_answer(report)
     else:
         compare_answers(report, other)

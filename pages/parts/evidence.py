@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from core.bundle import bundle_folder
+from core.bundle import bundle_folder, read_description
 from core.data.pcam import Split
 from core.evaluation.decisions import predictive_values
 from core.evaluation.evidence import EVIDENCE, MAIN, Examination, Plan
@@ -49,13 +49,9 @@ def report_of(model: str, split: Split) -> Report | None:
     """The newest report on this model and these patches: the one kept with the model, or one made here."""
     kept = [bundle_folder(model, settings().models) / EVIDENCE]
     kept += [_report_file(model, split, sample) for sample in SAMPLES]
-    identity = library.reader(model).model.identity
+    identity = _identity(model)
     found = [_read(path, path.stat().st_mtime_ns) for path in kept if path.is_file()]
-    ours = [
-        report
-        for report in found
-        if report["model"]["identity"] == identity and report["data"]["fingerprint"] == split.fingerprint()
-    ]
+    ours = [report for report in found if report["model"]["identity"] == identity and _is_of(report, split)]
     return max(ours, key=lambda report: str(report["finished"]), default=None)
 
 
@@ -63,12 +59,30 @@ def kept_report(model: str) -> Report | None:
     """The report kept with a model, if it is of these weights."""
     path = bundle_folder(model, settings().models) / EVIDENCE
     report = _read(path, path.stat().st_mtime_ns) if path.is_file() else None
-    return report if report and report["model"]["identity"] == library.reader(model).model.identity else None
+    return report if report and report["model"]["identity"] == _identity(model) else None
+
+
+def _identity(model: str) -> str:
+    # Not the Reader's: a report can be told from another without loading a network.
+    return read_description(bundle_folder(model, settings().models)).identity
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _read(path: Path, changed: int) -> Report:  # noqa: ARG001 - part of the cache key
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _is_of(report: Report, split: Split) -> bool:
+    return bool(report["data"]["fingerprint"] == split.fingerprint())
+
+
+def say_where_from(report: Report, split: Split) -> None:
+    """Says of a report that came with the model that it was made on other patches than those chosen."""
+    if not _is_of(report, split):
+        st.info(
+            f"This report came with the model and was made on '{report['data']['split']}'. Nobody has examined the "
+            f"model on '{split.name}' yet; the button at the end of the page does."
+        )
 
 
 def invite(model: str, split: Split) -> None:
@@ -241,9 +255,9 @@ def _styled(frame: pd.DataFrame, found: evidence_report.Table) -> Any:
 
 
 def drawn_mosaics(report: Report, model: str, split: Split) -> Mosaics | None:
-    """The mosaics that the report names, with their maps by Grad-CAM; None when it names none."""
+    """The mosaics that the report names, with their maps by Grad-CAM; None when it names none of these patches."""
     named = report["curves"].get("mosaic2")
-    if named is None:
+    if named is None or not _is_of(report, split):
         return None
     return _drawn(report["model"]["identity"], split.fingerprint(), repr(named), model, split, named)
 
