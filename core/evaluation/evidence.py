@@ -22,7 +22,8 @@ from sklearn.metrics import roc_curve
 
 from core.bundle import Interval
 from core.data.pcam import Split
-from core.data.regions import read_regions
+from core.data.regions import read_regions, region_files
+from core.errors import ImportSourceError
 from core.evaluation import faithfulness, localisation, stability
 from core.evaluation.agreement import rank_correlation
 from core.evaluation.answer import answer_of
@@ -38,7 +39,7 @@ from core.explain.cam import MARGIN
 from core.explain.grid import centre_share
 from core.files import write_text
 from core.inference.reader import Reader, Readings
-from core.inference.sharing import Remembering
+from core.inference.sharing import Remembering, remembering
 from core.settings import settings
 
 Tell = Callable[[str, int, int], None]
@@ -126,7 +127,7 @@ class Examination:
     @property
     def key(self) -> str:
         """Hex digest of all that the result depends on."""
-        names = sorted(path.name for path in self.regions.glob("*")) if self.regions else []
+        names = [(path.name, path.stat().st_size) for path in sorted(self.regions.glob("*"))] if self.regions else []
         facts = (FORMAT, self.reader.model.model_dump_json(include={"points"}), self.reader.model.graph_key)
         text = repr((facts, self.split.fingerprint(), asdict(self.plan), names))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -301,17 +302,17 @@ class Examination:
         """Regions with masks, read fully convolutionally."""
         if self.regions is None:
             return Found([], [], {})
-        pieces, masks = [], []
-        for number, region in enumerate(read_regions(self.regions)):
+        pieces: list[Maps] = []
+        masks: list[NDArray[np.bool_]] = []
+        count = len(region_files(self.regions))
+        for number, region in enumerate(read_regions(self.regions), start=1):
+            if masks and region.mask.shape != masks[0].shape:
+                raise ImportSourceError(self.regions, f"'{region.name}' is not of the size of the regions before it")
             image = region.image[None]
             maps = self._scene(image)
             pieces.append({**maps, **localisation.baselines(image, maps[MAIN].shape[1:], number)})
             masks.append(region.mask)
-            self.tell("regions", number + 1, number + 2)
-        by_shape = {mask.shape for mask in masks}
-        if len(by_shape) > 1:
-            smallest = min(min(shape) for shape in by_shape)
-            masks = [mask[:smallest, :smallest] for mask in masks]
+            self.tell("regions", number, count)
         return Found(_pixel_rows("regions", _joined(pieces), np.stack(masks)), [], {})
 
     def _scene(self, image: NDArray[np.uint8]) -> Maps:
@@ -374,7 +375,7 @@ class Examination:
         names: list[str] = []
         for depth, name, reader in randomised(self.reader.stored, settings().threads, self.plan.seed):
             names.append(name)
-            shared = Reader(reader.stored, Remembering(reader.engine))
+            shared = remembering(reader)
             last = _joined([self.maps(patches[i : i + CHUNK], shared) for i in range(0, len(patches), CHUNK)])
             for method, heatmaps in last.items():
                 curve = found.curves["cascade"].setdefault(method, {"spearman": [], "ssim": []})

@@ -81,7 +81,7 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> 
     """The card's figures for patches: 8 forward passes for the views and 5 with cells blurred.
 
     Args:
-        reader: serves the model.
+        reader: serves the model; one that remembers (`core.inference.sharing`) explains by other methods for nothing.
         patches: uint8 (n, 96, 96, 3).
         seed: of the random cells.
 
@@ -89,6 +89,7 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> 
         (n,) by key of FIGURES; nan where a figure is undefined (no positive evidence, an even map).
     """
     count = len(patches)
+    others = [reader.explain(patches, method, "last", MARGIN).attribution.reshape(count, -1) for method in OTHERS]
     seen = [reader.read(np.ascontiguousarray(view(patches, index))) for index in range(VIEWS)]
     maps = np.stack([view_back(one.attribution, index) for index, one in enumerate(seen)])
     probability = np.stack([one.probability for one in seen])
@@ -105,7 +106,6 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> 
     masks = gone.reshape(count, 1 + RANDOM_DRAWS, *maps.shape[2:])
     left = read_without(patches, {"": masks}, lambda changed: reader.read(changed).logit, blurred)[""]
     ranks = rankdata(flat[0], axis=1)
-    others = [reader.explain(patches, method, "last", MARGIN).attribution.reshape(count, -1) for method in OTHERS]
     return {
         "centre": centre_share(maps[0]),
         "hot_drop": left[:, 1:].mean(axis=1) - left[:, 0],

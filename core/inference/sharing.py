@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.inference.engine import Engine
+from core.inference.reader import Reader
 
 
 class Remembering:
@@ -33,3 +34,8 @@ class Remembering:
             self.passes += patches.size // (96 * 96 * 3)
         maps, logits = self._answer
         return maps.copy(), logits.copy()
+
+
+def remembering(reader: Reader) -> Reader:
+    """A Reader of the same model that remembers what it was asked last; for one thread."""
+    return Reader(reader.stored, Remembering(reader.engine))

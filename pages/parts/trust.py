@@ -13,6 +13,7 @@ from core.evaluation.sanity import randomised
 from core.evaluation.trust import FIGURES, percentile, trust_figures
 from core.inference import Readings
 from core.inference.reader import NO_TUMOUR, TUMOUR
+from core.inference.sharing import remembering
 from core.settings import settings
 from core.view.export import scale_of
 from pages.parts import choices, library
@@ -82,7 +83,8 @@ def _percentiles_of(report: Report | None, called: str, spread: Report) -> str:
 
 @st.cache_data(scope="session", max_entries=64, show_spinner="Looking at it from eight sides ...")
 def _figures(identity: str, patch: Patch, _model: str) -> dict[str, float]:  # noqa: ARG001 - part of the cache key
-    return {name: float(value[0]) for name, value in trust_figures(library.reader(_model), patch[None]).items()}
+    found = trust_figures(remembering(library.reader(_model)), patch[None])
+    return {name: float(value[0]) for name, value in found.items()}
 
 
 def _forget(model: str, patch: Patch) -> None:

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from core.data.pcam import Split
+from core.errors import ImportSourceError
 from core.evaluation import evidence
 from core.evaluation.evidence import MAIN, Examination, Plan
 from core.evaluation.measures import BASELINES, MEASURES
@@ -147,3 +149,37 @@ def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, 
     split = Split.open(write_split(tmp_path, patches, np.zeros(12, np.uint8)), "valid")
     found = Examination(tiny_reader, split, Plan(sample=12, methods=PLAN.methods[:1])).stages["pointing"]()
     assert found.rows == []
+
+
+@pytest.fixture
+def write_region(tmp_path, patches):
+    """A function that writes a picture of `side` px with a mask over its left half."""
+
+    def write(name, side):
+        image = np.tile(patches[0], (2, 2, 1))[:side, :side]
+        mask = np.zeros((side, side), np.uint8)
+        mask[:, : side // 2] = 255
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+
+    return write
+
+
+def test_regions_are_measured_beside_their_baselines(tiny_reader, demo, tmp_path, write_region):
+    told = []
+    for name in ("a", "b"):
+        write_region(name, 128)
+    examination = Examination(tiny_reader, demo, PLAN, tmp_path, lambda *fact: told.append(fact))
+    found = examination.stages["regions"]()
+    rows = {(row["measure"], row["method"]): row for row in found.rows}
+    assert {method for measure, method in rows if measure == "regions_pixel_auc"} == {*PLAN.methods, *BASELINES}
+    assert rows["regions_average_precision", "random"]["chance"] == pytest.approx(0.5)  # half of each is tumour
+    assert rows["regions_pixel_auc", "centre prior"]["value"] == pytest.approx(0.5, abs=0.01)
+    assert [(done, total) for _, done, total in told] == [(1, 2), (2, 2)]
+
+
+def test_regions_of_two_sizes_are_refused(tiny_reader, demo, tmp_path, write_region):
+    write_region("a", 128)
+    write_region("b", 160)
+    with pytest.raises(ImportSourceError, match="'b' is not of the size of the regions before it"):
+        Examination(tiny_reader, demo, PLAN, tmp_path).stages["regions"]()

@@ -9,6 +9,7 @@ from core.data.transforms import VIEWS, view_back
 from core.evaluation import trust
 from core.evaluation.trust import FIGURES, percentile, reference, trust_figures
 from core.inference.reader import NO_TUMOUR, TUMOUR
+from core.inference.sharing import remembering
 
 CENTRES = np.ix_((16, 48, 80), (16, 48, 80))
 
@@ -79,6 +80,12 @@ def test_a_reader_that_does_not_look():
     assert found["probability_turns"][0] == pytest.approx(1)  # bright in two views, dark in six
     assert found["methods"][0] == pytest.approx(-1)
     assert found["hot_drop"][0] == pytest.approx(0)
+
+
+def test_methods_share_the_pass_of_the_first_view(tiny_reader, patches):
+    reader = remembering(tiny_reader)
+    trust_figures(reader, patches[:1])
+    assert reader.engine.passes == VIEWS + 1 + trust.RANDOM_DRAWS
 
 
 def test_spread_by_verdict(monkeypatch):
