@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from core.evaluation.measures import LEARNED, MEASURES
+from core.evaluation.measures import BASELINES, LEARNED, MEASURES
 
 Row = Mapping[str, Any]
 
@@ -15,7 +15,7 @@ class Line(NamedTuple):
 
     Attributes:
         holds: whether the maps pass: the whole interval is better than chance.
-        text: the sentence, with figure, interval and chance.
+        text: the sentence, with figure, interval, chance, and the best of the baselines where there are any.
     """
 
     holds: bool
@@ -54,8 +54,16 @@ def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
         if name in found:
             row = found[name]
             holds = beats_chance(row)
-            lines.append(Line(holds, f"{good if holds else bad} ({figure_text(row)})."))
+            known = _best_baseline(rows, name)
+            beside = f"; {known['method']}, which knows nothing of the network, {known['value']:.2f}" if known else ""
+            lines.append(Line(holds, f"{good if holds else bad} ({figure_text(row)}{beside})."))
     return lines
+
+
+def _best_baseline(rows: Sequence[Row], measure: str) -> Row | None:
+    known = [row for row in rows if row["measure"] == measure and row["method"] in BASELINES]
+    sign = 1 if MEASURES[measure].better == "high" else -1
+    return max(known, key=lambda row: sign * row["value"], default=None)
 
 
 def beats_chance(row: Row) -> bool:

@@ -47,6 +47,19 @@ def test_every_figure_in_the_text_comes_from_its_row(rows):
         assert told == (*(f"{found[name]:.2f}" for name in ("value", "low", "high", "chance")), "1,234")
 
 
+def test_the_best_baseline_stands_beside_the_figure():
+    known = [
+        row("centre_share", 0.11, 0.10, 0.12, 0.11, method="random"),
+        row("centre_share", 0.30, 0.30, 0.30, 0.11, method="centre prior"),
+        row("mosaic2", 0.27, 0.24, 0.30, 0.25, method="random"),
+    ]
+    mosaic, centre, gap = answer_of([*GOOD[:3], *known], "gradcam/last")
+    assert mosaic.text.endswith("n = 1,234; random, which knows nothing of the network, 0.27).")
+    assert centre.text.endswith("n = 1,234; centre prior, which knows nothing of the network, 0.30).")
+    assert centre.holds
+    assert gap.text.endswith("n = 1,234).")
+
+
 def test_only_the_asked_method_and_what_was_measured():
     rows = [*BAD[:1], row("mosaic2", 0.9, 0.8, 1.0, 0.25, method="layercam/last")]
     assert [line.holds for line in answer_of(rows, "gradcam/last")] == [False]
