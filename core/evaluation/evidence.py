@@ -33,7 +33,7 @@ from core.evaluation.measures import BASELINES, MEASURES
 from core.evaluation.report import record_of
 from core.evaluation.robustness import robustness
 from core.evaluation.sanity import randomised, similarity, unrelated
-from core.evaluation.scores import Scored, reliability, with_intervals
+from core.evaluation.scores import Scored, reliability, reliability_intervals, with_intervals
 from core.evaluation.trust import mean_known, reference
 from core.explain.cam import MARGIN
 from core.explain.grid import centre_share
@@ -454,7 +454,12 @@ class Examination:
                     "thresholds": np.minimum(thresholds, 1.0),
                     "auc": asdict_interval(measured.get("auc")),
                 },
-                "reliability": reliability(probability, self.labels),
+                "reliability": reliability(probability, self.labels)
+                | {
+                    "intervals": [
+                        asdict_interval(one) for one in reliability_intervals(probability, self.labels, self.groups())
+                    ]
+                },
                 "risk_coverage": {
                     "coverage": risk.coverage[::every],
                     "risk": risk.risk[::every],

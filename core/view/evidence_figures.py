@@ -246,13 +246,18 @@ def robustness(curves: Curves, kind: str) -> go.Figure:
 
 
 def reliability(curve: Curves) -> go.Figure:
-    """Share of tumour over mean probability by bin; the size of a marker tells how many patches."""
+    """Share of tumour over mean probability by bin, with 95 % intervals; a marker's size tells how many patches."""
     figure = _figure("mean probability", "share of tumour")
     _diagonal(figure, "as said")
     size = 5 + 20 * np.sqrt(np.asarray(curve["count"]) / max(max(curve["count"], default=1), 1))
     figure.add_scatter(
         x=curve["probability"], y=curve["tumour"], mode="lines+markers", name="patches", line={"color": ACCENT},
         marker={"size": size.tolist(), "opacity": 0.8}, customdata=curve["count"],
+        error_y={
+            "type": "data", "symmetric": False, "thickness": 1, "width": 2,
+            "array": [_gap(point, "high") for point in curve["intervals"]],
+            "arrayminus": [_gap(point, "low") for point in curve["intervals"]],
+        },
         hovertemplate="said %{x:.2f}, was %{y:.2f}, n = %{customdata}<extra></extra>",
     )  # fmt: skip
     return _square(figure)

@@ -26,7 +26,12 @@ def curves():
         "figures": {"sensitivity": interval(0.8), "specificity": interval(0.7)},
         "point": {"threshold": 0.45},
         "roc": {"false_positive_rate": [0, 0.3, 1], "sensitivity": [0, 0.8, 1], "auc": interval(0.85)},
-        "reliability": {"probability": [0.1, 0.9], "tumour": [0.2, 0.8], "count": [4, 1]},
+        "reliability": {
+            "probability": [0.1, 0.9],
+            "tumour": [0.2, 0.8],
+            "count": [4, 1],
+            "intervals": [{"value": 0.2, "low": 0.1, "high": 0.4}, {"value": 0.8, "low": 0.5, "high": 0.9}],
+        },
         "risk_coverage": {"coverage": [0.5, 1], "risk": [0.0, 0.1], "area": 0.05, "chance": 0.1, "best": 0.01},
         "referral": {"referred": 0.25, "error_read": 0.04},
     }
