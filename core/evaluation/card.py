@@ -51,14 +51,21 @@ def _training_facts(bundle: Bundle) -> list[str]:
         f"{d.split}, {d.patches:,} patches ({d.fingerprint[:8]}){', ' + d.note if d.note else ''}"
         for d in bundle.training.data
     )
-    config = bundle.training.config
     return [
         f"- Data: {data or 'not recorded'}.",
         f"- Finished: {bundle.training.finished or 'not recorded'}.",
         f"- Libraries: {', '.join(f'{k} {v}' for k, v in bundle.libraries.items()) or 'not recorded'}.",
-        *([f"- Again: `python -m core train models/{bundle.name} --out runs/{bundle.name}`."] if config else []),
+        *_again(bundle),
         *_trials(bundle),
     ]
+
+
+def _again(bundle: Bundle) -> list[str]:
+    """The command that trains it again; none where it started from a file that is not part of the project."""
+    start = str(bundle.training.config.get("start", ".safetensors"))
+    if start.endswith(".safetensors"):
+        return []
+    return [f"- Again: `python -m core train models/{bundle.name} --out runs/{bundle.name}`."]
 
 
 def _trials(bundle: Bundle) -> list[str]:
