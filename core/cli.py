@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
@@ -52,7 +52,9 @@ SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, dem
 ConfigFile = Annotated[
     Path | None, typer.Argument(help="JSON file, or folder of a model to train again; else --preset.")
 ]
-PresetName = Annotated[str, typer.Option(help="default, study, study-official or smoke.")]
+PresetName = Annotated[
+    str | None, typer.Option(help="default, study, study-official or smoke; a run that is there goes on as it began.")
+]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change one value, as in --set batch=32; again for more.")
 ]
@@ -228,7 +230,7 @@ def evidence(
 def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; an existing run is resumed.")],
     config: ConfigFile = None,
-    preset: PresetName = "default",
+    preset: PresetName = None,
     changes: Changes = None,
 ) -> None:
     """Train a network with one-cycle schedules; Ctrl-C saves and stops, the same command goes on.
@@ -260,15 +262,14 @@ def train(
 def lr_range(
     out: Annotated[Path, typer.Option("--out", help="JSON file to write; it grows while the test runs.")],
     config: ConfigFile = None,
-    preset: PresetName = "default",
+    preset: PresetName = None,
     changes: Changes = None,
 ) -> None:
     """Learning-rate range test: the loss at ever higher rates on a fresh network, and two suggestions."""
     from core.training.launch import chosen_config
-    from core.training.lr_range import compare_decay
 
     chosen = chosen_config(out.parent, config, preset, changes or [])
-    curves = _write_trial(out, chosen, (chosen.weight_decay,), compare_decay)
+    curves = _write_trial(out, chosen, (chosen.weight_decay,))
     for name in ("steepest", "valley"):
         rate = getattr(curves[-1], name)
         print(f"{name:10} {f'{rate:.2e}' if rate else 'the loss never falls'}")
@@ -278,7 +279,7 @@ def lr_range(
 def decay(
     out: Annotated[Path, typer.Option("--out", help="JSON file to write; it grows while the test runs.")],
     config: ConfigFile = None,
-    preset: PresetName = "default",
+    preset: PresetName = None,
     changes: Changes = None,
     decays: Annotated[
         list[float] | None, typer.Option("--decay", help="A weight decay; again for more. Default: 1e-2, 1e-4, 1e-6.")
@@ -286,10 +287,10 @@ def decay(
 ) -> None:
     """Compare weight decays: a range test on a fresh network for each."""
     from core.training.launch import chosen_config
-    from core.training.lr_range import DECAYS, compare_decay
+    from core.training.lr_range import DECAYS
 
     chosen = chosen_config(out.parent, config, preset, changes or [])
-    for curve in _write_trial(out, chosen, tuple(decays or DECAYS), compare_decay):
+    for curve in _write_trial(out, chosen, tuple(decays or DECAYS)):
         lowest = f"{min(curve.smoothed):.4f}" if curve.smoothed else "none"
         print(f"weight decay {curve.weight_decay:<8g} lowest smoothed loss {lowest}, {curve.ended}")
 
@@ -498,20 +499,15 @@ def card(model: Annotated[str, typer.Argument(help="Name under models/, or path 
     print(f"{folder / 'CARD.md'} written")
 
 
-def _write_trial(
-    out: Path,
-    config: TrainConfig,
-    decays: tuple[float, ...],
-    run: Callable[..., Iterator[tuple[RangeCurve, ...]]],
-) -> tuple[RangeCurve, ...]:
+def _write_trial(out: Path, config: TrainConfig, decays: tuple[float, ...]) -> tuple[RangeCurve, ...]:
     """Run a range test for each weight decay; the file holds every curve as far as it has come."""
     from core.training.launch import opener
-    from core.training.lr_range import STEPS, record
+    from core.training.lr_range import STEPS, compare_decay, record
 
     curves: tuple[RangeCurve, ...] = ()
     with _progress("range test", "step") as bar:
         bar.total = STEPS * len(decays)
-        for curves in run(config, opener(config), decays):
+        for curves in compare_decay(config, opener(config), decays):
             _write_json(out, record(config, decays, curves))
             bar.update(1)
     return curves

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from core import cli
 from core.bundle import DESCRIPTION, OperatingPoint, Training, read_description, write_description
 from core.data.importing import import_all
 from core.data.pcam import Split, file_of
@@ -136,6 +138,20 @@ def tiny_reader(tiny_bundle: Path) -> Reader:
 def tiny_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the tiny bundle that a test may damage; without a kept graph."""
     return Path(shutil.copytree(tiny_bundle, tmp_path / "models" / "tiny", ignore=shutil.ignore_patterns(".engine")))
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """A function that runs `python -m core ...` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nodelens", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return run
 
 
 @pytest.fixture

@@ -33,25 +33,11 @@ def png(pixels):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """A function that runs `python -m core ...` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nodelens", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
-def refuses(run):
+def refuses(command):
     """A function that runs a command which must end as a person's mistake: exit code 2 and one line, returned."""
 
     def refuses(*arguments):
-        code, out, err = run(*arguments)
+        code, out, err = command(*arguments)
         assert code == 2
         assert out == ""
         assert err.startswith("nodelens: ")
@@ -94,7 +80,7 @@ def expected_rows(names, readings):
 
 
 @pytest.mark.parametrize("tta", [False, True])
-def test_score_reads_everything_it_is_given(tmp_path, run, tiny_bundle, tiny_reader, patches, split, image, tta):
+def test_score_reads_everything_it_is_given(tmp_path, command, tiny_bundle, tiny_reader, patches, split, image, tta):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "b.png").write_bytes(png(patches[1]))
@@ -105,7 +91,7 @@ def test_score_reads_everything_it_is_given(tmp_path, run, tiny_bundle, tiny_rea
         archive.writestr("in/small.png", png(patches[2][:90]))
     inputs = [folder, tmp_path / "some.zip", image, file_of(split.folder, "valid", "x.h5")]
     out = tmp_path / "new" / "scores.csv"
-    code, _, err = run("score", *inputs, "--out", out, "--model", tiny_bundle, *(["--tta"] if tta else []))
+    code, _, err = command("score", *inputs, "--out", out, "--model", tiny_bundle, *(["--tta"] if tta else []))
     assert code == 0
     rows = rows_of(out)
     names = ["a", "b", "z", "patch", *map(str, range(12))]
@@ -168,7 +154,7 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path, refuses, tiny_bun
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
-def test_score_streams(tmp_path, run, tiny_bundle, write_split, monkeypatch):
+def test_score_streams(tmp_path, command, tiny_bundle, write_split, monkeypatch):
     """No more patches are held than one batch of the engine."""
     many = np.random.default_rng(0).integers(0, 256, (70, 96, 96, 3), dtype=np.uint8)
     path = file_of(write_split(tmp_path / "s", many, np.zeros(70, np.uint8)), "valid", "x.h5")
@@ -180,7 +166,7 @@ def test_score_streams(tmp_path, run, tiny_bundle, write_split, monkeypatch):
             yield group
 
     monkeypatch.setattr(cli, "_batches", watch)
-    assert run("score", path, "--out", tmp_path / "s.csv", "--model", tiny_bundle)[0] == 0
+    assert command("score", path, "--out", tmp_path / "s.csv", "--model", tiny_bundle)[0] == 0
     assert held == [32, 32, 6]
     assert len(rows_of(tmp_path / "s.csv")) == 70
 
@@ -196,10 +182,12 @@ def test_score_streams(tmp_path, run, tiny_bundle, write_split, monkeypatch):
         (["--tta", "--target", "tumour minus normal"], {"views": 8, "target": "tumour minus normal"}),
     ],
 )
-def test_explain_writes_map_picture_and_record(tmp_path, run, tiny_bundle, tiny_reader, patches, image, options, how):
+def test_explain_writes_map_picture_and_record(
+    tmp_path, command, tiny_bundle, tiny_reader, patches, image, options, how
+):
     how = {"method": "layercam", "layer": "6x6", "target": "tumour"} if how is None else how
     out = tmp_path / "explained"
-    code, said, err = run("explain", image, "--out", out, "--model", tiny_bundle, *options)
+    code, said, err = command("explain", image, "--out", out, "--model", tiny_bundle, *options)
     assert (code, err) == (0, "")
     expected = tiny_reader.explain(patches[3], **how)
     heatmap = np.load(out / "map.npy")
@@ -250,8 +238,8 @@ def test_explain_refuses_in_one_line_and_writes_nothing(
 # Data -------------------------------------------------------------------------------------------------------------
 
 
-def test_data_demo(tmp_path, run, refuses):
-    code, said, _ = run("data", "demo", "--out", tmp_path / "demo", "--seed", 3, "--n", 4)
+def test_data_demo(tmp_path, command, refuses):
+    code, said, _ = command("data", "demo", "--out", tmp_path / "demo", "--seed", 3, "--n", 4)
     assert code == 0
     assert "synthetic, not tissue" in said
     split = Split.open(tmp_path / "demo", "demo")
@@ -261,12 +249,12 @@ def test_data_demo(tmp_path, run, refuses):
     assert not (tmp_path / "one").exists()
 
 
-def test_data_import(tmp_path, run, refuses, patches):
+def test_data_import(tmp_path, command, refuses, patches):
     with zipfile.ZipFile(tmp_path / "valid.zip", "w") as archive:
         archive.writestr("labels.csv", "row,label,file\n9,1,a.png\n4,0,b.png\n")
         archive.writestr("a.png", png(patches[0]))
         archive.writestr("b.png", png(patches[1]))
-    code, said, _ = run("data", "import", tmp_path, "--out", tmp_path / "out")
+    code, said, _ = command("data", "import", tmp_path, "--out", tmp_path / "out")
     assert code == 0
     assert "valid 2" in said
     split = Split.open(tmp_path / "out", "valid")
@@ -281,17 +269,17 @@ def test_data_import(tmp_path, run, refuses, patches):
 # Models -----------------------------------------------------------------------------------------------------------
 
 
-def test_evaluate_writes_a_report_and_records_it_when_asked(tmp_path, run, refuses, tiny_copy, split):
+def test_evaluate_writes_a_report_and_records_it_when_asked(tmp_path, command, refuses, tiny_copy, split):
     arguments = ["--data", split.folder, "--split", "valid", "--model", tiny_copy, "--engine", "torch"]
     before = read_description(tiny_copy)
-    code, said, _ = run("evaluate", "--out", tmp_path / "report.json", *arguments)
+    code, said, _ = command("evaluate", "--out", tmp_path / "report.json", *arguments)
     assert code == 0
     report = json.loads((tmp_path / "report.json").read_text())
     value = report["figures"]["accuracy"]["value"]
     assert f"{'accuracy':22} {value:.3f} [" in said
     assert read_description(tiny_copy) == before
     assert not (tiny_copy / "CARD.md").exists()
-    assert run("evaluate", "--out", tmp_path / "again.json", *arguments, "--record")[0] == 0
+    assert command("evaluate", "--out", tmp_path / "again.json", *arguments, "--record")[0] == 0
     (kept,) = read_description(tiny_copy).evaluations
     assert kept.figures["accuracy"].value == value
     assert f"| Accuracy | {value:.3f} [" in (tiny_copy / "CARD.md").read_text()
@@ -300,8 +288,8 @@ def test_evaluate_writes_a_report_and_records_it_when_asked(tmp_path, run, refus
     assert not (tmp_path / "no.json").exists()
 
 
-def test_calibrate_writes_bundle_and_card(tmp_path, run, tiny_copy, tiny_bundle, split):
-    assert run("model", "calibrate", tiny_copy, "--data", split.folder)[0] == 0
+def test_calibrate_writes_bundle_and_card(tmp_path, command, tiny_copy, tiny_bundle, split):
+    assert command("model", "calibrate", tiny_copy, "--data", split.folder)[0] == 0
     model = read_description(tiny_copy)
     assert model.calibrated_on.fingerprint == split.fingerprint()
     assert model.points != read_description(tiny_bundle).points
@@ -318,13 +306,13 @@ def own_models(tmp_path, monkeypatch):
     settings.cache_clear()
 
 
-def test_models_are_imported_described_and_prepared(own_models, run, refuses, tiny_bundle, patches):
+def test_models_are_imported_described_and_prepared(own_models, command, refuses, tiny_bundle, patches):
     arguments = ["--name", "mine", "--architecture", "efficientnet_lite0", "--recipe", "Found."]
-    code, said, _ = run("model", "import", tiny_bundle / WEIGHTS, *arguments)
+    code, said, _ = command("model", "import", tiny_bundle / WEIGHTS, *arguments)
     assert code == 0
     assert "model calibrate mine" in said
-    assert run("model", "prepare")[1] == "mine: openvino-fp32 ready\n"
-    assert run("model", "card", "mine")[0] == 0
+    assert command("model", "prepare")[1] == "mine: openvino-fp32 ready\n"
+    assert command("model", "card", "mine")[0] == 0
     assert "Found." in (own_models / "mine" / "CARD.md").read_text()
     state = load_file(own_models / "mine" / WEIGHTS)
     assert state["classifier.weight"].shape == (2, 1280)
@@ -346,14 +334,14 @@ def commands(command, name=()):
 COMMANDS = commands(typer.main.get_command(cli.app))
 
 
-@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=[" ".join(words) for words, _ in COMMANDS])
-def test_every_command_has_help_and_an_example_that_parses(run, words, command):
-    code, said, _ = run(*words, "--help")
+@pytest.mark.parametrize(("words", "described"), COMMANDS, ids=[" ".join(words) for words, _ in COMMANDS])
+def test_every_command_has_help_and_an_example_that_parses(command, words, described):
+    code, said, _ = command(*words, "--help")
     assert code == 0
     assert "Example: python -m core " + " ".join(words) in " ".join(said.split())
-    example = shlex.split(command.epilog.removeprefix("Example: python -m core "))[len(words) :]
-    command.make_context("example", example)  # raises on an option that does not exist
-    assert command.help
+    example = shlex.split(described.epilog.removeprefix("Example: python -m core "))[len(words) :]
+    described.make_context("example", example)  # raises on an option that does not exist
+    assert described.help
 
 
 def test_the_commands_that_scripts_call_are_there():

@@ -17,20 +17,20 @@ from core.training.config import PRESETS, TrainConfig, parse_config
 from core.training.runs import CONFIG, Run
 
 
-def chosen_config(out: Path, file: Path | None, preset: str, changes: Sequence[str]) -> TrainConfig:
+def chosen_config(out: Path, file: Path | None, preset: str | None, changes: Sequence[str]) -> TrainConfig:
     """The configuration of a command: of the run in `out` when nothing else is named, a file's, or a preset's.
 
     Args:
         out: folder of the run.
         file: JSON file, or the folder of a bundle that was trained here; None for a preset.
-        preset: name of a preset, when there is no file.
+        preset: name of a preset, when there is no file; None for that of the run in `out`, else `default`.
         changes: `name=value` pairs; values are JSON, or text; dots lead into parts, as in `augmentation.stain=0.1` or
             `cycles.0.epochs=2`.
 
     Raises:
         TrainingConfigError: what is wrong with it.
     """
-    if file is None and not changes and (out / CONFIG).is_file():
+    if file is None and preset is None and not changes and (out / CONFIG).is_file():
         return Run.open(out).config
     if file is not None and file.is_dir():
         values = dict(read_description(file).training.config)
@@ -43,10 +43,10 @@ def chosen_config(out: Path, file: Path | None, preset: str, changes: Sequence[s
             raise TrainingConfigError(f"{file} is not a JSON file that can be read") from error
         if not isinstance(values, dict):
             raise TrainingConfigError(f"{file} does not hold a configuration")
-    elif preset in PRESETS:
-        values = json.loads(json.dumps(PRESETS[preset][1]))
+    elif (name := preset or "default") in PRESETS:
+        values = json.loads(json.dumps(PRESETS[name][1]))
     else:
-        raise TrainingConfigError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}")
+        raise TrainingConfigError(f"unknown preset '{name}'; known: {', '.join(PRESETS)}")
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:

@@ -116,7 +116,9 @@ class TestChosen:
     def test_a_run_goes_on_as_it_was_begun(self, tmp_path):
         config = make_config("smoke", seed=9)
         Run.create(tmp_path / "run", config)
-        assert chosen_config(tmp_path / "run", None, "default", []) == config
+        assert chosen_config(tmp_path / "run", None, None, []) == config
+        assert chosen_config(tmp_path / "run", None, "study", []) == make_config("study")  # nor is that resumed
+        assert chosen_config(tmp_path / "other", None, None, []) == make_config("default")
         assert chosen_config(tmp_path / "run", None, "smoke", ["seed=3"]).seed == 3  # Run.create will refuse it
 
     @pytest.mark.parametrize("text", ["{", "[1]", "", "[" * 100_000, '{"cycles": 3}'])

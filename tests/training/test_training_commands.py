@@ -1,27 +1,11 @@
 """Range test, weight-decay comparison and promotion as a person types them."""
 
 import json
-import sys
 
 import pytest
 
-from core import cli
 from core.training.config import make_config
 from core.training.runs import Run
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """A function that runs `python -m core ...` in this process: exit code, stdout, stderr."""
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nodelens", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return command
 
 
 def test_a_range_test_writes_its_curve(command, tmp_path):
