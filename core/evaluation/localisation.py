@@ -64,17 +64,6 @@ def tiled(patches: Patches) -> Patches:
     return np.ascontiguousarray(grid.reshape(count, side * height, side * width, channels))
 
 
-def mosaics(
-    patches: Patches, labels: NDArray[np.integer], side: int, count: int, seed: int = 0
-) -> tuple[Patches, NDArray[np.intp]]:
-    """Mosaics uint8 (count, side*96, side*96, 3) with one tumour patch each, and its cell (count,).
-
-    For patches in memory; over a split, take `mosaic_plan` and tile a chunk at a time.
-    """
-    index, cell = mosaic_plan(labels, side, count, seed)
-    return tiled(patches[index]), cell
-
-
 @dataclass(frozen=True)
 class Pointing:
     """Where the positive evidence of n mosaics lies.

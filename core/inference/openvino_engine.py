@@ -100,11 +100,6 @@ def cover(count: int) -> list[int]:
     return sizes
 
 
-def is_prepared(stored: StoredBundle) -> bool:
-    """Whether the bundle's graph is kept, so that serving needs no torch."""
-    return (_kept_folder(stored) / GRAPH).is_file()
-
-
 def _kept_folder(stored: StoredBundle) -> Path:
     version = ov.__version__.split("-")[0]
     return stored.folder / ".engine" / f"{stored.description.graph_key}-openvino-{version}"

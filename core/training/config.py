@@ -18,7 +18,6 @@ Triple = tuple[float, float, float]
 PCAM_MEAN, PCAM_STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 STUDY_MEAN = (0.702447 * 255, 0.546243 * 255, 0.696453 * 255)
 STUDY_STD = (0.238893 * 255, 0.282094 * 255, 0.216251 * 255)
-LITE_MEAN, LITE_STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
 
 
 class _Frozen(BaseModel):

@@ -12,10 +12,10 @@ from core.evaluation.localisation import (
     hematoxylin,
     levels,
     mosaic_plan,
-    mosaics,
     pixel_counts,
     pixel_figures,
     pointing_game,
+    tiled,
 )
 from core.explain.grid import CENTRE_CHANCE, centre_share, enlarge
 
@@ -34,7 +34,8 @@ def many_labels():
 
 @pytest.mark.parametrize("side", SIDES)
 def test_a_mosaic_holds_one_tumour_patch_in_its_cell(many_labels, side):
-    images, cell = mosaics(marked(many_labels), many_labels, side, 50, seed=1)
+    index, cell = mosaic_plan(many_labels, side, 50, seed=1)
+    images = tiled(marked(many_labels)[index])
     assert images.shape == (50, side * 96, side * 96, 3)
     dark = images[:, 48::96, 48::96, 0].reshape(50, -1) == 20
     assert (dark.sum(axis=1) == 1).all()
@@ -64,7 +65,8 @@ def test_a_mosaic_needs_enough_patches():
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_exact_map_scores_all_the_inverted_none_and_noise_chance(many_labels, side):
-    images, cell = mosaics(marked(many_labels), many_labels, side, 60, seed=3)
+    index, cell = mosaic_plan(many_labels, side, 60, seed=3)
+    images = tiled(marked(many_labels)[index])
     exact = hematoxylin(images, (side * 3, side * 3))
     exact = exact - exact.min(axis=(1, 2), keepdims=True)
     found = cell_share(exact, cell, side)

@@ -14,7 +14,7 @@ from core.bundle import StoredBundle
 from core.errors import BundleError, EngineError
 from core.inference import load_reader, openvino_engine
 from core.inference.engine import open_engine
-from core.inference.openvino_engine import GRAPH, OpenVinoEngine, is_prepared
+from core.inference.openvino_engine import GRAPH, OpenVinoEngine, _kept_folder
 from core.inference.torch_engine import TorchEngine
 from core.settings import Settings
 
@@ -81,7 +81,7 @@ def test_importing_the_inference_brings_in_nothing_heavy():
 
 
 def test_the_second_start_reads_without_torch(tiny_bundle, tiny_reader, patches, tmp_path):
-    assert is_prepared(tiny_reader.stored)
+    assert (_kept_folder(tiny_reader.stored) / GRAPH).is_file()
     np.save(tmp_path / "patches.npy", patches)
     code = (
         "import sys, numpy as np; from core.inference import load_reader\n"
@@ -133,9 +133,9 @@ def test_the_kept_graph_may_be_read_by_anybody(tiny_reader):
 
 def test_other_weights_have_another_graph(kept, describe):
     bundle, _ = kept
-    assert is_prepared(StoredBundle.open(bundle))
+    assert (_kept_folder(StoredBundle.open(bundle)) / GRAPH).is_file()
     describe(bundle, mean=[1, 2, 3])
-    assert not is_prepared(StoredBundle.open(bundle))
+    assert not _kept_folder(StoredBundle.open(bundle)).exists()
 
 
 @pytest.mark.parametrize("what", ["mkdtemp", "save"])

