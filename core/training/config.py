@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.architectures import ARCHITECTURES
+from core.data.patch import PATCH_SIDE
 from core.errors import TrainingConfigError
 
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -94,6 +95,10 @@ class TrainConfig(_Frozen):
     """Decay per step of the exponential moving average of the weights that is validated and kept; 0 for none."""
     augmentation: Augmentation = Augmentation()
     distillation: Distillation | None = None
+    centre: Share = 0
+    """Weight of the loss on what the centre cell's evidence says alone, beside that on all cells; see `pointing`."""
+    mosaics: bool = False
+    """Read every other batch as mosaics of four patches; see `pointing`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast where the processor computes in it faster, else fp32."""
     mean: Triple = PCAM_MEAN
@@ -110,6 +115,10 @@ class TrainConfig(_Frozen):
             raise ValueError(f"unknown architecture '{self.architecture}'; known: {', '.join(ARCHITECTURES)}")
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
+        if (self.centre or self.mosaics) and any(cycle.frozen or cycle.side != PATCH_SIDE for cycle in self.cycles):
+            raise ValueError(f"centre and mosaics need whole patches ({PATCH_SIDE} px) and no frozen cycle")
+        if self.mosaics and self.batch % 4:
+            raise ValueError("mosaics need a batch that is a multiple of 4")
         return self
 
     @property

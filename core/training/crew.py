@@ -36,10 +36,11 @@ class Crew:
         """Whether this is the one that writes."""
         return self.rank == 0
 
-    def part(self, batch: int) -> slice:
-        """Rows of a global batch that are this process's; raises TrainingConfigError when it cannot be shared."""
-        if batch % self.size:
-            raise TrainingConfigError(f"a batch of {batch} cannot be shared evenly by {self.size} processes")
+    def part(self, batch: int, unit: int = 1) -> slice:
+        """Rows of a global batch that are this process's, in whole units; raises TrainingConfigError when uneven."""
+        if batch % (self.size * unit):
+            of = f" in units of {unit}" if unit > 1 else ""
+            raise TrainingConfigError(f"a batch of {batch} cannot be shared evenly by {self.size} processes{of}")
         share = batch // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 

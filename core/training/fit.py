@@ -40,6 +40,7 @@ from core.training.board import Board
 from core.training.config import Cycle, TrainConfig
 from core.training.crew import Crew, joined
 from core.training.features import FrozenFeatures
+from core.training.pointing import SIDE, counted
 from core.training.runs import CHECKPOINT, MODEL, PREDICTIONS, Fact, Run
 from core.training.schedule import one_cycle, one_cycle_momentum, spread
 from core.training.start import starting_net
@@ -92,7 +93,7 @@ def _fit(
     if crew.leads and not saved:
         run.write_environment(describe_environment(train, valid, crew))
     teach = _teacher(config)
-    part = crew.part(config.batch)
+    part = crew.part(config.batch, SIDE**2 if config.mosaics else 1)
     autocast = torch.autocast(crew.device.type, torch.bfloat16, enabled=uses_bf16(config, crew.device))
 
     for number, cycle in list(enumerate(config.cycles))[state.cycle :]:
@@ -112,9 +113,10 @@ def _fit(
             set_training(net, cycle)
             inputs, labels = (torch.from_numpy(array).to(crew.device) for array in (batch.inputs, batch.labels))
             with autocast:
-                logits = model(inputs) if fixed else model(inputs)[1]
+                logits = [model(inputs)] if fixed else counted(model, net, inputs, config, state.step)
             taught = teach(batch.whole).to(crew.device) if teach and not fixed else None
-            loss = loss_of(logits.float(), labels, taught, config)
+            losses = [loss_of(one.float(), labels, taught, config) for one in logits]
+            loss = losses[0] if len(losses) == 1 else losses[0].lerp(losses[1], config.centre)
             net.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             if config.clip:
