@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,17 @@ class FrozenFeatures:
     float32 (patches, views, k). Batches are those of `Batches`, varied by these views alone.
     """
 
-    def __init__(self, net: PatchNet, batches: Batches, folder: Path) -> None:
+    def __init__(
+        self, net: PatchNet, batches: Batches, folder: Path, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
         """Compute the maps with the body as it is served; the file lies in `folder` and goes when the cycle ends.
+
+        `whole` tells whether they were all computed, or `stopped` asked for an end.
 
         Raises:
             OutputError: the disk has no room for them.
         """
-        self.batches = batches
+        self.batches, self.whole = batches, False
         config, cycle, count = batches.config, batches.cycle, len(batches.train)
         generator = np.random.default_rng((config.seed, 4, batches.number))
         order = generator.permuted(np.tile(np.arange(VIEWS), (count, 1)), axis=1)
@@ -50,11 +54,14 @@ class FrozenFeatures:
         net.eval()
         with torch.inference_mode():
             for start in range(0, count, CHUNK):
+                if stopped():
+                    return
                 patches = batches.train.patches(slice(start, start + CHUNK))
                 for place in range(cycle.cached_views):
                     seen = centre_crop(turned(patches, self.views[start : start + CHUNK, place]), cycle.side)
                     maps = net.forward_features(torch.from_numpy(np.ascontiguousarray(seen)).to(device))
                     self.features[start : start + CHUNK, place] = maps.mean((2, 3)).cpu().numpy()
+        self.whole = True
 
     def places(self, step: int, count: int) -> NDArray[np.int64]:
         """Which of its views each patch of a step is seen in, (count,)."""

@@ -100,7 +100,9 @@ def _fit(
         batches = Batches(train, config, number)
         freeze(net, cycle)
         fixed = cycle.frozen and cycle.frozen_norm == "fixed"
-        source = FrozenFeatures(net, batches, run.folder) if fixed else batches
+        source = FrozenFeatures(net, batches, run.folder, stopped) if fixed else batches
+        if crew.any(isinstance(source, FrozenFeatures) and not source.whole):
+            return
         model = crew.wrap(net.net.get_classifier() if fixed else net)
         optimiser, peaks = make_optimiser(net, cycle, config)
         if "optimiser" in saved:

@@ -85,6 +85,16 @@ def test_features_are_means_of_maps_of_different_views(tmp_path, frozen, open_sp
     assert list(tmp_path.iterdir()) == []  # the file has no name, and goes with its owner
 
 
+def test_a_stop_is_heard_while_the_maps_are_computed(tmp_path, frozen, open_split):
+    net = starting_net(frozen)
+    train, _ = subsets(frozen, open_split)
+    assert FrozenFeatures(net, Batches(train, frozen, 0), tmp_path).whole
+    assert not FrozenFeatures(net, Batches(train, frozen, 0), tmp_path, lambda: True).whole
+    run = Run.create(tmp_path / "run", frozen)
+    assert list(fit(run, open_split, lambda: True)) == []
+    assert list(fit(run, open_split))[-1]["fact"] == "finished"
+
+
 def test_the_stream_is_its_parts_from_any_step_on(tmp_path, frozen, open_split):
     net = starting_net(frozen).eval()
     train, _ = subsets(frozen, open_split)
