@@ -66,16 +66,16 @@ def chosen_from(split: Split, index: int) -> Chosen:
 
 
 def _from_split(split: Split) -> Chosen:
-    examples = _examples(split)
+    shown = examples(split)
     if st.session_state.get("patch", 0) >= len(split):
-        st.session_state["patch"] = examples[0]
+        st.session_state["patch"] = shown[0]
     index = st.number_input(
-        f"Patch (0 to {len(split) - 1})", 0, len(split) - 1, value=examples[0], key="patch", bind="query-params"
+        f"Patch (0 to {len(split) - 1})", 0, len(split) - 1, value=shown[0], key="patch", bind="query-params"
     )
-    patches = split.patches(examples)
+    patches = split.patches(shown)
     tiles = [
         Tile(i, patch, None, f"patch {i}", (f"labelled {'tumour' if split.labels[i] else 'no tumour'}",), "")
-        for i, patch in zip(examples, patches, strict=True)
+        for i, patch in zip(shown, patches, strict=True)
     ]
     gallery(tiles, scale=1.0, key=f"examples_{split.name}", on_open=_open_example)
     return chosen_from(split, index)
@@ -86,8 +86,8 @@ def _open_example(index: int) -> None:
     st.session_state["source"] = SPLIT
 
 
-def _examples(split: Split) -> list[int]:
-    """Three patches of either label, the same for everybody."""
+def examples(split: Split) -> list[int]:
+    """Three patches of either label by turns, tumour first; the same for everybody."""
     draw = np.random.default_rng(8)
     half = EXAMPLES // 2
     picks = [draw.permutation(np.flatnonzero(split.labels == label))[:half] for label in (1, 0)]

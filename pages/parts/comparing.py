@@ -13,7 +13,7 @@ from core.inference import Readings
 from core.view.export import scale_of
 from pages.parts import library, uploads
 from pages.parts.choices import FIXED, OWN, choose_explanation
-from pages.parts.choose import Chosen, chosen_from
+from pages.parts.choose import Chosen, chosen_from, examples
 from pages.parts.light_table import Panel
 from pages.parts.uploads import FILES
 
@@ -95,7 +95,8 @@ def _choose_panel(number: int, count: int, views: int) -> Compared | None:
     other = number % count + 1
     swap.button(f"Swap with panel {other}", key=f"swap{number}", on_click=_swap, args=(number, other))
     chosen = _choose_patch(number)
-    model = st.selectbox("Model", library.model_names(), key=f"model{number}", bind="query-params")
+    names = library.model_names()
+    model = st.selectbox("Model", names, (number - 1) % len(names), key=f"model{number}", bind="query-params")
     e = choose_explanation(model, str(number))
     if chosen is None:
         return None
@@ -119,7 +120,7 @@ def _choose_patch(number: int) -> Chosen | None:
     if st.session_state.get(f"patch{number}", 0) > last:
         st.session_state[f"patch{number}"] = last
     index = patch_column.number_input(
-        f"Patch (0 to {last})", 0, last, value=min(number - 1, last), key=f"patch{number}", bind="query-params"
+        f"Patch (0 to {last})", 0, last, value=examples(split)[0], key=f"patch{number}", bind="query-params"
     )
     return chosen_from(split, int(index))
 

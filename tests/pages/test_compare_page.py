@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from core.settings import settings
+
 
 def maps(page):
     return [np.array(panel["values"]) for panel in page.component("compare_table")["panels"]]
@@ -13,6 +15,23 @@ def maps(page):
 
 def correlations(page):
     return [float(value) for value in re.findall(r"panels \d and \d: ([+-]\d\.\d\d)", page.markdown)]
+
+
+@pytest.fixture
+def _second_model(tiny_bundle):
+    link = settings().models / "tiny"
+    link.symlink_to(tiny_bundle)
+    yield
+    link.unlink()
+
+
+@pytest.mark.usefixtures("_second_model")
+def test_the_first_visit_shows_one_tumour_patch_by_two_models(screen, demo):
+    page = screen("compare").calm()
+    names = [panel["title"].split(": ")[1] for panel in page.component("compare_table")["panels"]]
+    assert names[0] == names[1]
+    assert demo.labels[int(names[0].removeprefix("demo "))] == 1
+    assert [page.at.selectbox(key=key).value for key in ("model1", "model2")] == ["densenet169", "tiny"]
 
 
 def test_two_panels_from_an_address(screen, shipped_reader, demo):
