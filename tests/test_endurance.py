@@ -100,7 +100,7 @@ def test_page_runs_leave_nothing_behind():
     # A session keeps what it has read, so that drawing it again infers nothing; up to 256 of them.
     for name in (*OURS[1:], *BORROWED, "hooks", "threads", "tasks of the system", "handles"):
         assert after[name] <= before[name], name
-    st.cache_data.clear()
+    del at
     assert held()["Readings"] <= 1
 
 
@@ -115,12 +115,13 @@ def runs(at: AppTest, count: int, start: int) -> None:
 def test_what_a_session_keeps_has_a_limit(monkeypatch):
     calls: list[int] = []
     monkeypatch.setattr(Reader, "explain", lambda self, patch, *args: calls.append(int(patch[0])) or "a reading")
+    at = AppTest.from_function(ask_for, default_timeout=120)
 
     def read(first: int, last: int) -> list[int]:
         """The patches that had to be read when a page asked for these."""
         calls.clear()
-        at = AppTest.from_function(ask_for, default_timeout=120, args=(first, last)).run()
-        assert not at.exception
+        at.session_state["asked"] = (first, last)
+        assert not at.run().exception
         return list(calls)
 
     assert read(0, 300) == list(range(300))
@@ -128,10 +129,11 @@ def test_what_a_session_keeps_has_a_limit(monkeypatch):
     assert read(43, 44) == [43]
 
 
-def ask_for(first: int, last: int) -> None:
+def ask_for() -> None:
     import numpy as np
+    import streamlit as st
 
     from pages.parts import library
 
-    for value in range(first, last):
+    for value in range(*st.session_state["asked"]):
         library.explain("densenet169", np.full(3, value), "gradcam", "last", "predicted", 1)

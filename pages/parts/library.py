@@ -6,6 +6,8 @@ Shared objects are read-only or safe between threads; what belongs to one reader
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,15 @@ from numpy.typing import NDArray
 from core.bundle import DESCRIPTION, bundle_folder, bundle_names
 from core.data.pcam import Split, file_of, find_splits
 from core.errors import ModelNotFoundError
+from core.explain.cam import METHODS
 from core.inference import Reader, Readings, load_reader
 from core.inference.scoring import ScoreStore, ScoringJob
 from core.settings import settings
+
+KEPT = 256
+"""Readings kept for a session."""
+FEW_PASSES = 8
+"""A method that asks the network oftener than this shows how far it is."""
 
 
 def model_names() -> list[str]:
@@ -68,21 +76,27 @@ def split(name: str) -> Split:
 
 
 def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
-    """Read and explain one patch (96, 96, 3); kept for this reader's session, so drawing it again infers nothing."""
-    return _explain(model, _changed(model), patch, method, layer, target, views)
+    """Read and explain one patch (96, 96, 3); kept for this reader's session, so drawing it again infers nothing.
 
+    A method that asks the network many times shows how far it is.
+    """
+    # Not `st.cache_data`: what a function it keeps says on the way would be said again with every kept answer.
+    kept: dict[tuple[object, ...], Readings] = st.session_state.setdefault("explained", {})
+    key = (model, _changed(model), sha256(patch.tobytes()).digest(), method, layer, target, views)
+    place = st.empty()
+    if key not in kept:
+        served, title = reader(model), METHODS[method].title
 
-@st.cache_data(scope="session", max_entries=256, show_spinner="Reading the patch ...")
-def _explain(
-    model: str,
-    changed: int,  # noqa: ARG001 - part of the cache key
-    patch: NDArray[np.uint8],
-    method: str,
-    layer: str,
-    target: str,
-    views: int,
-) -> Readings:
-    return reader(model).explain(patch, method, layer, target, views)
+        def tell(done: int, total: int) -> None:
+            place.progress(done / total, f"{title}: {done:,} of {total:,} passes through the network")
+
+        dear = METHODS[method].passes_at(layer) > FEW_PASSES
+        with nullcontext() if dear else st.spinner("Reading the patch ..."):
+            kept[key] = served.explain(patch, method, layer, target, views, tell if dear else None)
+        place.empty()
+        if len(kept) > KEPT:
+            del kept[next(iter(kept))]
+    return kept[key]
 
 
 @st.cache_resource(show_spinner=False)
@@ -93,6 +107,12 @@ def _jobs() -> dict[Path, ScoringJob]:
 def store(model: str, split_name: str) -> ScoreStore:
     """Where the one-view readings of a split are kept."""
     return ScoreStore(settings().cache, reader(model).model, split(split_name))
+
+
+def is_scoring(scores: ScoreStore) -> bool:
+    """Whether a job completes a store at this moment."""
+    job = _jobs().get(scores.path)
+    return job is not None and job.running
 
 
 def scoring_job(scores: ScoreStore, model: str) -> ScoringJob:

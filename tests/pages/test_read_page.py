@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from streamlit.delta_generator import DeltaGenerator
 
-from core.explain.cam import MARGIN
+from core.explain.cam import MARGIN, METHODS
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
 from pages.parts.uploads import plain
 
@@ -154,3 +155,19 @@ def test_a_file_name_is_shown_letter_by_letter_and_never_as_markdown():
     assert plain("![x](http://127.0.0.1/y).png") == r"\!\[x\]\(http\://127.0.0.1/y\).png"
     assert plain("lossless-00.tif") == "lossless-00.tif"
     assert "\n" not in plain("a\nb.png")
+
+
+def test_a_dear_method_says_how_far_it_is_and_then_is_silent(screen, monkeypatch):
+    told = []
+    real = DeltaGenerator.progress
+    monkeypatch.setattr(
+        DeltaGenerator, "progress", lambda self, *args, **more: told.append(args) or real(self, *args, **more)
+    )
+    at = screen("read", views="1", method="Occlusion").calm().at
+    passes = METHODS["occlusion"].passes
+    assert told[-1] == (1.0, f"Occlusion: {passes} of {passes} passes through the network")
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert not at.get("progress")
+    told.clear()
+    at.run()
+    assert told == []  # the reading is kept
