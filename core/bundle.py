@@ -1,13 +1,15 @@
 """A trained model and everything a prediction depends on.
 
 A bundle is a folder: `weights.safetensors` (fp16 state dict), `bundle.json` (this module's `Bundle`), `CARD.md`
-(written from the bundle by `python -m core model card`). Nothing in it is executed or unpickled.
+(written from the bundle by `python -m core model card`), and perhaps `strangers.safetensors` (see `core.strangers`).
+Nothing in it is executed or unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -22,8 +24,12 @@ from safetensors import SafetensorError, safe_open
 from core.architectures import CLASSES, Architecture, architecture
 from core.errors import BundleError, ModelNotFoundError
 from core.files import write_text
+from core.strangers import Mahalanobis, load_detector
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
+STRANGERS = "strangers.safetensors"
 DESCRIPTION = "bundle.json"
 MAX_DESCRIPTION_BYTES = 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30
@@ -89,6 +95,15 @@ class PrecisionCheck(_Record):
     largest_shift: Probability
 
 
+class Familiarity(_Record):
+    """The detector of strangers that was made for a bundle's weights: its file, and what it was made from."""
+
+    sha256: Sha256
+    directions: int = Field(gt=0, le=65_536)
+    fitted_on: DataRecord
+    limit_on: DataRecord
+
+
 class Trial(_Record):
     """Another way to train that was tried, and how it did on the split that choices were made on."""
 
@@ -125,6 +140,7 @@ class Bundle(_Record):
     scales: dict[str, Positive] = {}
     """Fixed colour scale of a method at a layer ("gradcam/last"): the 99th percentile of |value| over calibration."""
     precision: PrecisionCheck | None = None
+    strangers: Familiarity | None = None
     evaluations: tuple[Evaluation, ...] = ()
     training: Training
     libraries: dict[str, str] = {}
@@ -173,6 +189,8 @@ class StoredBundle:
             raise BundleError(folder, f"{WEIGHTS} is larger than {MAX_WEIGHTS_BYTES:,} bytes")
         if sha256_of(weights) != description.weights_sha256:
             raise BundleError(folder, f"{WEIGHTS} is not the file that {DESCRIPTION} was written for (wrong SHA-256)")
+        if description.strangers is None and (folder / STRANGERS).is_file():
+            log.warning("%s of %s is not used: %s does not name it.", STRANGERS, description.name, DESCRIPTION)
         return cls(folder, description)
 
     @cached_property
@@ -190,6 +208,27 @@ class StoredBundle:
             raise BundleError(self.folder, f"its linear layer has shape {weight.shape}, expected (2, k)")
         _require_finite(self.folder, {"weight": weight, "bias": bias})
         return weight.astype(np.float32), bias.astype(np.float32)
+
+    @cached_property
+    def strangers(self) -> Mahalanobis | None:
+        """What tells tissue unlike the training patches; None where the description names no such file.
+
+        Raises:
+            BundleError: the file is missing, damaged, or was made for other weights.
+        """
+        record, path = self.description.strangers, self.folder / STRANGERS
+        if record is None:
+            return None
+        if not path.is_file():
+            raise BundleError(self.folder, f"{STRANGERS} is missing")
+        if sha256_of(path) != record.sha256:
+            raise BundleError(
+                self.folder, f"{STRANGERS} is not the file that {DESCRIPTION} was written for (wrong SHA-256)"
+            )
+        detector = load_detector(path)
+        if detector.whiten.shape != (self.head[0].shape[1], record.directions):
+            raise BundleError(self.folder, f"{STRANGERS} does not fit its weights")
+        return detector
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """All weights by name."""

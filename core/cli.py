@@ -200,6 +200,10 @@ def evidence(
     model: Model = "densenet169",
     sample: Annotated[int, typer.Option(help="Patches, half of them tumour.", min=20, max=100_000)] = 1000,
     regions: Annotated[Path | None, typer.Option(help="Folder of regions with masks: NAME.jpg, NAME_mask.png.")] = None,
+    strangers: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures that the model should not know; a name begins with its kind."),
+    ] = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the report with the model.")] = False,
     engine: EngineName = "auto",
 ) -> None:
@@ -218,7 +222,8 @@ def evidence(
             bar.set_description(f"evidence: {stage}")
             _into(bar)(done, total)
 
-        report = Examination(reader, Split.open(data, split), Plan(sample=sample), regions, tell).run(settings().cache)
+        examination = Examination(reader, Split.open(data, split), Plan(sample=sample), regions, tell, strangers)
+        report = examination.run(settings().cache)
     _write_json(out, report)
     if record:
         _write_json(reader.stored.folder / EVIDENCE, report)
@@ -424,15 +429,48 @@ def calibrate(
     data: DataFolder = Path("data/pcam"),
     split: SplitName = "valid",
 ) -> None:
-    """Fit temperature, threshold, refer band and colour scales on a validation split, through the served pipeline."""
+    """Fit temperature, threshold, refer band and colour scales on a validation split, through the served pipeline.
+
+    Where the data has a train split, what is unlike it is learned too, as by `model familiar`.
+    """
     from core.bundle import write_description
     from core.data.pcam import Split
+    from core.errors import DataError
     from core.evaluation.report import calibrate as run
+    from core.evaluation.strangers import familiarise
+    from core.inference import load_reader
+
+    reader, valid = load_reader(model), Split.open(data, split)
+    with _progress("calibrate", "patch") as bar:
+        bundle = run(reader, valid, _into(bar))
+        try:
+            bundle = familiarise(reader, bundle, valid, _into(bar))
+        except DataError as error:
+            print(f"{error} What is unlike training tissue was not learned.")
+    write_description(reader.stored.folder, bundle)
+    card(model)
+
+
+@model_app.command("familiar", epilog="Example: python -m core model familiar densenet169 --data data/pcam")
+def familiar(
+    model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
+    data: DataFolder = Path("data/pcam"),
+    split: SplitName = "valid",
+) -> None:
+    """Learn what training tissue looks like, so that patches unlike it are flagged; nothing else is changed.
+
+    Learned from the train split; the split named sets the limit, which 5 % of its patches exceed.
+    """
+    from core.bundle import STRANGERS, write_description
+    from core.data.pcam import Split
+    from core.evaluation.strangers import familiarise
     from core.inference import load_reader
 
     reader = load_reader(model)
-    with _progress("calibrate", "patch") as bar:
-        write_description(reader.stored.folder, run(reader, Split.open(data, split), _into(bar)))
+    with _progress("familiar", "patch") as bar:
+        bundle = familiarise(reader, reader.model, Split.open(data, split), _into(bar))
+    write_description(reader.stored.folder, bundle)
+    print(f"{reader.stored.folder / STRANGERS} written")
     card(model)
 
 
@@ -473,6 +511,7 @@ def promote_run(
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of a model of that name.")] = False,
 ) -> None:
     """Make a finished run a model that every page offers: calibrated on validation patches, with its card."""
+    from core.bundle import read_description
     from core.data.pcam import Split
     from core.training.launch import opener
     from core.training.promote import promote
@@ -485,6 +524,8 @@ def promote_run(
     opened = Split.open(data, wanted) if data else opener(trained.config)(wanted)
     with _progress("calibrate", "patch") as bar:
         folder = promote(trained, name, opened, settings().models, _into(bar), version=version, replace=replace)
+    if read_description(folder).strangers is None:
+        print(f"Without enough training patches beside '{opened.name}', what is unlike them was not learned.")
     print(f"{folder}: {name} {version}")
 
 

@@ -19,6 +19,8 @@ from core import cli
 from core.bundle import DESCRIPTION, OperatingPoint, Training, read_description, write_description
 from core.data.importing import import_all
 from core.data.pcam import Split, file_of
+from core.data.transforms import view
+from core.evaluation.strangers import familiarise
 from core.inference import Reader, load_reader
 
 # torch's threads would spin while they wait, which is slow wherever the processor is shared; read when torch loads.
@@ -132,6 +134,35 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.ui
 def tiny_reader(tiny_bundle: Path) -> Reader:
     """The tiny bundle served by OpenVINO."""
     return load_reader(tiny_bundle, "openvino")
+
+
+@pytest.fixture(scope="session")
+def known_tissue(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.uint8], write_split: WriteSplit) -> Path:
+    """Splits 'train' and 'valid' of 72 and 24 patches: the twelve, turned, mirrored and a little darker or lighter."""
+    folder = tmp_path_factory.mktemp("known_tissue")
+    levels = np.random.default_rng(5).integers(-20, 20, (96, 1, 1, 1))
+    turned = np.concatenate([view(patches, index) for index in range(8)])
+    varied = np.clip(turned + levels, 0, 255).astype(np.uint8)
+    for name, part in (("train", slice(0, 72)), ("valid", slice(72, 96))):
+        write_split(folder, varied[part], np.arange(96, dtype=np.uint8)[part] % 2, name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def familiar_bundle(tiny_bundle: Path, known_tissue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with a detector of what is unlike `known_tissue`."""
+    folder = tmp_path_factory.mktemp("familiar") / "tiny"
+    shutil.copytree(tiny_bundle, folder)
+    reader = load_reader(folder, "openvino")
+    valid = Split.open(known_tissue, "valid")
+    write_description(folder, familiarise(reader, reader.model, valid, lambda done, total: None))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def familiar_reader(familiar_bundle: Path) -> Reader:
+    """The familiar bundle served by OpenVINO."""
+    return load_reader(familiar_bundle, "openvino")
 
 
 @pytest.fixture

@@ -1,16 +1,22 @@
 """A bundle that was damaged, altered or made up is refused in one sentence; names lead nowhere but to models."""
 
 import json
+import logging
 import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file as numpy_load
+from safetensors.numpy import save_file as numpy_save
 from safetensors.torch import load_file, save_file
 
 from core.bundle import (
     DESCRIPTION,
     MAX_DESCRIPTION_BYTES,
+    STRANGERS,
     WEIGHTS,
     Bundle,
     OperatingPoint,
@@ -222,3 +228,73 @@ def test_a_name_never_climbs_out_of_the_models_folder(tiny_bundle, tmp_path, mon
     with pytest.raises(ModelNotFoundError) as caught:
         bundle_folder(name, models)
     assert caught.value.name == name
+
+
+# The detector of strangers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def familiar_copy(familiar_bundle, tmp_path):
+    return Path(shutil.copytree(familiar_bundle, tmp_path / "tiny", ignore=shutil.ignore_patterns(".engine")))
+
+
+def renamed(folder):
+    """Let the description name whatever lies there now."""
+    record = json.loads((folder / DESCRIPTION).read_text())
+    record["strangers"]["sha256"] = sha256_of(folder / STRANGERS)
+    (folder / DESCRIPTION).write_text(json.dumps(record))
+
+
+def test_a_bundle_brings_its_detector(familiar_bundle, tiny_bundle):
+    stored = StoredBundle.open(familiar_bundle)
+    assert stored.strangers.whiten.shape == (1280, stored.description.strangers.directions)
+    assert stored.description.strangers.fitted_on.split == "train"
+    assert StoredBundle.open(tiny_bundle).strangers is None
+
+
+def test_a_detector_that_the_description_does_not_name_is_left_alone(familiar_copy, tiny_bundle, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("core"), "propagate", True)
+    shutil.copy(tiny_bundle / DESCRIPTION, familiar_copy / DESCRIPTION)
+    assert StoredBundle.open(familiar_copy).strangers is None
+    assert [r.getMessage() for r in caplog.records] == [
+        "strangers.safetensors of tiny is not used: bundle.json does not name it."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda path: path.unlink(), "strangers.safetensors is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"    "), r"not the file .*wrong SHA-256"),
+    ],
+)
+def test_a_detector_of_other_weights_is_refused(familiar_copy, harm, said):
+    harm(familiar_copy / STRANGERS)
+    with pytest.raises(BundleError, match=said):
+        _ = StoredBundle.open(familiar_copy).strangers
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        (lambda a: b"no", "is not a safetensors file"),
+        (lambda a: {"mean": a["mean"]}, "holds no detector"),
+        (lambda a: a | {"mean": a["mean"].astype(np.float64)}, "holds no detector"),
+        (lambda a: a | {"limit": a["limit"] * np.float32(np.nan)}, "holds no detector"),
+        (lambda a: a | {"whiten": a["whiten"] * np.float32(0)}, "holds no detector"),
+        (lambda a: a | {"looks": a["looks"] * np.float32(-1)}, "holds no detector"),
+        (lambda a: a | {"looks": a["looks"] + np.float32(9999)}, "holds no detector"),
+        (lambda a: a | {"mean": a["mean"][:-1], "whiten": a["whiten"][:-1].copy()}, "does not fit its weights"),
+        (lambda a: a | {"rest": np.zeros(2, np.float32)}, "holds no detector"),
+    ],
+)
+def test_a_damaged_detector_is_refused(familiar_copy, arrays, said):
+    path = familiar_copy / STRANGERS
+    made = arrays(numpy_load(path))
+    if isinstance(made, bytes):
+        path.write_bytes(made)
+    else:
+        numpy_save({name: np.ascontiguousarray(array) for name, array in made.items()}, path)
+    renamed(familiar_copy)
+    with pytest.raises(BundleError, match=said):
+        _ = StoredBundle.open(familiar_copy).strangers

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core import cli
-from core.bundle import WEIGHTS, read_description
+from core.bundle import STRANGERS, WEIGHTS, read_description, sha256_of
 from core.data.pcam import Split, file_of
 from core.inference import load_reader
 from core.settings import settings
@@ -295,6 +295,33 @@ def test_calibrate_writes_bundle_and_card(tmp_path, command, tiny_copy, tiny_bun
     assert model.points != read_description(tiny_bundle).points
     assert f"| 8 | {model.point(8).temperature:.3f} |" in (tiny_copy / "CARD.md").read_text()
     assert load_reader(tiny_copy, "torch").model == model
+
+
+def test_calibrate_without_training_patches_says_so(command, tiny_copy, split):
+    said = command("model", "calibrate", tiny_copy, "--data", split.folder)[1]
+    assert "No split 'train'" in said
+    assert "What is unlike training tissue was not learned." in said
+    assert read_description(tiny_copy).strangers is None
+
+
+def test_calibrate_learns_what_training_tissue_looks_like(command, tiny_copy, known_tissue):
+    assert command("model", "calibrate", tiny_copy, "--data", known_tissue)[0] == 0
+    record = read_description(tiny_copy).strangers
+    assert record.sha256 == sha256_of(tiny_copy / STRANGERS)
+    assert "from 72 patches of train" in (tiny_copy / "CARD.md").read_text()
+    assert load_reader(tiny_copy, "openvino").strangers is not None
+
+
+def test_familiar_changes_nothing_else(command, refuses, tiny_copy, known_tissue, split):
+    before = read_description(tiny_copy)
+    assert "No split 'train'" in refuses("model", "familiar", tiny_copy, "--data", split.folder)
+    assert read_description(tiny_copy) == before
+    code, said, _ = command("model", "familiar", tiny_copy, "--data", known_tissue)
+    assert code == 0
+    assert f"{tiny_copy / STRANGERS} written" in said
+    after = read_description(tiny_copy)
+    assert after.strangers.limit_on.split == "valid"
+    assert after.model_copy(update={"strangers": None}) == before
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Flags: what a reader should know about a patch before believing its score. Never a refusal.
 
-All three are judged in optical density, OD = -log10(I / 255), where stains add up (Ruifrok & Johnston 2001).
-The limits were set on 3,000 PCam validation patches (JPEG-coded); the false-alarm rate on them stands beside each.
+All but the last are judged in optical density, OD = -log10(I / 255), where stains add up (Ruifrok & Johnston 2001);
+their limits were set on 3,000 PCam validation patches (JPEG-coded); the false-alarm rate on them stands beside each.
+The last is the model's own judgement, from its features (`core.strangers`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ FLAGS: dict[str, str] = {
     "not H&E-like": "The colours are not those of haematoxylin and eosin, the only stain the model knows.",
     "nearly blank": "There is almost no tissue in this patch.",
     "blurred": "The patch is blurred or without texture, so nuclei cannot be told apart.",
+    "unlike training tissue": "Its features lie farther from the training patches than 95 % of validation patches do; "
+    "the model may not know this tissue.",
 }
+"""Stored scores keep flags as bits in this order: a new one goes last."""
 
 STAINED_OD = 0.3  # red + green + blue; slide background stays near 0.1
 # Haematoxylin and eosin both absorb green most; gray gives 0, brown (DAB), skin and retina give less.
@@ -39,13 +43,13 @@ class Look(NamedTuple):
 
 def look(patch: NDArray[np.uint8]) -> Look:
     """Measure one patch, uint8 (96, 96, 3) RGB. Colour is read from every second pixel: it varies slowly."""
-    density = _OD[patch[::2, ::2]]
+    density = _OD.take(patch[::2, ::2])
     red, green, blue = density[..., 0], density[..., 1], density[..., 2]
     total = red + green + blue
     stained = total > STAINED_OD
     excess = (green - np.maximum(red, blue))[stained].sum()
 
-    fine = _OD[patch[..., 1]]
+    fine = _OD.take(patch[..., 1])
     laplacian = 4 * fine[1:-1, 1:-1] - fine[:-2, 1:-1] - fine[2:, 1:-1] - fine[1:-1, :-2] - fine[1:-1, 2:]
     return Look(
         stained_share=float(stained.mean()),
@@ -54,22 +58,30 @@ def look(patch: NDArray[np.uint8]) -> Look:
     )
 
 
-def flags(patches: NDArray[np.uint8]) -> list[tuple[str, ...]]:
+def flags(patches: NDArray[np.uint8], strange: NDArray[np.bool_] | None = None) -> list[tuple[str, ...]]:
     """Flags of each patch.
 
     Args:
         patches: uint8 (n, 96, 96, 3) RGB, or one patch (96, 96, 3).
+        strange: (n,) which of them a model finds unlike its training tissue; None where it cannot tell.
+
     Returns:
         n tuples of names, in the order of `FLAGS`; empty when nothing is to be said. A nearly blank patch
         carries no other flag: there is nothing in it to be blurred or wrongly stained.
     Raises:
         PatchShapeError: these are not patches.
     """
-    return [_names(look(patch)) for patch in as_batch(patches)]
+    batch = as_batch(patches)
+    unlike = np.zeros(len(batch), bool) if strange is None else strange
+    return [_names(look(patch), bool(far)) for patch, far in zip(batch, unlike, strict=True)]
 
 
-def _names(seen: Look) -> tuple[str, ...]:
+def _names(seen: Look, strange: bool) -> tuple[str, ...]:
     if seen.stained_share < MIN_STAINED_SHARE:
         return ("nearly blank",)
-    fires = {"not H&E-like": seen.green_excess < MIN_GREEN_EXCESS, "blurred": seen.sharpness < MIN_SHARPNESS}
+    fires = {
+        "not H&E-like": seen.green_excess < MIN_GREEN_EXCESS,
+        "blurred": seen.sharpness < MIN_SHARPNESS,
+        "unlike training tissue": strange,
+    }
     return tuple(name for name, yes in fires.items() if yes)

@@ -31,7 +31,7 @@ _LINES: dict[str, tuple[str, str]] = {
         "Within a patch the map leans towards the centre that decides the label",
         "Do not read the map as a pointer to tumour within a patch: it does not find the centre that decides the label",
     ),
-    "gap_blurred": (
+    "gap_inpainted": (
         "What is hot matters: taking hot cells away moves the logit sooner than taking cold ones",
         "What is hot does not matter more than what is cold: taking either away moves the logit alike",
     ),
@@ -46,6 +46,12 @@ _LINES: dict[str, tuple[str, str]] = {
 }
 
 
+ALL = "all"
+"""Patches of either label."""
+_ALSO = {"gap_inpainted": "gap_blurred"}
+"""Another figure of the same thing, named beside a line's own when the two disagree."""
+
+
 def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
     """The five lines for one method's rows of an evidence report; a measure that was not taken is left out."""
     found = {row["measure"]: row for row in rows if row["method"] == method}
@@ -56,8 +62,38 @@ def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
             holds = beats_chance(row)
             known = _best_baseline(rows, name)
             beside = f"; {known['method']}, which knows nothing of the network, {known['value']:.2f}" if known else ""
+            other = found.get(_ALSO.get(name, ""))
+            if other is not None and beats_chance(other) != holds:
+                beside += f"; yet {figure_text(other)}"
             lines.append(Line(holds, f"{good if holds else bad} ({figure_text(row)}{beside})."))
     return lines
+
+
+def replacement_text(way: str, kinds: Mapping[str, Mapping[str, Any]], decision: float) -> str:
+    """What the network makes of wholly replaced patches, with a warning where the replacement reads as one class.
+
+    It does where the whole interval of the mean over ALL lies on one side of the decision.
+
+    Args:
+        way: a key of `core.evaluation.faithfulness.REPLACEMENTS`.
+        kinds: ALL, and by label "tumour" and "no tumour", each with "as_is" and "replaced", mean logits with intervals.
+        decision: the logit from which on tumour is called.
+    """
+    means = [
+        f"{one['replaced']['value']:+.2f} [{one['replaced']['low']:+.2f}, {one['replaced']['high']:+.2f}] where the "
+        f"label is {name} ({one['as_is']['value']:+.2f} as they are)"
+        for name, one in kinds.items()
+        if name != ALL
+    ]
+    said = f"Wholly {way}, patches get a mean logit of {' and '.join(means)}; tumour is called from {decision:+.2f} on."
+    replaced = kinds[ALL]["replaced"]
+    if decision < replaced["low"]:
+        reads = "tumour"
+    elif replaced["high"] < decision:
+        reads = "no tumour"
+    else:
+        return said
+    return f"{said} Beware: a patch {way} reads as {reads} in itself, so the curves tell of that as well."
 
 
 def _best_baseline(rows: Sequence[Row], measure: str) -> Row | None:

@@ -53,10 +53,23 @@ def _training_facts(bundle: Bundle) -> list[str]:
     )
     return [
         f"- Data: {data or 'not recorded'}.",
+        *_familiar(bundle),
         f"- Finished: {bundle.training.finished or 'not recorded'}.",
         f"- Libraries: {', '.join(f'{k} {v}' for k, v in bundle.libraries.items()) or 'not recorded'}.",
         *_again(bundle),
         *_trials(bundle),
+    ]
+
+
+def _familiar(bundle: Bundle) -> list[str]:
+    """What is called unlike training tissue, where the bundle can tell."""
+    if bundle.strangers is None:
+        return []
+    fitted, limit = bundle.strangers.fitted_on, bundle.strangers.limit_on
+    return [
+        "- Flagged as unlike training tissue: what lies farther, by its features, from "
+        f"{fitted.patches:,} patches of {fitted.split} ({fitted.fingerprint[:8]}) than 95 % of {limit.patches:,} "
+        f"patches of {limit.split} ({limit.fingerprint[:8]}) do."
     ]
 
 

@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 from sklearn.metrics import roc_curve
 
 from core.bundle import Interval
 from core.data.pcam import Split
 from core.data.regions import read_regions, region_files
 from core.errors import ImportSourceError
-from core.evaluation import faithfulness, localisation, stability
+from core.evaluation import faithfulness, localisation, position, stability, strangers
 from core.evaluation.agreement import rank_correlation
-from core.evaluation.answer import answer_of
-from core.evaluation.bootstrap import intervals, mean_interval, paired_difference
+from core.evaluation.answer import ALL, answer_of
+from core.evaluation.bootstrap import asdict_interval, intervals, mean_interval, paired_difference
 from core.evaluation.decisions import referral, risk_coverage
 from core.evaluation.measures import BASELINES, MEASURES
 from core.evaluation.report import record_of
@@ -38,7 +39,7 @@ from core.evaluation.trust import mean_known, reference
 from core.explain.cam import MARGIN
 from core.explain.grid import centre_share
 from core.files import write_text
-from core.inference.reader import Reader, Readings
+from core.inference.reader import NO_TUMOUR, TUMOUR, Reader, Readings
 from core.inference.sharing import Remembering, remembering
 from core.settings import settings
 
@@ -47,7 +48,7 @@ Tell = Callable[[str, int, int], None]
 Maps = dict[str, NDArray[np.float32]]
 Report = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 2
 METHODS = (
     *("gradcam/last", "gradcam++/last", "layercam/last", "eigencam/last", "ablationcam/last"),
     *("gradcam/6x6", "hirescam/6x6", "gradcam/12x12", "layercam/12x12"),
@@ -62,6 +63,8 @@ SHARES = {
     "learned": 1 / 10,
     "holding": 3 / 10,
     "trust": 3 / 10,
+    "position": 1,
+    "strangers": 1 / 5,
 }
 """How many patches (or mosaics) a stage takes, as a share of the sample."""
 SHOWN = 6
@@ -106,11 +109,16 @@ class Examination:
         plan: Plan | None = None,
         regions: Path | None = None,
         tell: Tell = lambda stage, done, total: None,  # noqa: ARG005
+        odd: Path | None = None,
     ) -> None:
-        """Examine what `reader` serves on `split`; on `regions` (a folder, see `read_regions`) too where given."""
+        """Examine what `reader` serves on `split`.
+
+        On `regions` (a folder, see `read_regions`) too where given, and on `odd`, a folder of pictures that the model
+        should not know (see `core.evaluation.strangers.of_folder`).
+        """
         self.engine = Remembering(reader.engine)
         self.reader = Reader(reader.stored, self.engine)
-        self.split, self.plan, self.regions = split, plan or Plan(), regions
+        self.split, self.plan, self.regions, self.odd = split, plan or Plan(), regions, odd
         self._told, self._noted = tell, 0.0
         self._folder: Path | None = None
         self.stages: dict[str, Callable[[], Found]] = {
@@ -122,13 +130,16 @@ class Examination:
             "holding": self._holding,
             "prediction": self._prediction,
             "trust": self._trust,
+            "position": self._position,
+            "strangers": self._strangers,
         }
 
     @property
     def key(self) -> str:
         """Hex digest of all that the result depends on."""
-        names = [(path.name, path.stat().st_size) for path in sorted(self.regions.glob("*"))] if self.regions else []
-        facts = (FORMAT, self.reader.model.model_dump_json(include={"points"}), self.reader.model.graph_key)
+        names = [_names(folder) for folder in (self.regions, self.odd)]
+        described = self.reader.model.model_dump_json(include={"points", "strangers"})
+        facts = (FORMAT, described, self.reader.model.graph_key)
         text = repr((facts, self.split.fingerprint(), asdict(self.plan), names))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -330,8 +341,12 @@ class Examination:
         maps = {name: heatmaps[places] for name, heatmaps in everything.items()}
         maps |= localisation.baselines(patches, (3, 3), self.plan.seed)
         groups, found = self.groups(places), Found([], [], {"deletion": {}})
+        point = self.reader.model.point(1)
+        decision = point.temperature * float(logit(np.clip(point.threshold, 1e-6, 1 - 1e-6)))
+        found.curves["replaced"] = {"decision": decision, "ways": {}}
         for way, replace in faithfulness.REPLACEMENTS.items():
             curves = faithfulness.curves(patches, maps, self.margin, replace)
+            found.curves["replaced"]["ways"][way] = self._replaced(next(iter(curves.values())), places)
             gaps, areas = _Table(), {"deletion": _Table(), "insertion": _Table()}
             road = _Table()
             for method, curve in curves.items():
@@ -363,6 +378,19 @@ class Examination:
                 if heatmaps.shape[1:] == grid:
                     correlation.add(method, faithfulness.drop_correlation(heatmaps, drops)["spearman"])
         found.rows.extend(correlation.rows("drop_spearman", groups))
+        return found
+
+    def _replaced(self, curves: faithfulness.Curves, places: NDArray[np.intp]) -> dict[str, Any]:
+        """Mean logit of patches as they are and wholly replaced, of all and by label; nothing of a label not there."""
+        found: dict[str, Any] = {}
+        labels = self.labels[places]
+        for name, own in ((ALL, labels < 2), (TUMOUR, labels == 1), (NO_TUMOUR, labels == 0)):
+            if own.any():
+                means = {"as_is": curves.scores[own, 0, 0], "replaced": curves.scores[own, 0, -1]}
+                found[name] = {"patches": int(own.sum())} | {
+                    which: asdict_interval(mean_interval(logits, self.groups(places[own])))
+                    for which, logits in means.items()
+                }
         return found
 
     def _learned(self) -> Found:
@@ -477,6 +505,55 @@ class Examination:
         places = self.some("trust")
         return Found([], [], {"trust": reference(self.reader, self.chunks(places, "trust"))})
 
+    def _position(self) -> Found:
+        """Why the map leans where it leans: true positives moved, mirrored and exchanged; and masks."""
+        places = self.some("position")
+        labels = self.labels[places]
+        called = self.read[0][places] >= self.reader.model.point(1).threshold
+        right, normal = places[(labels == 1) & called], places[labels == 0]
+        if len(right) < position.LEAST or not len(normal):
+            return Found([], [], {})
+        donors = np.random.default_rng((self.plan.seed, 2)).choice(normal, len(right))
+        pieces = [
+            position.measured(chunk, self.patches(donors[start : start + CHUNK]), self.look, self.reader.scene)
+            for start, chunk in zip(range(0, len(right), CHUNK), self.chunks(right, "position"), strict=True)
+        ]
+        curve = position.summary(_joined(pieces), self.groups(right))
+        curve["windows"] = position.by_mask(self._masked(), self.look)
+        curve["finding"] = [line._asdict() for line in position.finding(curve)]
+        return Found([], [], {"position": curve})
+
+    def _strangers(self) -> Found:
+        """Whether what the model should not know is told from what it knows, where the bundle has a detector."""
+        if self.reader.strangers is None:
+            return Found([], [], {})
+        places = self.some("strangers")
+        slides = self.groups(places)
+        own = strangers.Kind("own", self.patches(places), places.astype(str) if slides is None else slides)
+        kinds = [*strangers.of_own(own), *strangers.of_scikit_image()]
+        if self.odd is not None:
+            kinds += strangers.of_folder(self.odd)
+        curve = strangers.measured(self.reader, own, kinds, lambda done, total: self.tell("strangers", done, total))
+        return Found([], [], {"strangers": curve})
+
+    def _masked(self) -> Iterator[position.Masked]:
+        """Patches with masks: windows of the regions where there are any, otherwise the sample's own."""
+        if self.regions is not None:
+            yield from position.windows(read_regions(self.regions), self.plan.seed)
+            return
+        masks = self.split.masks(self.indices)
+        if masks is not None:
+            places = np.arange(len(self.indices))
+            slides = self.groups()
+            sources = places.astype(str) if slides is None else slides
+            for start, chunk in zip(places[::CHUNK], self.chunks(places, "position"), strict=True):
+                part = slice(start, start + CHUNK)
+                yield position.Masked(chunk, masks[part], sources[part])
+
+
+def _names(folder: Path | None) -> list[tuple[str, int]]:
+    return [(path.name, path.stat().st_size) for path in sorted(folder.glob("*"))] if folder else []
+
 
 class _Table:
     """Values (n,) of one measure by method."""
@@ -561,14 +638,7 @@ def _row(
     }
 
 
-def asdict_interval(interval: Interval | None) -> dict[str, float | None]:
-    """A figure and its interval as JSON-ready values; None throughout where there is none."""
-    if interval is None:
-        return {"value": None, "low": None, "high": None}
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
-def _joined(pieces: list[Maps]) -> Maps:
+def _joined(pieces: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 

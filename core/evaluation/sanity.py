@@ -95,7 +95,9 @@ class _Altered(StoredBundle):
         description = stored.description
         altered = hashlib.sha256(f"{description.weights_sha256} {mark}".encode()).hexdigest()
         # Validated anew: a copy would keep what the description has worked out from the old hash.
-        super().__init__(stored.folder, Bundle(**(description.model_dump() | {"weights_sha256": altered})))
+        # What the trained network's features were like says nothing of these.
+        changed = {"weights_sha256": altered, "strangers": None}
+        super().__init__(stored.folder, Bundle(**(description.model_dump() | changed)))
         self._weights = dict(weights)
 
     @cached_property

@@ -1,179 +1,269 @@
-"""Is this picture like what the network was trained on? Distance of a patch's pooled features from training patches.
+"""What tells tissue that a network does not know: fitted on training patches, measured on strangers.
 
-Two detectors of one interface: Mahalanobis distance to one Gaussian (Lee et al. 2018, arXiv:1807.03888), which told
-more strangers from lymph node when both were measured, and distance to the k-th nearest neighbour (Sun et al. 2022,
-arXiv:2204.06507), which also shows the training patches that are most alike. Both are plain arrays in safetensors.
+Of two detectors that were measured on DenseNet169's features, Mahalanobis distance (AUROC 0.82 over all strangers, 0.74
+for tissue of other organs) beat the distance to the nearest training patches (Sun et al. 2022, arXiv:2204.06507); it is
+the one that serves, see `core.strangers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
+import skimage
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from PIL import Image
 
-from core.errors import BundleError
+from core.bundle import STRANGERS, Bundle, DataRecord, Familiarity, sha256_of
+from core.data import perturb
+from core.data.intake import INTAKE_TYPES, MAX_BYTES, open_picture
+from core.data.patch import PATCH_SIDE
+from core.data.pcam import Split
+from core.errors import DataError, ImageTooLargeError, ImportSourceError, IntakeError
+from core.evaluation.bootstrap import asdict_interval, intervals, mean_interval
+from core.evaluation.report import CHUNK, Progress, record_of
 from core.evaluation.scores import area_under_roc
-from core.files import atomic_path
-
-Features = NDArray[np.floating]
-Array = NDArray[np.float32]
+from core.inference.reader import Reader
+from core.strangers import Array, Features, Mahalanobis, save_detector
 
 FALSE_ALARMS = 0.05
-"""Share of validation patches that a threshold calls strange."""
+"""Share of validation patches that the limit calls strange."""
+FEWEST = round(1 / FALSE_ALARMS)
+"""Fewer patches cannot set a limit that this share of them exceeds."""
+SAMPLE = 5000
+"""Patches of either split, at most."""
 VARIANCE_KEPT = (0.95, 0.999)
 """Of the training features' variance in the narrow and in the wide look: 3 and 44 directions for the DenseNet169."""
-NEIGHBOURS = 10
-_CHUNK = 256
+DIRECTIONS = 64
+"""Kept at most. EfficientNet-Lite0 would need 789; with 64 and the third look as many strangers are told, and a patch's
+neighbours are more often of its label."""
+PER_PICTURE = 8
+"""Patches that are cut from one picture, at most: those of one picture are alike."""
+CHANCE = 0.5
+
+Patches = NDArray[np.uint8]
+Names = NDArray[np.str_]
 
 
-class Detector(Protocol):
-    """Tells how strange a patch is from its pooled features."""
-
-    def distance(self, features: Features) -> NDArray[np.float64]:
-        """(n, k) pooled features -> (n,) distance from training patches, larger = stranger."""
-        ...
-
-
-@dataclass(frozen=True)
-class Mahalanobis:
-    """One Gaussian, looked at twice: along the few directions that vary most, and along nearly all that vary at all.
-
-    A picture of something else mostly lies far along the few, tissue of another organ off them; the larger distance
-    counts, each in units of what one training patch in twenty exceeds. Variances are shrunk (Ledoit & Wolf 2004).
+class Kind(NamedTuple):
+    """Strangers of one kind.
 
     Attributes:
-        mean: (k,) of the training features.
-        whiten: (k, d) directions, those of largest variance first, scaled so that training features have variance 1.
-        looks: (2, 2), for either look the number of directions and the distance that is its unit.
+        name: what they are.
+        patches: uint8 (n, 96, 96, 3).
+        sources: (n,) what each was cut from: those of one slide or picture are alike.
     """
 
-    mean: Array
-    whiten: Array
-    looks: Array
-
-    @classmethod
-    def fit(cls, features: Features) -> Mahalanobis:
-        """Fit on training features (n, k)."""
-        from sklearn.covariance import ledoit_wolf
-        from sklearn.decomposition import PCA
-
-        features = np.asarray(features, np.float64)
-        pca = PCA(VARIANCE_KEPT[-1], svd_solver="full").fit(features)
-        spread = np.diag(ledoit_wolf(pca.transform(features), assume_centered=True)[0])
-        whiten = pca.components_.T / np.sqrt(spread)
-        depths = np.searchsorted(np.cumsum(pca.explained_variance_ratio_), VARIANCE_KEPT[:-1]) + 1
-        far = _lengths((features - pca.mean_) @ whiten, [*depths, len(spread)])
-        units = np.quantile(far, 1 - FALSE_ALARMS, axis=0)
-        looks = np.column_stack([[*depths, len(spread)], units])
-        return cls(pca.mean_.astype(np.float32), whiten.astype(np.float32), looks.astype(np.float32))
-
-    def distance(self, features: Features) -> NDArray[np.float64]:
-        """How far features (n, k) lie, (n,): above 1 lies at most one training patch in ten."""
-        depths, units = self.looks.astype(np.float64).T
-        far = _lengths((features - self.mean) @ self.whiten, [int(depth) for depth in depths])
-        return np.asarray((far / units).max(axis=1))
+    name: str
+    patches: Patches
+    sources: Names
 
 
-def _lengths(directions: NDArray[np.floating], depths: Sequence[int]) -> NDArray[np.float64]:
-    """Length (n, looks) of the first so many coordinates."""
-    return np.stack([np.linalg.norm(directions[:, :depth], axis=1) for depth in depths], axis=1)
+# Fitting
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Distance to the tenth nearest training patch among features of unit length, in [0, 2].
+def familiarise(reader: Reader, bundle: Bundle, valid: Split, progress: Progress) -> Bundle:
+    """Learn what training tissue looks like, and write it beside the weights.
 
-    Attributes:
-        known: (m, k) training features of unit length.
+    Args:
+        reader: serves the bundle.
+        bundle: its description, as it is to be written next.
+        valid: validation patches; the split 'train' lies in the same folder.
+        progress: called with patches done and patches in all, for each of two passes.
+
+    Returns:
+        The description that names the new file; writing it is the caller's.
+
+    Raises:
+        DataError: there is no train split beside it, it is damaged, or either has too few patches.
+        OutputError: the disk is full.
     """
-
-    known: Array
-
-    @classmethod
-    def fit(cls, features: Features) -> Neighbours:
-        """Keep training features (m, k)."""
-        return cls(_unit(features))
-
-    def distance(self, features: Features) -> NDArray[np.float64]:
-        """Distance (n,) of features (n, k)."""
-        return self.nearest(features, NEIGHBOURS)[1][:, -1]
-
-    def nearest(self, features: Features, count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """The nearest training patches: positions (n, count) among those fitted, and their distances, nearest first."""
-        count = min(count, len(self.known))
-        found, far = [], []
-        for start in range(0, len(features), _CHUNK):
-            likeness = _unit(features[start : start + _CHUNK]) @ self.known.T
-            index = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
-            found.append(index)
-            far.append(np.sqrt(np.maximum(2 - 2 * np.take_along_axis(likeness, index, axis=1).astype(np.float64), 0)))
-        empty = np.zeros((0, count))
-        return np.concatenate([empty.astype(np.intp), *found]), np.concatenate([empty, *far])
+    train = Split.open(valid.folder, "train")
+    for split in (train, valid):
+        if len(split) < FEWEST:
+            raise DataError(f"{len(split)} patches of '{split.name}' are too few to tell what is unlike them.")
+    (known, fitted_on), (others, limit_on) = (_drawn(reader, split, progress) for split in (train, valid))
+    detector = fit(known, others)
+    path = reader.stored.folder / STRANGERS
+    save_detector(path, detector)
+    record = Familiarity(
+        sha256=sha256_of(path), directions=detector.whiten.shape[1], fitted_on=fitted_on, limit_on=limit_on
+    )
+    return bundle.model_copy(update={"strangers": record})
 
 
-DETECTORS: dict[str, type[Mahalanobis] | type[Neighbours]] = {"mahalanobis": Mahalanobis, "neighbours": Neighbours}
+def _drawn(reader: Reader, split: Split, progress: Progress) -> tuple[Array, DataRecord]:
+    chosen = np.sort(np.random.default_rng(0).permutation(len(split))[:SAMPLE])
+    pieces = []
+    for start in range(0, len(chosen), CHUNK):
+        pieces.append(reader.features(split.patches(chosen[start : start + CHUNK])))
+        progress(min(start + CHUNK, len(chosen)), len(chosen))
+    return np.concatenate(pieces), record_of(split).model_copy(update={"patches": len(chosen)})
 
 
-def alarm_threshold(detector: Detector, features: Features, false_alarms: float = FALSE_ALARMS) -> float:
+def fit(features: Features, validation: Features) -> Mahalanobis:
+    """Fit on training features (n, k), and set the limit on validation features (m, k).
+
+    Variances are shrunk (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4).
+
+    Raises:
+        DataError: the features of all training patches are the same.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    mean = features.mean(axis=0, dtype=np.float64)
+    centred = features - mean
+    _, scales, vectors = np.linalg.svd(centred, full_matrices=False)
+    if not scales.any():
+        raise DataError("The network says the same of every training patch.")
+    share = np.cumsum(scales**2) / np.square(scales).sum()
+    few, all_kept = np.minimum(np.searchsorted(share, VARIANCE_KEPT) + 1, DIRECTIONS)
+    vectors = vectors[:all_kept].T
+    spread = np.diag(ledoit_wolf(centred @ vectors, assume_centered=True)[0])
+    whiten = vectors / np.sqrt(spread)
+    unset = np.zeros(1)
+    # Every look in units of 1 and no limit; then the units from the training patches, then the limit.
+    detector = _as_float32(mean, whiten, np.array([[few, 1], [all_kept, 1]]), unset, unset)
+    lengths = [np.linalg.norm(detector.coordinates(features)[:, :depth], axis=1) for depth in (few, all_kept)]
+    units = [np.quantile(length, 1 - FALSE_ALARMS) for length in lengths]
+    left_out = share[all_kept - 1] < VARIANCE_KEPT[-1]
+    rest = np.quantile(detector.left_out(features), 1 - FALSE_ALARMS) if left_out else 0.0
+    detector = _as_float32(mean, whiten, np.column_stack([[few, all_kept], units]), np.array([rest]), unset)
+    limit = alarm_threshold(detector, validation)
+    return Mahalanobis(**(vars(detector) | {"limit": np.array([limit], np.float32)}))
+
+
+def _as_float32(*arrays: NDArray[np.floating]) -> Mahalanobis:
+    return Mahalanobis(*(array.astype(np.float32) for array in arrays))
+
+
+def alarm_threshold(detector: Mahalanobis, features: Features, false_alarms: float = FALSE_ALARMS) -> float:
     """Distance above which a patch is called a stranger: exceeded by that share of validation features (n, k)."""
     return float(np.quantile(detector.distance(features), 1 - false_alarms))
 
 
-def recognised(detector: Detector, own: Features, strange: Features, threshold: float) -> dict[str, float]:
+# Measuring
+
+
+def recognised(
+    near: NDArray[np.floating], far: NDArray[np.floating], limit: float, own: Names, sources: Names
+) -> dict[str, Any]:
     """How well strangers are told from the detector's own kind.
 
     Args:
-        detector: fitted on training patches.
-        own: (n, k) features of patches of the kind it knows, not those the threshold was set on.
-        strange: (m, k) features of strangers.
-        threshold: see `alarm_threshold`.
+        near: (n,) distances of patches of the kind it knows.
+        far: (m,) distances of strangers.
+        limit: what lies beyond is called strange.
+        own: (n,) slide or patch that each of the first comes from.
+        sources: (m,) the same of the strangers; a name that is in both is drawn with both.
 
     Returns:
-        "auroc" in [0, 1], chance 0.5; "found", the share of strangers above the threshold; "false_alarms", the share of
-        `own` above it.
+        "auroc" in [0, 1] with its 95 % interval, chance 0.5; "found", the share of strangers beyond the limit.
     """
-    near, far = detector.distance(own), detector.distance(strange)
-    labels = np.repeat([0, 1], [len(near), len(far)])
-    return {
-        "auroc": area_under_roc(np.concatenate([near, far]), labels),
-        "found": float((far > threshold).mean()),
-        "false_alarms": float((near > threshold).mean()),
+    distances, labels = np.concatenate([near, far]), np.repeat([0, 1], [len(near), len(far)])
+    groups = np.concatenate([own, sources])
+    found = intervals(lambda drawn: {"auroc": area_under_roc(distances[drawn], labels[drawn])}, len(groups), groups)
+    return {"auroc": asdict_interval(found["auroc"]), "found": float((far > limit).mean())}
+
+
+def measured(
+    reader: Reader,
+    own: Kind,
+    kinds: Sequence[Kind],
+    tell: Progress = lambda done, total: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Each kind of stranger against one's own patches, JSON-ready.
+
+    Args:
+        reader: of a bundle with a detector.
+        own: patches of the kind that the detector knows.
+        kinds: of strangers.
+        tell: told kinds done and kinds in all.
+    """
+    detector = reader.strangers
+    assert detector is not None
+    limit = float(detector.limit[0])
+    near = detector.distance(reader.features(own.patches))
+    found: dict[str, Any] = {
+        "patches": len(near),
+        "false_alarms": asdict_interval(mean_interval((near > limit).astype(np.float64), own.sources)),
+        "kinds": [],
     }
+    for number, kind in enumerate(kinds, start=1):
+        far = detector.distance(reader.features(kind.patches))
+        record = {"name": kind.name, "patches": len(far), "sources": len(np.unique(kind.sources))}
+        found["kinds"].append(record | recognised(near, far, limit, own.sources, kind.sources))
+        tell(number, len(kinds))
+    return found
 
 
-def save_detector(path: Path, detector: Mahalanobis | Neighbours, threshold: float) -> None:
-    """Write a detector and its threshold as safetensors, whole or not at all."""
-    kind = next(name for name, known in DETECTORS.items() if isinstance(detector, known))
-    precision = np.float16 if isinstance(detector, Neighbours) else np.float32
-    tensors = {name: array.astype(precision) for name, array in vars(detector).items()}
-    with atomic_path(path) as part:
-        save_file({**tensors, f"threshold.{kind}": np.array([threshold], np.float64)}, part)
+def not_told(curve: Mapping[str, Any]) -> list[str]:
+    """Kinds of a report's strangers that cannot be told from training tissue: the interval reaches chance."""
+    return [kind["name"] for kind in curve["kinds"] if kind["auroc"]["low"] <= CHANCE]
 
 
-def load_detector(path: Path) -> tuple[Mahalanobis | Neighbours, float]:
-    """Read a detector and its threshold; nothing is unpickled.
+# Strangers
+
+
+def of_own(own: Kind) -> Iterator[Kind]:
+    """One's own patches, magnified, reduced or blurred: as a wrong pixel size or a bad focus would."""
+    for factor in (0.5, 2.0, 4.0):
+        yield Kind(f"scale {factor:g}x", perturb.scale(own.patches, factor), own.sources)
+    yield Kind("blur, 2 px", perturb.blur(own.patches, 2.0), own.sources)
+
+
+def of_scikit_image() -> Iterator[Kind]:
+    """Pictures in colour that lie in scikit-image's own folder; nothing is fetched."""
+    tissue: list[tuple[str, Patches]] = []
+    others: list[tuple[str, Patches]] = []
+    for path in sorted((Path(skimage.__file__).parent / "data").glob("*.*")):
+        if path.suffix in (".png", ".jpg"):
+            with Image.open(path) as image:
+                if image.mode == "RGB":
+                    (tissue if path.stem == "ihc" else others).append((path.stem, np.asarray(image)))
+    for name, pictures in (("immunohistochemistry", tissue), ("photographs", others)):
+        if pictures:
+            yield _cut(f"{name} (scikit-image)", pictures)
+
+
+def of_folder(folder: Path) -> Iterator[Kind]:
+    """Pictures of a folder, read as an upload would be: a kind for each first part of their names where all share one.
 
     Raises:
-        BundleError: not such a file.
+        ImportSourceError: no picture in it, or one that cannot be read.
     """
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower().lstrip(".") in INTAKE_TYPES)
+    if not paths:
+        raise ImportSourceError(folder, "it holds no pictures")
+    kinds: dict[str, list[Path]] = {}
+    for path in paths:
+        kinds.setdefault(re.split("[_-]", path.stem)[0], []).append(path)
+    if len(kinds) == 1 or min(map(len, kinds.values())) == 1:
+        kinds = {f"pictures of {folder.name}": paths}
+    for name, files in kinds.items():
+        yield _cut(name, [(path.name, _pixels(path)) for path in files])
+
+
+def _pixels(path: Path) -> Patches:
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BundleError(path, "it is not a safetensors file") from error
-    for kind, detector in DETECTORS.items():
-        threshold = tensors.pop(f"threshold.{kind}", None)
-        if threshold is not None and set(tensors) == {field.name for field in fields(detector)}:
-            arrays = {name: array.astype(np.float32) for name, array in tensors.items()}
-            return detector(**arrays), float(threshold[0])
-    raise BundleError(path, "it holds no detector of strangers")
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageTooLargeError(MAX_BYTES, "bytes")
+        return open_picture(path.read_bytes()).pixels
+    except (IntakeError, OSError) as error:
+        raise ImportSourceError(path, str(error).removesuffix(".")) from error
 
 
-def _unit(features: Features) -> Array:
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(length, 1e-12), np.float32)
+def _cut(name: str, pictures: Sequence[tuple[str, Patches]]) -> Kind:
+    """Patches side by side out of pictures, evenly chosen where there are too many."""
+    patches, sources = [], []
+    for source, pixels in pictures:
+        tops, lefts = (range(0, side - PATCH_SIDE + 1, PATCH_SIDE) for side in pixels.shape[:2])
+        corners = [(top, left) for top in tops for left in lefts]
+        for place in np.unique(np.linspace(0, len(corners) - 1, PER_PICTURE).astype(int)) if corners else []:
+            top, left = corners[place]
+            patches.append(pixels[top : top + PATCH_SIDE, left : left + PATCH_SIDE])
+            sources.append(f"{name}: {source}")
+    return Kind(name, np.stack(patches), np.array(sources))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from core.data.pcam import Split
 from core.data.transforms import VIEWS, view, view_back
 from core.evaluation.faithfulness import blurred, pearson, read_without
 from core.explain.cam import MARGIN
@@ -24,6 +25,10 @@ RANDOM_DRAWS = 4
 QUANTILES = 101
 FEW = 10
 """Fewer patches of a verdict than this give no percentile."""
+NEIGHBOURS = 5
+"""Labelled patches that are shown beside a patch."""
+CHUNK = 16_384
+"""Rows that distances are taken of at once."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,50 @@ def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, 
             if len(known) >= FEW:
                 spread[verdict][name] = np.quantile(known, np.linspace(0, 1, QUANTILES)).tolist()
     return spread
+
+
+class Neighbour(NamedTuple):
+    """A labelled patch near another: its place in the split, its distance, and its pixels uint8 (96, 96, 3)."""
+
+    place: int
+    distance: float
+    patch: NDArray[np.uint8]
+
+
+def nearest(
+    split: Split,
+    known: NDArray[np.floating],
+    read: NDArray[np.bool_],
+    patch: NDArray[np.uint8],
+    at: NDArray[np.floating],
+) -> list[Neighbour]:
+    """The patches of a split that a model finds most alike a patch, nearest first; never the patch itself.
+
+    Args:
+        split: labelled patches.
+        known: (n, d) whitened coordinates of its patches, see `core.strangers`.
+        read: (n,) which of them are known.
+        patch: uint8 (96, 96, 3); patches of the same pixels do not count.
+        at: (d,) its own coordinates.
+
+    Returns:
+        At most NEIGHBOURS of them. A distance of 1 is one standard deviation of training patches along a direction.
+    """
+    far = np.full(len(known), np.inf)
+    for start in range(0, len(known), CHUNK):
+        rows = slice(start, start + CHUNK)
+        far[rows] = np.linalg.norm(known[rows].astype(np.float32) - at, axis=1)
+    far[~read] = np.inf
+    order = np.argsort(far, kind="stable")[: int(np.isfinite(far).sum())]
+    found: list[Neighbour] = []
+    for start in range(0, len(order), 2 * NEIGHBOURS):
+        places = order[start : start + 2 * NEIGHBOURS]
+        for place, pixels in zip(places.tolist(), split.patches(places), strict=True):
+            if not np.array_equal(pixels, patch):
+                found.append(Neighbour(place, float(far[place]), pixels))
+            if len(found) == NEIGHBOURS:
+                return found
+    return found
 
 
 def percentile(value: float, quantiles: Mapping[str, Any], name: str) -> float | None:

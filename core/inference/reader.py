@@ -38,6 +38,8 @@ class Readings:
         verdict: (n,) "tumour", "no tumour" or "refer".
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
             `target`; the mean of the views' maps, each turned back.
+        coordinates: (n, d) float32, whitened coordinates of the first view (`core.strangers`); d is 0 where the bundle
+            has no detector.
         flags: per patch, names of `core.data.flags.FLAGS` that speak against reading it.
         method, layer, target: what `attribution` is.
         point: the operating point that made the verdict.
@@ -51,6 +53,7 @@ class Readings:
     view_logits: NDArray[np.float32]
     verdict: NDArray[np.str_]
     attribution: NDArray[np.float32]
+    coordinates: NDArray[np.float32]
     flags: tuple[tuple[str, ...], ...]
     method: str
     layer: str
@@ -122,6 +125,7 @@ class Reader:
         """Serve `stored` through `engine`."""
         self.stored = stored
         self.model = stored.description
+        self.strangers = stored.strangers
         self.engine = engine
         self._explainer = Explainer(stored, engine)
 
@@ -245,6 +249,7 @@ class Reader:
         heatmaps = self._explainer.maps(method, layer, seen, maps, logits, rows, tick)
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
         turned_back = np.stack([view_back(by_view[index], index) for index in range(views)])
+        coordinates, strange = self._placed(maps[:count])
 
         return Readings(
             probability=probability,
@@ -253,7 +258,8 @@ class Reader:
             view_logits=margin,
             verdict=verdicts(probability, point),
             attribution=turned_back.mean(axis=0),
-            flags=tuple(flags(patches)),
+            coordinates=coordinates,
+            flags=tuple(flags(patches, strange)),
             method=method,
             layer=layer,
             target=target,
@@ -261,6 +267,13 @@ class Reader:
             model=self.model,
             engine=self.engine.name,
         )
+
+    def _placed(self, maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Where last maps (n, k, h, w) lie among those of training tissue, and which lie too far off."""
+        if self.strangers is None:
+            return np.zeros((len(maps), 0), np.float32), None
+        features = maps.mean(axis=(2, 3))
+        return self.strangers.coordinates(features), self.strangers.strange(features)
 
     def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if len(patches) == 0:
@@ -293,7 +306,7 @@ def _as_scenes(images: ArrayLike) -> NDArray[np.uint8]:
 
 
 def _joined(pieces: list[Readings]) -> Readings:
-    arrays = ("probability", "logit", "logits", "view_logits", "verdict", "attribution")
+    arrays = ("probability", "logit", "logits", "view_logits", "verdict", "attribution", "coordinates")
     joined: dict[str, Any] = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays}
     return replace(pieces[0], flags=tuple(f for piece in pieces for f in piece.flags), **joined)
 

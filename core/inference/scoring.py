@@ -43,6 +43,7 @@ class Scores:
         verdict: (n,) words; of no meaning where not read yet.
         attribution: (n, 3, 3) float32, Grad-CAM of tumour minus normal at the last layer.
         flag_bits: (n,) uint8, one bit per name of FLAGS, in order.
+        coordinates: (n, d) float16, see `Readings`; of no meaning where not read yet.
         point: the operating point behind probability and verdict.
     """
 
@@ -51,6 +52,7 @@ class Scores:
     verdict: NDArray[np.str_]
     attribution: NDArray[np.float32]
     flag_bits: NDArray[np.uint8]
+    coordinates: NDArray[np.float16]
     point: OperatingPoint
 
     @property
@@ -70,6 +72,8 @@ class ScoreStore:
         """Name the store; nothing is read or written yet."""
         self.model, self.split, self.views = model, split, views
         key = f"{model.graph_key}-{split.fingerprint()[:16]}-{views}"
+        if model.strangers is not None:
+            key += f"-{model.strangers.sha256[:8]}"
         self.path = cache / "scores" / f"{model.name}-{split.name}-{key}.npy"
 
     def scores(self) -> Scores:
@@ -83,6 +87,7 @@ class ScoreStore:
             verdict=verdicts(probability, point),
             attribution=table["attribution"],
             flag_bits=table["flags"],
+            coordinates=table["coordinates"] if self._directions else np.zeros((len(self.split), 0), np.float16),
             point=point,
         )
 
@@ -104,6 +109,8 @@ class ScoreStore:
             readings = reader.read(self.split.patches(indices), views=self.views)
             table["attribution"][indices] = readings.attribution
             table["flags"][indices] = [_bits(names) for names in readings.flags]
+            if self._directions:
+                table["coordinates"][indices] = readings.coordinates
             table["logits"][indices] = readings.view_logits
             table.flush()
             yield len(self.split) - len(missing) + start + len(indices)
@@ -124,7 +131,14 @@ class ScoreStore:
 
     @property
     def _dtype(self) -> np.dtype[np.void]:
-        return np.dtype([("logits", "<f4", (self.views,)), ("attribution", "<f4", (3, 3)), ("flags", "u1")], align=True)
+        kept: list[Any] = [("logits", "<f4", (self.views,)), ("attribution", "<f4", (3, 3)), ("flags", "u1")]
+        if self._directions:
+            kept.append(("coordinates", "<f2", (self._directions,)))
+        return np.dtype(kept, align=True)
+
+    @property
+    def _directions(self) -> int:
+        return self.model.strangers.directions if self.model.strangers else 0
 
     def _open(self, mode: str) -> np.memmap[Any, np.dtype[np.void]]:
         # The header is known to the byte, so it is compared, not parsed; and NumPy would lengthen a short file.

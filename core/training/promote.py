@@ -1,17 +1,22 @@
-"""From a finished run to a model that every page offers: copied, calibrated, described, and only then in its place."""
+"""From a finished run to a model that every page offers: copied, calibrated, described, and only then in its place.
+
+Where the training patches are at hand, what is unlike them is learned too.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from core.bundle import DESCRIPTION, WEIGHTS, read_description, write_description
 from core.data.pcam import Split
-from core.errors import OutputError, TrainingError
+from core.errors import DataError, OutputError, TrainingError
 from core.evaluation.card import model_card
 from core.evaluation.report import Progress, calibrate
+from core.evaluation.strangers import familiarise
 from core.files import write_text
 from core.inference import load_reader
 from core.training.runs import NAME, Run
@@ -39,7 +44,7 @@ def promote(
         name: of the model.
         split: validation patches.
         models: folder with model bundles.
-        progress: called with patches done and patches in all, for each of two passes.
+        progress: called with patches done and patches in all, for each pass.
         version: of the bundle.
         replace: take the place of a model of that name.
 
@@ -63,11 +68,14 @@ def promote(
             folder.mkdir()
             shutil.copyfile(run.model / WEIGHTS, folder / WEIGHTS)
             write_description(folder, description.model_copy(update={"name": name, "version": version}))
-            calibrated = calibrate(load_reader(folder), split, progress)
+            reader = load_reader(folder)
+            calibrated = calibrate(reader, split, progress)
             if calibrated.calibrated_on and any(d.fingerprint == split.fingerprint() for d in trained_on):
                 note = "; ".join(filter(None, (calibrated.calibrated_on.note, SEEN)))
                 record = calibrated.calibrated_on.model_copy(update={"note": note})
                 calibrated = calibrated.model_copy(update={"calibrated_on": record})
+            with suppress(DataError):  # nobody has to have the training patches
+                calibrated = familiarise(reader, calibrated, split, progress)
             write_description(folder, calibrated)
             write_text(folder / "CARD.md", model_card(calibrated))
             if (target / DESCRIPTION).exists():

@@ -11,11 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from plotly.subplots import make_subplots
 
+from core.evaluation.answer import replacement_text
 from core.evaluation.evidence import MAIN
 from core.evaluation.measures import BASELINES, HOLDING, LEARNED, MATTERING, MEASURES, POINTING
+from core.evaluation.position import GRIDS, LIES, PARTS
+from core.evaluation.strangers import CHANCE, not_told
 from core.explain.cam import METHODS
-from core.view.overlay import data_url, overlaid
+from core.explain.grid import CENTRE_CHANCE
+from core.view.overlay import DIFFERENCE, data_url, overlaid
 from core.view.training_figures import ACCENT, COLOURS, HEIGHT, SECOND
 
 PREDICTION = "Can the prediction be leaned on?"
@@ -28,12 +33,29 @@ OPACITY = 0.55
 Curves = Mapping[str, Any]
 
 
+class Facts(NamedTuple):
+    """A small table: its head, and rows of as many words."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
 class Chart(NamedTuple):
-    """A figure with its heading and how it is read."""
+    """A figure with its heading and how it is read.
+
+    Attributes:
+        title: its heading.
+        meaning: how it is read, and what it shows where that is generated.
+        figure: it.
+        finding: sentences made from the figures, each with its first words, to stand in bold.
+        tables: what else belongs to it.
+    """
 
     title: str
     meaning: str
     figure: go.Figure
+    finding: Sequence[tuple[str, str]] = ()
+    tables: Sequence[Facts] = ()
 
 
 class Mosaics(NamedTuple):
@@ -70,6 +92,8 @@ def charts(report: Curves, group: str, drawn: Mosaics | None = None) -> list[Cha
                 mosaics(drawn),
             )
         )
+    if group == POINTING and "position" in curves:
+        found.append(_position(curves["position"]))
     if group == MATTERING and "deletion" in curves:
         meanings = {
             "deletion": "Mean logit as the hottest cells are blurred first. Sooner down is better.",
@@ -78,6 +102,8 @@ def charts(report: Curves, group: str, drawn: Mosaics | None = None) -> list[Cha
         found += [
             Chart(kind.capitalize(), meaning, removal(curves["deletion"], kind)) for kind, meaning in meanings.items()
         ]
+        if "replaced" in curves:
+            found[-2] = found[-2]._replace(finding=_replaced(curves["replaced"]))
     if group == LEARNED and "cascade" in curves:
         meaning = "Likeness to the trained network's map as layers are randomised from the head down, left to right."
         found += [
@@ -113,7 +139,79 @@ def _prediction(curves: Curves) -> list[Chart]:
         for kind, title in (("accuracy", "Accuracy"), ("auc", "AUC"), ("ece", "Calibration error (ECE)")):
             meaning = "Under each change at five strengths; 0 is the patch as it came."
             found.append(Chart(f"{title} under change", meaning, robustness(curves, kind)))
+    if "strangers" in curves:
+        found.append(_strangers(curves["strangers"]))
     return found
+
+
+def _strangers(curve: Curves) -> Chart:
+    own = curve["false_alarms"]
+    flagged = f"{own['value']:.0%} [{own['low']:.0%}, {own['high']:.0%}]"
+    meaning = (
+        "How well patches of each kind are told from the split's own by their features (AUROC). Of "
+        f"{curve['patches']:,} patches of the split itself, {flagged} are flagged as unlike training tissue."
+    )
+    missed = not_told(curve)
+    text = (
+        f"{', '.join(missed)}: the interval reaches chance, so no flag on such a patch means nothing."
+        if missed
+        else "No kind; the interval of each lies above chance."
+    )
+    return Chart("Strangers", meaning, strangers(curve), finding=[("Cannot be told:", text)])
+
+
+def _replaced(replaced: Curves) -> list[tuple[str, str]]:
+    return [
+        (f"{way.capitalize()}.", replacement_text(way, kinds, replaced["decision"]))
+        for way, kinds in replaced["ways"].items()
+    ]
+
+
+def _position(curve: Curves) -> Chart:
+    finding = [
+        (f"{line['name']}{': ' if line['verdict'] else ''}{line['verdict']}.", line["text"])
+        for line in curve["finding"]
+    ]
+    exchanged = Facts(
+        ("Exchanged for a normal patch's", "the centre cell's evidence moves by", "the patch's logit falls by"),
+        [
+            (part, f"{_interval(curve['moved'][name])} logits", f"{_interval(curve['fall'][name])} logits")
+            for name, part in PARTS.items()
+        ],
+    )
+    tables = [exchanged]
+    groups = curve["windows"]["groups"]
+    if groups:
+        head = (
+            "Tumour lies",
+            "patches",
+            "the centre's share of the tumour",
+            "its share of the evidence",
+            "mean probability",
+        )
+        rows = [
+            (
+                LIES[name],
+                f"{one['patches']:,}" + (f" ({one['silent']:,} without evidence)" if one["silent"] else ""),
+                f"{one['tumour']:.1%}",
+                _interval(one["share"], percent=True),
+                _interval(one["probability"]),
+            )
+            for name, one in groups.items()
+        ]
+        tables.append(Facts(head, rows))
+    meaning = (
+        f"Mean share of the positive evidence by cell, Grad-CAM of tumour minus normal in {curve['patches']:,} true "
+        f"positives shown to the network in three ways; the frame is the label's centre, chance {CENTRE_CHANCE:.0%}."
+    )
+    return Chart("Why the map leans where it leans", meaning, cells(curve["grids"]), finding, tables)
+
+
+def _interval(figure: Mapping[str, float | None], percent: bool = False) -> str:
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "undefined"
+    return f"{value:.1%} [{100 * low:.1f}, {100 * high:.1f}]" if percent else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def method_title(name: str) -> str:
@@ -162,6 +260,33 @@ def forest(rows: Sequence[Mapping[str, Any]], measure: str) -> go.Figure:
     return figure.update_yaxes(categoryorder="array", categoryarray=names, title=None)
 
 
+def strangers(curve: Curves) -> go.Figure:
+    """AUROC of each kind of stranger with its 95 % interval, and chance; the worst told on top."""
+    shown = sorted(curve["kinds"], key=lambda kind: -kind["auroc"]["value"])
+    figure = _figure("AUROC", "")
+    figure.add_scatter(
+        x=[kind["auroc"]["value"] for kind in shown], y=[kind["name"] for kind in shown], mode="markers",
+        marker={"color": ACCENT, "size": 9}, showlegend=False,
+        error_x={
+            "type": "data", "symmetric": False, "thickness": 1.5, "width": 3,
+            "array": [_gap(kind["auroc"], "high") for kind in shown],
+            "arrayminus": [_gap(kind["auroc"], "low") for kind in shown],
+        },
+        customdata=[
+            [kind["auroc"]["low"], kind["auroc"]["high"], kind["found"], kind["patches"], kind["sources"]]
+            for kind in shown
+        ],
+        hovertemplate="%{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], flagged %{customdata[2]:.0%} of "
+        "%{customdata[3]} patches from %{customdata[4]} sources<extra>%{y}</extra>",
+    )  # fmt: skip
+    figure.add_vline(
+        x=CHANCE, line={"dash": "dot", "width": 1, "color": GREY}, annotation_text=f"chance ({CHANCE:.2f})",
+        annotation_position="top",
+    )  # fmt: skip
+    figure.update_layout(height=110 + 24 * len(shown), margin={"l": 200, "t": 40})
+    return figure.update_yaxes(categoryorder="array", categoryarray=[kind["name"] for kind in shown], title=None)
+
+
 def mosaics(drawn: Mosaics) -> go.Figure:
     """Mosaics in colour above the same in grayscale with their maps, the tumour patch framed in both."""
     count, side = len(drawn.images), drawn.side
@@ -184,6 +309,39 @@ def mosaics(drawn: Mosaics) -> go.Figure:
     figure.update_xaxes(visible=False, range=[-0.02, count * 1.06], fixedrange=True)
     figure.update_yaxes(visible=False, range=[-0.02, 2.08], fixedrange=True, scaleanchor="x")
     return figure.update_layout(height=400, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
+
+
+def cells(grids: Curves) -> go.Figure:
+    """Grids of 3 x 3 mean shares side by side, pale at chance, the label's centre framed.
+
+    The colour scale is the same for every model, from nothing to twice chance: a weak lean stays pale.
+
+    Args:
+        grids: by key of `core.evaluation.position.GRIDS`, 3 x 3 figures with intervals.
+    """
+    figure = make_subplots(1, len(grids), subplot_titles=[GRIDS[name] for name in grids], horizontal_spacing=0.04)
+    for column, grid in enumerate(grids.values(), start=1):
+        value, low, high = (
+            [[None if cell[name] is None else 100 * cell[name] for cell in row] for row in grid]
+            for name in ("value", "low", "high")
+        )
+        figure.add_heatmap(
+            z=value, coloraxis="coloraxis", texttemplate="%{z:.1f}%", xgap=2, ygap=2, row=1, col=column,
+            customdata=[[list(pair) for pair in zip(*rows, strict=True)] for rows in zip(low, high, strict=True)],
+            hovertemplate="%{z:.1f}% [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>",
+        )  # fmt: skip
+        figure.add_shape(type="rect", x0=0.5, x1=1.5, y0=0.5, y1=1.5, line={"width": 2}, row=1, col=column)
+        figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
+    figure.update_xaxes(visible=False, fixedrange=True, constrain="domain")
+    figure.update_yaxes(visible=False, fixedrange=True, constrain="domain", autorange="reversed")
+    ticks = [0, 100 * CENTRE_CHANCE, 200 * CENTRE_CHANCE]
+    scale = {
+        "colorscale": [[place, colour] for place, colour in DIFFERENCE.to_plotly()],
+        "cmin": ticks[0],
+        "cmax": ticks[-1],
+        "colorbar": {"tickvals": ticks, "ticktext": ["0%", f"chance {ticks[1]:.0f}%", f"{ticks[2]:.0f}%"]},
+    }
+    return figure.update_layout(coloraxis=scale, height=HEIGHT + 40, margin={"l": 8, "r": 8, "t": 40, "b": 8})
 
 
 def removal(curves: Curves, kind: str) -> go.Figure:

@@ -11,7 +11,7 @@ from plotly.io import to_html
 from core.evaluation.answer import beats_chance
 from core.evaluation.evidence import MAIN
 from core.evaluation.measures import AGREEMENT, BASELINES, LEARNED, MEASURES
-from core.view.evidence_figures import PREDICTION, Mosaics, charts, method_title
+from core.view.evidence_figures import PREDICTION, Chart, Facts, Mosaics, charts, method_title
 
 BEST, NO_BETTER = "\u25b2", "\u25cb"
 LEGEND = (
@@ -110,6 +110,19 @@ def answer_list(report: Mapping[str, Any], attributes: str = "") -> str:
     return f"<ol {attributes}>{lines}</ol>"
 
 
+def finding_list(chart: Chart, attributes: str = "") -> str:
+    """What a chart's figures say as an HTML list, nothing when they say nothing; `attributes` of the list."""
+    lines = "".join(f"<li><b>{escape(first)}</b> {escape(text)}</li>" for first, text in chart.finding)
+    return f"<ul {attributes}>{lines}</ul>" if lines else ""
+
+
+def facts_table(facts: Facts, attributes: str = "") -> str:
+    """A small table in HTML; `attributes` of the table."""
+    head = "".join(f"<th>{escape(word)}</th>" for word in facts.head)
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(word)}</td>' for word in row)}</tr>" for row in facts.rows)
+    return f"<table {attributes}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
 def as_page(report: Mapping[str, Any], drawn: Mosaics | None = None) -> str:
     """One HTML page with answer, tables and figures; Plotly's script is inside, so it opens anywhere and offline.
 
@@ -124,9 +137,10 @@ def as_page(report: Mapping[str, Any], drawn: Mosaics | None = None) -> str:
             body.append(_table(table(report["rows"], group)))
         for chart in charts(report, group, drawn):
             chart.figure.update_layout(template="plotly_white")
-            body.append(f"<h3>{escape(chart.title)}</h3><p>{escape(chart.meaning)}</p>")
+            body.append(f"<h3>{escape(chart.title)}</h3><p>{escape(chart.meaning)}</p>{finding_list(chart)}")
             body.append(to_html(chart.figure, full_html=False, include_plotlyjs=script, config={"displaylogo": False}))
             script = False
+            body.extend(facts_table(facts) for facts in chart.tables)
     name = escape(report["model"]["name"])
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Evidence: {name}</title>'

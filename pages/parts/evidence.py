@@ -42,6 +42,8 @@ STAGES = {
     "holding": "turning, staining, blurring",
     "prediction": "the prediction",
     "trust": "how the trust card's figures are spread",
+    "position": "why the map leans where it leans",
+    "strangers": "pictures that the model should not know",
 }
 
 
@@ -279,7 +281,7 @@ def show_charts(report: Report, other: Report | None, group: str, drawn: Mosaics
             told = figures.charts(one, group, mosaics)
             if one is report:  # its ROC stands beside the sliders, see `show_decision`
                 told = [found for found in told if found.title != "ROC"]
-            wide = [found for found in told if len(found.figure.layout.images)]
+            wide = [found for found in told if len(found.figure.layout.images) or found.tables]
             for found in wide:
                 _show(found, name, other is not None)
             rest = [found for found in told if found not in wide]
@@ -293,7 +295,11 @@ def show_charts(report: Report, other: Report | None, group: str, drawn: Mosaics
 
 def _show(found: figures.Chart, name: str, named: bool) -> None:
     st.markdown(f"**{found.title}**{f', {name}' if named else ''}. {found.meaning}")
+    if found.finding:
+        st.html(evidence_report.finding_list(found, 'class="nl-answer" data-testid="finding"'))
     chart(found.figure, f"{name}-{found.title}")
+    for facts in found.tables:
+        st.html(evidence_report.facts_table(facts, 'class="nl-trust" data-testid="facts"'))
 
 
 def _by_method(report: Report, other: Report | None, group: str) -> None:

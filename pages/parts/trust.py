@@ -20,6 +20,7 @@ from pages.parts import choices, library
 from pages.parts.choices import OWN, SCALE_NOTES, Explanation
 from pages.parts.evidence import Report, kept_report, report_of
 from pages.parts.light_table import Panel, light_table
+from pages.parts.neighbours import show_neighbours
 from pages.parts.whatif import what_if
 
 Patch = NDArray[np.uint8]
@@ -49,6 +50,7 @@ def _card(model: str, patch: Patch, readings: Readings) -> None:
         "Of Grad-CAM for tumour minus normal at the last layer, one view, whatever is chosen above. "
         + _percentiles_of(report, called, spread)
     )
+    show_neighbours(model, patch, readings)
     _forget(model, patch)
 
 

@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 import streamlit as st
 
+from core.data.flags import FLAGS
 from core.explain.cam import METHODS
 from core.inference import Readings
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
@@ -36,14 +37,19 @@ def show_verdict(readings: Readings, index: int, label: str = "") -> None:
     if label:
         facts["Label"] = label
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    doubts = "".join(f'<p class="nl-why">{escape(_sentence(flag))}</p>' for flag in readings.flags[index])
     verdict = str(readings.verdict[index])
     st.html(
         f'<p class="nl-verdict" data-testid="verdict">{HEADLINES[verdict]}</p>'
         f'<p class="nl-why">{escape(_why(readings, verdict))}</p>'
         f'<p class="nl-number" data-testid="probability">{readings.probability[index]:.2f} '
         f"<small>probability of tumour in the centre, calibrated</small></p>"
-        f'{_axis(readings, index)}<dl class="nl-facts">{rows}</dl>'
+        f'{_axis(readings, index)}<dl class="nl-facts">{rows}</dl>{doubts}'
     )
+
+
+def _sentence(flag: str) -> str:
+    return f"{flag[0].upper()}{flag[1:]}: {FLAGS[flag]}"
 
 
 def _why(readings: Readings, verdict: str) -> str:

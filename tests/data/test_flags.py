@@ -103,9 +103,20 @@ def test_blur_is_flagged():
 
 
 def test_every_flag_has_a_sentence_and_no_patch_no_flags():
-    assert list(FLAGS) == ["not H&E-like", "nearly blank", "blurred"]
+    # Stored scores keep them as bits in this order.
+    assert list(FLAGS) == ["not H&E-like", "nearly blank", "blurred", "unlike training tissue"]
     assert all(sentence.endswith(".") for sentence in FLAGS.values())
     assert flags(np.zeros((0, 96, 96, 3), np.uint8)) == []
+
+
+def test_what_a_model_does_not_know_is_flagged_last_and_never_on_a_blank_patch():
+    patches = np.stack(
+        [stained(HAEMATOXYLIN, EOSIN), stained(HAEMATOXYLIN, EOSIN), even(90, 90, 90), even(255, 255, 255)]
+    )
+    found = flags(patches, np.array([True, False, True, True]))
+    assert found == [
+        ("unlike training tissue",), (), ("not H&E-like", "blurred", "unlike training tissue"), ("nearly blank",),
+    ]  # fmt: skip
 
 
 def test_other_shapes_are_refused():

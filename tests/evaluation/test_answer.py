@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from core.evaluation.answer import answer_of, beats_chance, figure_text
+from core.evaluation.answer import answer_of, beats_chance, figure_text, replacement_text
 from core.evaluation.measures import MEASURES
 
 
@@ -18,14 +18,14 @@ def row(measure, value, low, high, chance, method="gradcam/last", patches=1234):
 GOOD = [
     row("mosaic2", 0.57, 0.54, 0.60, 0.25),
     row("centre_share", 0.15, 0.13, 0.17, 0.11),
-    row("gap_blurred", 1.5, 1.2, 1.8, 0.0),
+    row("gap_inpainted", 1.5, 1.2, 1.8, 0.0),
     row("after_randomising", 0.05, -0.02, 0.12, 0.04),
     row("turns_drift", 0.6, 0.55, 0.65, 1.0),
 ]
 BAD = [
     row("mosaic2", 0.26, 0.24, 0.28, 0.25),
     row("centre_share", 0.092, 0.088, 0.096, 0.111),
-    row("gap_blurred", 0.1, -0.1, 0.3, 0.0),
+    row("gap_inpainted", 0.1, -0.1, 0.3, 0.0),
     row("after_randomising", 0.8, 0.7, 0.9, 0.04),
     row("turns_drift", 0.99, 0.96, 1.02, 1.0),
 ]
@@ -58,6 +58,42 @@ def test_the_best_baseline_stands_beside_the_figure():
     assert centre.text.endswith("n = 1,234; centre prior, which knows nothing of the network, 0.30).")
     assert centre.holds
     assert gap.text.endswith("n = 1,234).")
+
+
+@pytest.mark.parametrize("rows", [GOOD, BAD])
+def test_what_matters_goes_by_tissue_filled_in_and_names_a_blur_that_disagrees(rows):
+    inpainted = rows[2]
+    agrees = row("gap_blurred", *(9, 8, 10) if inpainted is GOOD[2] else (0.0, -0.2, 0.2), 0.0)
+    differs = row("gap_blurred", *(0.08, -0.10, 0.26) if inpainted is GOOD[2] else (0.8, 0.6, 1.0), 0.0)
+    found = [answer_of([inpainted, *other], "gradcam/last") for other in ([], [agrees], [differs])]
+    alone, beside, against = found
+    assert alone == beside
+    ((line,), (plain,)) = against, alone
+    assert line.holds is plain.holds is (inpainted is GOOD[2])
+    assert line.text == plain.text.replace(").", f"; yet {figure_text(differs)}).")
+    assert answer_of([agrees], "gradcam/last") == []
+
+
+def test_a_replacement_that_reads_as_one_class_is_warned_of():
+    def kinds(tumour, normal):
+        means = (("all", -0.5, (tumour + normal) / 2), ("tumour", 3.0, tumour), ("no tumour", -4.0, normal))
+        return {
+            name: {
+                "as_is": {"value": own, "low": own - 1, "high": own + 1},
+                "replaced": {"value": value, "low": value - 0.5, "high": value + 0.5},
+            }
+            for name, own, value in means
+        }
+
+    said = replacement_text("blurred", kinds(2.0, 0.0), decision=0.3)
+    assert said.startswith(
+        "Wholly blurred, patches get a mean logit of +2.00 [+1.50, +2.50] where the label is tumour (+3.00 as they "
+        "are) and +0.00 [-0.50, +0.50] where the label is no tumour (-4.00 as they are); tumour is called from +0.30"
+    )
+    assert "a patch blurred reads as tumour in itself" in said
+    assert "inpainted reads as no tumour in itself" in replacement_text("inpainted", kinds(-1.0, -2.0), 0.3)
+    for neutral in (kinds(2.0, -2.0), kinds(2.0, -0.5), kinds(0.2, -0.5)):
+        assert "Beware" not in replacement_text("blurred", neutral, 0.3)
 
 
 def test_only_the_asked_method_and_what_was_measured():

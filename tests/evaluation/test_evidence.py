@@ -8,9 +8,10 @@ from PIL import Image
 
 from core.data.pcam import Split
 from core.errors import ImportSourceError
-from core.evaluation import evidence
+from core.evaluation import evidence, faithfulness, position
 from core.evaluation.evidence import MAIN, Examination, Plan
 from core.evaluation.measures import BASELINES, MEASURES
+from core.explain.grid import centre_share
 from core.inference import Reader
 
 PLAN = Plan(sample=24, methods=("gradcam/last", "eigencam/last", "gradcam/6x6"))
@@ -83,6 +84,56 @@ def test_a_row_is_the_mean_of_what_the_readers_maps_give(report, tiny_reader, de
     assert report["curves"]["figures"]["accuracy"]["value"] == pytest.approx(called.mean())
 
 
+def test_what_a_replacement_reads_as_is_kept_by_label(report, tiny_reader, demo):
+    kept = report["curves"]["replaced"]
+    examination = Examination(tiny_reader, demo, PLAN)
+    places = examination.some("mattering")
+    patches, labels = examination.patches(places), examination.labels[places]
+    point = tiny_reader.model.point(1)
+    assert kept["decision"] == pytest.approx(point.temperature * np.log(point.threshold / (1 - point.threshold)))
+    whole = np.ones((96, 96), bool)
+    assert set(kept["ways"]) == set(faithfulness.REPLACEMENTS)
+    for way, replace in faithfulness.REPLACEMENTS.items():
+        found = kept["ways"][way]
+        for chosen, name in (((0,), "no tumour"), ((1,), "tumour"), ((0, 1), "all")):
+            own = patches[np.isin(labels, chosen)]
+            assert found[name]["patches"] == len(own) > 0
+            for which, seen in (("as_is", own), ("replaced", replace(own, whole))):
+                expected = tiny_reader.read(seen).logit.mean()
+                assert found[name][which]["value"] == pytest.approx(expected, abs=0.02), (way, name, which)
+
+
+def test_why_the_map_leans_is_of_the_true_positives(tiny_reader, demo):
+    examination = Examination(tiny_reader, demo, Plan(sample=80, methods=(MAIN,)))
+    found = examination.stages["position"]()
+    curve = found.curves["position"]
+    probability, maps = examination.read
+    right = (probability >= tiny_reader.model.point(1).threshold) & (examination.labels == 1)
+    assert curve["patches"] == right.sum() >= position.LEAST
+    served = curve["grids"]["served"][1][1]["value"]
+    assert served == pytest.approx(np.nanmean(centre_share(maps[MAIN][right])), abs=1e-3)
+    scenes = tiny_reader.scene(position.in_context(examination.patches(np.flatnonzero(right))))
+    context = np.nanmean(centre_share(position.middle(scenes)))
+    assert curve["grids"]["context"][1][1]["value"] == pytest.approx(context, abs=1e-3)
+    assert len(curve["finding"]) == 4
+    masks = position.lies(demo.masks(examination.indices))
+    assert curve["windows"]["groups"]["everywhere"]["patches"] == (masks == "everywhere").sum()
+    json.dumps(evidence._plain(curve), allow_nan=False)
+
+
+def test_too_few_true_positives_explain_nothing(tiny_reader, demo):
+    examination = Examination(tiny_reader, demo, Plan(sample=position.LEAST, methods=(MAIN,)))
+    assert examination.stages["position"]().curves == {}
+
+
+def test_windows_come_from_the_regions_where_there_are_any(tiny_reader, demo, tmp_path, write_region):
+    write_region("a", 192)
+    found = Examination(tiny_reader, demo, PLAN, tmp_path)._masked()
+    (piece,) = found
+    assert set(piece.sources) == {"a"}
+    assert set(position.lies(piece.masks)) == {"everywhere", "around"}
+
+
 def test_paired_differences_are_from_grad_cam(report):
     pairs = [row for row in report["paired"] if row["measure"] == "mosaic2"]
     assert {row["against"] for row in pairs} == {*PLAN.methods, *BASELINES} - {MAIN}
@@ -125,7 +176,7 @@ def test_it_goes_on_where_it_was_stopped(report, tiny_reader, demo, cache):
     assert json.loads(kept.read_text())["rows"] == json.loads(before)["rows"]
 
 
-def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path):
+def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monkeypatch):
     def key(reader=tiny_reader, data=demo, plan=PLAN, regions=None):
         return Examination(reader, data, plan, regions).key
 
@@ -142,6 +193,9 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path):
         key(reader=Reader(calibrated, tiny_reader.engine)),
         key(regions=tmp_path),
     ]
+    monkeypatch.setattr(evidence, "FORMAT", evidence.FORMAT - 1)
+    others.append(key())
+    monkeypatch.undo()
     assert len({key(), *others}) == 1 + len(others)
 
 
@@ -176,6 +230,29 @@ def test_regions_are_measured_beside_their_baselines(tiny_reader, demo, tmp_path
     assert rows["regions_average_precision", "random"]["chance"] == pytest.approx(0.5)  # half of each is tumour
     assert rows["regions_pixel_auc", "centre prior"]["value"] == pytest.approx(0.5, abs=0.01)
     assert [(done, total) for _, done, total in told] == [(1, 2), (2, 2)]
+
+
+def test_strangers_are_measured_where_the_bundle_can_tell(familiar_reader, tiny_reader, demo, tmp_path, patches):
+    for number, patch in enumerate(patches[:4]):
+        Image.fromarray(patch).save(tmp_path / f"cloud_{number}.png")
+    told = []
+    examination = Examination(familiar_reader, demo, PLAN, None, lambda *fact: told.append(fact), tmp_path)
+    curve = examination.stages["strangers"]().curves["strangers"]
+    kinds = {kind["name"]: kind for kind in curve["kinds"]}
+    assert list(kinds) == [
+        "scale 0.5x", "scale 2x", "scale 4x", "blur, 2 px", "immunohistochemistry (scikit-image)",
+        "photographs (scikit-image)", f"pictures of {tmp_path.name}",
+    ]  # fmt: skip
+    assert kinds[f"pictures of {tmp_path.name}"]["patches"] == 4
+    assert all(kind["auroc"]["low"] <= kind["auroc"]["value"] <= kind["auroc"]["high"] for kind in kinds.values())
+    assert told[-1] == ("strangers", 7, 7)
+    assert json.loads(json.dumps(evidence._plain(curve), allow_nan=False))
+    assert Examination(tiny_reader, demo, PLAN).stages["strangers"]().curves == {}
+    keys = [
+        Examination(familiar_reader, demo, PLAN, r, odd=o).key
+        for r, o in ((None, None), (tmp_path, None), (None, tmp_path))
+    ]
+    assert len({Examination(tiny_reader, demo, PLAN).key, *keys}) == 4
 
 
 def test_regions_of_two_sizes_are_refused(tiny_reader, demo, tmp_path, write_region):

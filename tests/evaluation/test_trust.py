@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
+from core.data.pcam import Split
 from core.data.transforms import VIEWS, view_back
 from core.evaluation import trust
-from core.evaluation.trust import FIGURES, percentile, reference, trust_figures
+from core.evaluation.trust import FIGURES, nearest, percentile, reference, trust_figures
 from core.inference.reader import NO_TUMOUR, TUMOUR
 from core.inference.sharing import remembering
 
@@ -97,6 +99,29 @@ def test_spread_by_verdict(monkeypatch):
     centre = spread[NO_TUMOUR]["centre"]  # no dot in the middle cell
     assert (len(centre), min(centre), max(centre)) == (101, 0, 0)
     assert spread[NO_TUMOUR]["map_turns"] == pytest.approx([1] * 101)
+
+
+def test_the_nearest_patches_are_those_scipy_finds(split, patches, monkeypatch):
+    monkeypatch.setattr(trust, "CHUNK", 5)
+    known = np.random.default_rng(4).standard_normal((12, 3)).astype(np.float16)
+    read = np.arange(12) != 8
+    at = known[3].astype(np.float32) + 0.01
+    found = nearest(split, known, read, patches[3], at)
+    far = cdist(at[None], known.astype(np.float64))[0]
+    expected = [place for place in np.argsort(far) if place not in (3, 8)][:5]  # neither itself nor one not read
+    assert [one.place for one in found] == expected
+    np.testing.assert_allclose([one.distance for one in found], far[expected], rtol=1e-6)
+    for one in found:
+        np.testing.assert_array_equal(one.patch, patches[one.place])
+
+
+def test_patches_of_the_same_pixels_are_no_neighbours(tmp_path, write_split, patches):
+    copies = np.concatenate([np.repeat(patches[:1], 25, axis=0), patches[1:3]])
+    split = Split.open(write_split(tmp_path, copies, np.zeros(27, np.uint8)), "valid")
+    known = np.arange(27, dtype=np.float16)[:, None]
+    found = nearest(split, known, np.ones(27, bool), patches[0], known[0])
+    assert [(one.place, one.distance) for one in found] == [(25, 25), (26, 26)]
+    assert nearest(split, known, np.zeros(27, bool), patches[0], known[0]) == []
 
 
 def test_percentile():

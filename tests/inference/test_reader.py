@@ -1,6 +1,7 @@
 """Readings: what is shown is what was computed, for one patch or many, one thread or sixteen."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
 from core.explain.cam import METHODS, TARGETS, grad_cam
 from core.inference import load_reader
 from core.inference.reader import Reader, verdicts
+from core.inference.sharing import remembering
 
 LAYERS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}
 
@@ -57,6 +59,37 @@ def test_long_inputs_are_read_in_pieces_without_a_seam(tiny_reader):
     assert whole.logit.tobytes() == b"".join(part.logit.tobytes() for part in parts)
     assert whole.attribution.tobytes() == b"".join(part.attribution.tobytes() for part in parts)
     assert len(whole.flags) == 41
+
+
+# What it does not know --------------------------------------------------------------------------------------------
+
+
+def test_a_patch_far_from_the_training_patches_is_flagged(familiar_reader, patches):
+    maps, _ = familiar_reader.engine.forward(patches)
+    features = maps.mean(axis=(2, 3))
+    far = familiar_reader.strangers.distance(features)
+    reader = Reader(familiar_reader.stored, familiar_reader.engine)
+    detector = reader.strangers = replace(familiar_reader.strangers, limit=np.array([np.median(far)], np.float32))
+    one, eight = reader.read(patches), reader.read(patches, views=8)
+    strange = far > np.median(far)
+    named = [name == "unlike training tissue" for names in one.flags for name in (names or ("",))[-1:]]
+    assert named == strange.tolist()
+    np.testing.assert_array_equal(one.coordinates, detector.coordinates(features))
+    np.testing.assert_array_equal(eight.coordinates, one.coordinates)  # of the first view
+    assert eight.flags == one.flags
+    pieces = [reader.explain(patches[i : i + 5], "layercam") for i in (0, 5, 10)]
+    assert b"".join(piece.coordinates.tobytes() for piece in pieces) == one.coordinates.tobytes()
+
+
+def test_no_further_pass_is_made_for_it(familiar_reader, patches):
+    reader = remembering(familiar_reader)
+    reader.read(patches, views=8)
+    assert reader.engine.passes == 8 * 12
+
+
+def test_without_a_detector_there_are_no_coordinates(tiny_reader, patches):
+    assert tiny_reader.strangers is None
+    assert tiny_reader.read(patches).coordinates.shape == (12, 0)
 
 
 # Eight views ------------------------------------------------------------------------------------------------------

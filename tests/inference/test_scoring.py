@@ -59,6 +59,27 @@ def test_a_store_equals_a_direct_read(tmp_path, reader, tiny_reader, split, patc
     assert {name for names in direct.flags for name in names}  # or the line above says nothing
 
 
+def test_a_store_keeps_where_patches_lie(tmp_path, tiny_reader, familiar_reader, split, patches):
+    plain = ScoreStore(tmp_path / "cache", tiny_reader.model, split)
+    store = ScoreStore(tmp_path / "cache", familiar_reader.model, split)
+    assert store.path != plain.path  # or flags that nobody judged would be served
+    list(store.compute(familiar_reader))
+    kept, direct = store.scores(), familiar_reader.read(patches)
+    assert kept.coordinates.dtype == np.float16
+    assert kept.coordinates.tobytes() == direct.coordinates.astype(np.float16).tobytes()
+    assert kept.has_flag("unlike training tissue").tolist() == ["unlike training tissue" in f for f in direct.flags]
+    list(plain.compute(tiny_reader))
+    assert plain.scores().coordinates.shape == (12, 0)
+    assert plain.scores().logits.tobytes() == kept.logits.tobytes()
+    assert plain.path.stat().st_size < store.path.stat().st_size
+
+
+def test_another_detector_keeps_another_store(tmp_path, familiar_reader, split):
+    model = familiar_reader.model
+    other = model.model_copy(update={"strangers": model.strangers.model_copy(update={"sha256": "0" * 64})})
+    assert ScoreStore(tmp_path, other, split).path != ScoreStore(tmp_path, model, split).path
+
+
 def test_a_stopped_run_goes_on_where_it_was(store, reader):
     halves = iter([False, True])
     assert list(store.compute(reader, lambda: next(halves))) == [5]

@@ -130,6 +130,35 @@ def test_every_question_has_its_charts(screen, kept):
         assert len(page.at.get("plotly_chart")) > len(charts) - 1
 
 
+def test_why_the_map_leans_is_told_under_where_it_points(screen, kept, report):
+    curve = report["curves"]["position"]
+    page = screen("evidence").calm()
+    assert "**Why the map leans where it leans**" in page.markdown
+    told = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.html)[1])
+    assert told.count("<li>") == len(curve["finding"]) == 4
+    for line in curve["finding"]:
+        assert line["text"] in told
+    tables = re.findall(r'data-testid="facts">(.*?)</table>', page.html)
+    assert len(tables) == 1 + bool(curve["windows"]["groups"])
+    fall = curve["fall"]["surround"]
+    assert f"{fall['value']:.2f} [{fall['low']:.2f}, {fall['high']:.2f}] logits" in tables[0]
+    drawn = [json.loads(chart.proto.spec)["data"] for chart in page.at.get("plotly_chart")]
+    assert ["heatmap"] * 3 in [[trace["type"] for trace in traces] for traces in drawn]
+    page.at.segmented_control(key="question").set_value("Does it matter to the prediction?").run()
+    said = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.calm().html)[1])
+    replaced = report["curves"]["replaced"]["ways"]["blurred"]["tumour"]["replaced"]["value"]
+    assert f"Wholly blurred, patches get a mean logit of {replaced:+.2f}" in said
+
+
+def test_a_report_from_before_there_were_reasons_is_shown_without(screen, kept, report):
+    older = {name: curve for name, curve in report["curves"].items() if name not in ("position", "replaced")}
+    kept.write_text(json.dumps(report | {"curves": older}))
+    page = screen("evidence").calm()
+    assert "Why the map leans" not in page.markdown
+    page.at.segmented_control(key="question").set_value("Does it matter to the prediction?").run()
+    assert 'data-testid="finding"' not in page.calm().html
+
+
 def test_a_call_is_worth_less_where_tumour_is_rare(screen, kept, report):
     page = screen("evidence").calm()
     page.at.segmented_control(key="question").set_value("Can the prediction be leaned on?").run()

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from core.bundle import Training, bundle_names, read_description, sha256_of, write_description
+from core.bundle import STRANGERS, Training, bundle_names, read_description, sha256_of, write_description
+from core.data.pcam import Split
 from core.errors import OutputError, TrainingError
 from core.evaluation.report import record_of
 from core.inference import load_reader
@@ -41,6 +42,14 @@ def test_a_run_becomes_a_calibrated_model(run, split, tmp_path):
     assert load_reader(folder).read(split.patches([0])).model.name == "mine"
     assert read_description(run.model).name != "mine"  # the run is as it was
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["mine"]
+
+
+def test_what_training_tissue_looks_like_comes_along(run, known_tissue, tmp_path):
+    folder = promote(run, "mine", Split.open(known_tissue, "valid"), tmp_path / "models", quiet)
+    bundle = read_description(folder)
+    assert bundle.strangers.fitted_on.patches == 72
+    assert bundle.strangers.sha256 == sha256_of(folder / STRANGERS)
+    assert load_reader(folder).strangers is not None
 
 
 def test_nothing_half_made_is_ever_to_be_seen(run, split, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from core.evaluation.measures import HOLDING, LEARNED, MATTERING, POINTING
+from core.evaluation.position import GRIDS
 from core.view import evidence_figures as figures
 from core.view.evidence_figures import PREDICTION, Mosaics, charts, method_title
 
@@ -37,6 +38,37 @@ def curves():
     }
 
 
+@pytest.fixture
+def leaning():
+    """A position curve whose centre cells hold 5, 10 and 15 %."""
+
+    def grid(centre):
+        cells = [[{"value": 0.12, "low": 0.11, "high": 0.13} for _ in range(3)] for _ in range(3)]
+        cells[1][1] = {"value": centre, "low": centre - 0.01, "high": centre + 0.01}
+        return cells
+
+    return {
+        "patches": 321,
+        "grids": {"served": grid(0.05), "context": grid(0.10), "same": grid(0.15)},
+        "moved": {"centre": interval(0.31), "surround": interval(0.62)},
+        "fall": {"centre": interval(1.25), "surround": interval(2.5)},
+        "finding": [
+            {"name": "The lean", "verdict": "", "text": "It leans."},
+            {"name": "Zero padding", "verdict": "supported", "text": "It pads."},
+        ],
+        "windows": {
+            "groups": {
+                "centre": {
+                    "patches": 63, "silent": 2, "tumour": 0.24, "share": interval(0.2), "probability": interval(0.7),
+                },
+                "everywhere": {
+                    "patches": 99, "silent": 0, "tumour": 0.11, "share": interval(0.3), "probability": interval(0.8),
+                },
+            },
+        },
+    }  # fmt: skip
+
+
 def names(figure):
     return [trace.name for trace in figure.data]
 
@@ -52,6 +84,52 @@ def test_each_question_has_its_charts(curves):
     assert len(charts(report, PREDICTION)) == 6
     assert charts({"curves": {}}, PREDICTION) == []
     assert charts({"curves": {}}, POINTING) == []
+
+
+def test_the_grids_stand_side_by_side_under_one_scale(leaning):
+    figure = figures.cells(leaning["grids"])
+    assert [trace.z[1][1] for trace in figure.data] == pytest.approx([5, 10, 15])
+    assert figure.data[0].customdata[1][1] == pytest.approx([4, 6])
+    assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, pytest.approx(200 / 9))
+    assert figure.layout.coloraxis.colorbar.ticktext[1] == "chance 11%"
+    assert len({(shape.xref, shape.yref) for shape in figure.layout.shapes}) == 3
+    assert [note.text for note in figure.layout.annotations] == list(GRIDS.values())
+
+
+def test_an_undefined_cell_is_drawn_empty(leaning):
+    leaning["grids"]["same"][0][2] = {"value": None, "low": None, "high": None}
+    assert figures.cells(leaning["grids"]).data[2].z[0][2] is None
+
+
+def test_why_the_map_leans_is_told_with_its_tables(leaning):
+    (chart,) = charts({"curves": {"position": leaning}}, POINTING)
+    assert chart.title == "Why the map leans where it leans"
+    assert "in 321 true positives" in chart.meaning
+    assert "chance 11%" in chart.meaning
+    assert list(chart.finding) == [("The lean.", "It leans."), ("Zero padding: supported.", "It pads.")]
+    exchanged, lies = chart.tables
+    assert exchanged.rows == [
+        ("the centre 32 x 32 px", "0.31 [0.21, 0.41] logits", "1.25 [1.15, 1.35] logits"),
+        ("the surround", "0.62 [0.52, 0.72] logits", "2.50 [2.40, 2.60] logits"),
+    ]
+    assert lies.rows == [
+        ("mostly in the centre", "63 (2 without evidence)", "24.0%", "20.0% [10.0, 30.0]", "0.70 [0.60, 0.80]"),
+        ("all over", "99", "11.0%", "30.0% [20.0, 40.0]", "0.80 [0.70, 0.90]"),
+    ]
+    leaning["windows"]["groups"] = {}
+    (chart,) = charts({"curves": {"position": leaning}}, POINTING)
+    assert len(chart.tables) == 1
+
+
+def test_what_a_replacement_reads_as_stands_with_the_deletion(curves):
+    kinds = {name: {"as_is": interval(3.0), "replaced": interval(2.0)} for name in ("all", "tumour")}
+    curves["replaced"] = {"decision": 0.5, "ways": {"blurred": kinds, "inpainted": kinds}}
+    deletion, insertion = charts({"curves": curves}, MATTERING)
+    assert [first for first, _ in deletion.finding] == ["Blurred.", "Inpainted."]
+    assert "+2.00 [+1.90, +2.10] where the label is tumour (+3.00 as they are)" in deletion.finding[0][1]
+    assert "reads as tumour in itself" in deletion.finding[0][1]
+    assert not insertion.finding
 
 
 def test_removal_draws_the_curves_and_hides_the_minor_ones(curves):
@@ -100,6 +178,36 @@ def test_forest_puts_the_best_on_top():
     assert set(chance.x) == {0.25}
     assert sorted(methods.x) == [0.6, 0.7]
     assert list(baselines.y) == ["random (baseline)"]
+
+
+@pytest.fixture
+def odd():
+    def kind(name, value, low):
+        auroc = {"value": value, "low": low, "high": value + 0.05}
+        return {"name": name, "auroc": auroc, "found": 0.25, "patches": 40, "sources": 10}
+
+    alarms = {"value": 0.04, "low": 0.02, "high": 0.07}
+    kinds = [kind("blur", 0.8, 0.7), kind("scale 0.5x", 0.52, 0.45), kind("liver", 0.6, 0.5)]
+    return {"patches": 200, "false_alarms": alarms, "kinds": kinds}
+
+
+def test_strangers_stand_beside_chance(odd):
+    figure = figures.strangers(odd)
+    assert list(figure.data[0].y) == ["blur", "liver", "scale 0.5x"]
+    assert list(figure.data[0].x) == [0.8, 0.6, 0.52]
+    np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.1, 0.1, 0.07])
+    assert figure.layout.shapes[0].x0 == 0.5
+
+
+def test_strangers_that_cannot_be_told_are_named(odd):
+    (chart,) = charts({"curves": {"strangers": odd}}, PREDICTION)
+    assert "Of 200 patches of the split itself, 4% [2%, 7%] are flagged" in chart.meaning
+    ((first, text),) = chart.finding
+    assert first == "Cannot be told:"
+    assert text.startswith("scale 0.5x, liver: ")
+    odd["kinds"] = odd["kinds"][:1]
+    (chart,) = charts({"curves": {"strangers": odd}}, PREDICTION)
+    assert chart.finding[0][1].startswith("No kind")
 
 
 def test_the_frame_lies_on_the_tumour_patch():

@@ -73,6 +73,22 @@ def test_provenance_names_model_data_and_resampling(report):
     assert "resampled by slide" in words
 
 
+def test_what_figures_say_stands_with_them_in_the_page(report):
+    figure = {"value": 0.1, "low": 0.05, "high": 0.15}
+    report["curves"]["position"] = {
+        "patches": 40,
+        "grids": {name: [[figure] * 3] * 3 for name in ("served", "context", "same")},
+        "moved": {"centre": figure, "surround": figure},
+        "fall": {"centre": figure, "surround": figure},
+        "finding": [{"name": "Zero <padding>", "verdict": "not supported", "text": "It holds <10%>."}],
+        "windows": {"groups": {}},
+    }
+    page = as_page(report)
+    assert "<h3>Why the map leans where it leans</h3>" in page
+    assert "<li><b>Zero &lt;padding&gt;: not supported.</b> It holds &lt;10%&gt;.</li>" in page
+    assert "<td>the surround</td><td>0.10 [0.05, 0.15] logits</td>" in page
+
+
 def test_the_page_stands_alone(report):
     images = np.zeros((1, 192, 192, 3), np.uint8)
     report["curves"] = {"drift": {}}

@@ -1,0 +1,104 @@
+"""Is this patch like those the network was trained on? The distance of its pooled features from training patches.
+
+Mahalanobis distance to one Gaussian (Lee et al. 2018, arXiv:1807.03888), as plain arrays in safetensors: what a bundle
+may carry and the Reader consults. `core.evaluation.strangers` fits it and measures what it tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from core.errors import BundleError
+from core.files import atomic_path
+
+Features = NDArray[np.floating]
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Mahalanobis:
+    """One Gaussian, looked at twice: along the few directions that vary most, and along all that are kept.
+
+    A picture of something else mostly lies far along the few, tissue of another organ off them. Where the directions
+    kept leave much of the variance out, a third look takes the share of a patch's deviation from the mean that lies off
+    them all. The largest counts, each in units of what one training patch in twenty exceeds.
+
+    Attributes:
+        mean: (k,) of the training features.
+        whiten: (k, d) directions, those of largest variance first, scaled so that training features have variance 1.
+        looks: (2, 2), for either look the number of directions and the distance that is its unit.
+        rest: (1,) the share that is the third look's unit; 0 without a third look.
+        limit: (1,) the distance above which a patch is called a stranger.
+    """
+
+    mean: Array
+    whiten: Array
+    looks: Array
+    rest: Array
+    limit: Array
+
+    def coordinates(self, features: Features) -> Array:
+        """Whitened coordinates (n, d) float32 of pooled features (n, k); training patches have mean 0, variance 1."""
+        # Patch by patch, so that a patch has the same bits whatever it is read along with.
+        return np.asarray((features - self.mean)[:, None, :] @ self.whiten, np.float32)[:, 0]
+
+    def distance(self, features: Features) -> NDArray[np.float64]:
+        """How far features (n, k) lie from training patches, (n,): above 1 lie 5 % of those, or a few more."""
+        coordinates = self.coordinates(features).astype(np.float64)
+        far = [np.linalg.norm(coordinates[:, : int(depth)], axis=1) / unit for depth, unit in self.looks.tolist()]
+        if self.rest[0] > 0:
+            far.append(self.left_out(features) / float(self.rest[0]))
+        return np.asarray(np.max(far, axis=0))
+
+    def left_out(self, features: Features) -> NDArray[np.float64]:
+        """Share (n,) in [0, 1] of each deviation from the mean that lies off all directions kept."""
+        whole = np.square(features - self.mean, dtype=np.float64).sum(axis=1)
+        projected = self.coordinates(features) / np.linalg.norm(self.whiten, axis=0)
+        along = np.square(projected, dtype=np.float64).sum(axis=1)
+        share = np.divide(whole - along, whole, out=np.zeros_like(whole), where=whole > 0)
+        return np.asarray(np.sqrt(np.maximum(share, 0)))
+
+    def strange(self, features: Features) -> NDArray[np.bool_]:
+        """Which of features (n, k) lie beyond the limit, (n,)."""
+        return self.distance(features) > float(self.limit[0])
+
+
+def save_detector(path: Path, detector: Mahalanobis) -> None:
+    """Write a detector as safetensors, whole or not at all."""
+    with atomic_path(path) as part:
+        save_file({name: np.ascontiguousarray(array) for name, array in vars(detector).items()}, part)
+
+
+def load_detector(path: Path) -> Mahalanobis:
+    """Read a detector; nothing is unpickled.
+
+    Raises:
+        BundleError: not such a file.
+    """
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(path.parent, f"{path.name} is not a safetensors file") from error
+    if not _sound(arrays):
+        raise BundleError(path.parent, f"{path.name} holds no detector of strangers")
+    return Mahalanobis(**arrays)
+
+
+def _sound(arrays: dict[str, Array]) -> bool:
+    """Whether these are the arrays of a detector: names, types, shapes, and units that can be divided by."""
+    if set(arrays) != {field.name for field in fields(Mahalanobis)}:
+        return False
+    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in arrays.values()):
+        return False
+    mean, whiten, looks, rest, limit = (arrays[field.name] for field in fields(Mahalanobis))
+    shapes = (mean.shape, looks.shape, rest.shape, limit.shape)
+    if whiten.ndim != 2 or not whiten.any(axis=0).all() or shapes != (whiten.shape[:1], (2, 2), (1,), (1,)):
+        return False
+    depths, units = looks.T
+    return bool((depths >= 1).all() and (depths <= whiten.shape[1]).all() and (units > 0).all())
