@@ -53,7 +53,8 @@ ConfigFile = Annotated[
     Path | None, typer.Argument(help="JSON file, or folder of a model to train again; else --preset.")
 ]
 PresetName = Annotated[
-    str | None, typer.Option(help="default, study, study-official or smoke; a run that is there goes on as it began.")
+    str | None,
+    typer.Option(help="default, local, study, study-official or smoke; a run that is there goes on as it began."),
 ]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change one value, as in --set batch=32; again for more.")

@@ -142,23 +142,34 @@ _STUDY: dict[str, Any] = {
     "mean": STUDY_MEAN,
     "std": STUDY_STD,
 }
+_DEFAULT: dict[str, Any] = {
+    "cycles": [
+        {"epochs": 6, "peak": 2e-3, "side": 64},
+        {"epochs": 9, "peak": 1e-3, "first_peak": 5e-4},
+    ],
+    "weight_decay": 2e-2,
+    "label_smoothing": 0.05,
+    "clip": 1.0,
+    "average": 0.999,
+    "augmentation": {"shift": 3, "stain": 0.25, "brightness": 0.06, "contrast": 0.15, "blur": 0.8, "jpeg": 50},
+    "distillation": {"teacher": "efficientnet_lite0", "weight": 0.7, "temperature": 2.0},
+}
+_LOCAL: dict[str, Any] = {
+    "start": "densenet169",
+    "cycles": [{"epochs": 1.2, "peak": 5e-4, "first_peak": 2.5e-4}],
+    "average": 0.997,
+    "distillation": {"teacher": "efficientnet_lite0", "weight": 0.5, "temperature": 2.0},
+    "centre": 0.5,
+    "mosaics": True,
+}
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
         "DenseNet169 from random weights: stain augmentation, averaged weights, the shipped EfficientNet as teacher.",
-        {
-            "cycles": [
-                {"epochs": 6, "peak": 2e-3, "side": 64},
-                {"epochs": 9, "peak": 1e-3, "first_peak": 5e-4},
-            ],
-            "weight_decay": 2e-2,
-            "label_smoothing": 0.05,
-            "clip": 1.0,
-            "average": 0.999,
-            "augmentation": {
-                "shift": 3, "stain": 0.25, "brightness": 0.06, "contrast": 0.15, "blur": 0.8, "jpeg": 50,
-            },
-            "distillation": {"teacher": "efficientnet_lite0", "weight": 0.7, "temperature": 2.0},
-        },
+        _DEFAULT,
+    ),
+    "local": (
+        "The shipped DenseNet169, taught to answer from the label's own cell, so that its map points.",
+        _DEFAULT | _LOCAL,
     ),
     "study": ("The study's protocol as it was, its random split by patch included.", _STUDY | {"holdout": "random"}),
     "study-official": ("The study's protocol, validated on PCam's own split by slide.", _STUDY),

@@ -368,6 +368,10 @@ def recipe_of(config: TrainConfig) -> str:
     if config.distillation:
         lesson = config.distillation
         parts.append(f"{lesson.weight:g} of the loss from the teacher {Path(lesson.teacher).name}")
+    if config.centre:
+        parts.append(f"{config.centre:g} of the loss on what the label's own cell says alone")
+    if config.mosaics:
+        parts.append("every other batch read as mosaics of four patches")
     return ", ".join(parts) + "."
 
 

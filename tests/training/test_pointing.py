@@ -10,7 +10,7 @@ from core.explain.grid import centre_share
 from core.inference import load_reader
 from core.training.config import make_config
 from core.training.crew import Crew
-from core.training.fit import fit
+from core.training.fit import fit, recipe_of
 from core.training.pointing import centre_alone, counted, of_patches, tiled
 from core.training.runs import Run
 
@@ -86,6 +86,13 @@ def test_odd_steps_read_mosaics(batch):
 def test_what_cannot_be_is_refused(changes, reason):
     with pytest.raises(TrainingConfigError, match=reason):
         make_config("smoke", **changes)
+
+
+def test_the_card_says_that_the_centre_was_trained_for():
+    local = recipe_of(make_config("local"))
+    assert "0.5 of the loss on what the label's own cell says alone" in local
+    assert "every other batch read as mosaics of four patches" in local
+    assert "mosaics" not in recipe_of(make_config("default"))
 
 
 def test_a_mosaic_is_not_shared_out_between_processes():
