@@ -482,7 +482,7 @@ def trial(
     what: Annotated[str, typer.Option(help="What was different.")],
     data: DataFolder = Path("data/pcam"),
     split: SplitName = "valid",
-    tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = True,
+    tta: Annotated[bool, typer.Option("--tta/--one-view", help="Mean over eight flips and turns, or one view.")] = True,
 ) -> None:
     """Measure another way to train and tell of it in a model's card."""
     from core.bundle import Trial, bundle_folder, read_description, write_description

@@ -25,12 +25,13 @@ def show_neighbours(model: str, patch: NDArray[np.uint8], readings: Readings) ->
         st.caption("Not known: nobody has shown this model its training tissue (`python -m core model familiar`).")
         return
     stores = _stores(model)
+    running = library.is_scoring(stores[0])  # asked first: what ends meanwhile has left all its scores
     scored = [(store.split, store.scores()) for store in stores]
     found = next(((split, scores) for split, scores in scored if scores.done), None)
     if found is not None:
         _show(*found, patch, readings.coordinates[0])
     if scored[0][1].done < len(stores[0].split):
-        _complete(stores[0], model)
+        _complete(stores[0], model, running)
 
 
 def _stores(model: str) -> list[ScoreStore]:
@@ -42,9 +43,9 @@ def _stores(model: str) -> list[ScoreStore]:
     return [library.store(model, name) for name in names]
 
 
-def _complete(store: ScoreStore, model: str) -> None:
+def _complete(store: ScoreStore, model: str, running: bool) -> None:
     """The job that Browse starts too: read every patch of the split."""
-    if library.is_scoring(store):
+    if running:
         _progress(library.scoring_job(store, model), store.split.name)
         return
     name, count = store.split.name, len(store.split)

@@ -39,7 +39,7 @@ def train(open_split):
     """A function that trains a run to its end, or for so many steps."""
 
     def train(run, steps=None):
-        asked = count(1)
+        asked = count()  # once while the maps of the frozen body are computed, then after every step
         return list(fit(run, open_split, lambda: next(asked) == steps))
 
     return train
