@@ -48,8 +48,9 @@ _LINES: dict[str, tuple[str, str]] = {
 
 ALL = "all"
 """Patches of either label."""
-_ALSO = {"gap_inpainted": "gap_blurred"}
+_ALSO = {"gap_inpainted": "gap_blurred", "centre_share": "centre_context"}
 """Another figure of the same thing, named beside a line's own when the two disagree."""
+_BY_PLACE = "Do not read the map as a pointer to tumour within a patch: it leans to the centre by place, not by tissue"
 
 
 def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
@@ -63,9 +64,12 @@ def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
             known = _best_baseline(rows, name)
             beside = f"; {known['method']}, which knows nothing of the network, {known['value']:.2f}" if known else ""
             other = found.get(_ALSO.get(name, ""))
+            text = good if holds else bad
             if other is not None and beats_chance(other) != holds:
                 beside += f"; yet {figure_text(other)}"
-            lines.append(Line(holds, f"{good if holds else bad} ({figure_text(row)}{beside})."))
+                if name == "centre_share" and holds:
+                    holds, text = False, _BY_PLACE
+            lines.append(Line(holds, f"{text} ({figure_text(row)}{beside})."))
     return lines
 
 

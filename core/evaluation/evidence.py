@@ -518,10 +518,13 @@ class Examination:
             position.measured(chunk, self.patches(donors[start : start + CHUNK]), self.look, self.reader.scene)
             for start, chunk in zip(range(0, len(right), CHUNK), self.chunks(right, "position"), strict=True)
         ]
-        curve = position.summary(_joined(pieces), self.groups(right))
+        shares = _joined(pieces)
+        curve = position.summary(shares, self.groups(right))
         curve["windows"] = position.by_mask(self._masked(), self.look)
         curve["finding"] = [line._asdict() for line in position.finding(curve)]
-        return Found([], [], {"position": curve})
+        table = _Table()
+        table.add(MAIN, shares["context"][:, 1, 1])
+        return Found(table.rows("centre_context", self.groups(right)), [], {"position": curve})
 
     def _strangers(self) -> Found:
         """Whether what the model should not know is told from what it knows, where the bundle has a detector."""

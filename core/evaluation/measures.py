@@ -124,6 +124,14 @@ MEASURES: dict[str, Measure] = {
         "Share of a true positive's positive evidence inside the 32 x 32 px that decide the label.",
         "Veeling et al. 2018, for the label",
     ),
+    "centre_context": Measure(
+        "In the label's centre, unpadded",
+        POINTING,
+        CENTRE_CHANCE,
+        "high",
+        "The same with mirrored tissue in place of the network's padding: what is gone then was the place's.",
+        "Islam et al. 2020, arXiv:2001.08248, for the idea",
+    ),
     **_pixel_measures("masks", "patches with masks"),
     **_pixel_measures("regions", "regions with masks"),
     "gap_blurred": Measure(

@@ -60,6 +60,20 @@ def test_the_best_baseline_stands_beside_the_figure():
     assert gap.text.endswith("n = 1,234).")
 
 
+def test_a_lean_that_the_padding_makes_does_not_hold():
+    gone, kept = (row("centre_context", *figures, 0.11) for figures in ((0.10, 0.08, 0.13), (0.2, 0.18, 0.22)))
+    (line,) = answer_of([GOOD[1], gone], "gradcam/last")
+    assert not line.holds
+    assert "by place, not by tissue" in line.text
+    assert line.text.endswith(f"; yet {figure_text(gone)}).")
+    (line,) = answer_of([GOOD[1], kept], "gradcam/last")
+    assert line.holds
+    assert "unpadded" not in line.text
+    (line,) = answer_of([BAD[1], kept], "gradcam/last")
+    assert not line.holds
+    assert "does not find the centre" in line.text
+
+
 @pytest.mark.parametrize("rows", [GOOD, BAD])
 def test_what_matters_goes_by_tissue_filled_in_and_names_a_blur_that_disagrees(rows):
     inpainted = rows[2]

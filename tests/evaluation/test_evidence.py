@@ -54,7 +54,7 @@ def by(report, measure):
 
 def test_every_measure_stands_in_the_table(report):
     taken = {row["measure"] for row in report["rows"]}
-    assert {name for name in MEASURES if not name.startswith("regions_")} - taken <= {"centre_share"}
+    assert {name for name in MEASURES if not name.startswith("regions_")} - taken <= {"centre_share", "centre_context"}
     for measure in ("mosaic2", "mosaic3", "masks_pixel_auc", "gap_blurred", "gap_inpainted", "road", "deletion"):
         assert set(by(report, measure)) == {*PLAN.methods, *BASELINES}, measure
         assert {name for name, row in by(report, measure).items() if row["baseline"]} == set(BASELINES)
@@ -115,6 +115,9 @@ def test_why_the_map_leans_is_of_the_true_positives(tiny_reader, demo):
     scenes = tiny_reader.scene(position.in_context(examination.patches(np.flatnonzero(right))))
     context = np.nanmean(centre_share(position.middle(scenes)))
     assert curve["grids"]["context"][1][1]["value"] == pytest.approx(context, abs=1e-3)
+    (row,) = found.rows
+    assert (row["measure"], row["method"], row["patches"]) == ("centre_context", MAIN, curve["patches"])
+    assert row["value"] == curve["grids"]["context"][1][1]["value"]
     assert len(curve["finding"]) == 4
     masks = position.lies(demo.masks(examination.indices))
     assert curve["windows"]["groups"]["everywhere"]["patches"] == (masks == "everywhere").sum()
