@@ -123,5 +123,13 @@ def figure_text(row: Row) -> str:
     """'mosaic 2 x 2 0.57 [0.54, 0.60], chance 0.25, n = 200'."""
     title = MEASURES[row["measure"]].title
     title = title if title.isupper() else title[0].lower() + title[1:]
-    chance = "" if row["chance"] is None else f", chance {row['chance']:.2f}"
-    return f"{title} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]{chance}, n = {row['patches']:,}"
+    value, low, high, chance = (None if row[name] is None else _rounded(row[name]) for name in _FIGURES)
+    beside = "" if chance is None else f", chance {chance}"
+    return f"{title} {value} [{low}, {high}]{beside}, n = {row['patches']:,}"
+
+
+_FIGURES = ("value", "low", "high", "chance")
+
+
+def _rounded(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero

@@ -60,6 +60,12 @@ def test_the_best_baseline_stands_beside_the_figure():
     assert gap.text.endswith("n = 1,234).")
 
 
+def test_no_zero_is_negative():
+    text = figure_text(row("gap_blurred", -0.004, -0.2, 0.1, -0.001))
+    assert text.endswith("0.00 [-0.20, 0.10], chance 0.00, n = 1,234")
+    assert "-0.00" not in text
+
+
 def test_a_lean_that_the_padding_makes_does_not_hold():
     gone, kept = (row("centre_context", *figures, 0.11) for figures in ((0.10, 0.08, 0.13), (0.2, 0.18, 0.22)))
     (line,) = answer_of([GOOD[1], gone], "gradcam/last")
