@@ -84,12 +84,21 @@ def _again(bundle: Bundle) -> list[str]:
 def _trials(bundle: Bundle) -> list[str]:
     if not bundle.training.trials:
         return []
+    tried = [(t.what, t.split, t.views, t.figures) for t in bundle.training.trials]
+    where = {(split, views) for _, split, views, _ in tried}
+    own = [
+        ("this model", e.data.split, e.views, e.figures) for e in bundle.evaluations if (e.data.split, e.views) in where
+    ]
     rows = [
-        f"| {t.what} | {t.split}, {t.views} views | {interval_text(t.figures['auc'])} | "
-        f"{interval_text(t.figures['accuracy'])} |"
-        for t in bundle.training.trials
+        f"| {what} | {split}, {_views(views)} | {interval_text(figures['auc'])} | "
+        f"{interval_text(figures['accuracy'])} |"
+        for what, split, views, figures in (*own, *tried)
     ]
     return ["", "What was tried:", "", "| training | measured on | AUC | accuracy |", "|---|---|---|---|", *rows]
+
+
+def _views(count: int) -> str:
+    return "one view" if count == 1 else f"{count} views"
 
 
 def _operating_points(bundle: Bundle) -> list[str]:
@@ -127,10 +136,9 @@ def _evaluations(bundle: Bundle) -> list[str]:
 
 def _evaluation(evaluation: Evaluation) -> list[str]:
     data = evaluation.data
-    views = "one view" if evaluation.views == 1 else f"{evaluation.views} views"
     note = f" {data.note}." if data.note else ""
     return [
-        f"### {data.split}, {views}",
+        f"### {data.split}, {_views(evaluation.views)}",
         f"{data.patches:,} patches, {evaluation.positives:,} positive ({data.fingerprint[:8]}), "
         f"resampled by {evaluation.resampled_by}.{note}",
         "",

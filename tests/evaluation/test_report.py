@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.bundle import Bundle, Interval, StoredBundle
+from core.bundle import Bundle, Interval, StoredBundle, Trial
 from core.data.pcam import Split, file_of
 from core.evaluation.card import LIMITS, interval_text, model_card
 from core.evaluation.report import calibrate, evaluate, with_evaluation
@@ -124,6 +124,18 @@ def test_the_card_holds_the_bundles_figures_and_limits(calibrated, tiny_reader, 
     assert evaluation.data.fingerprint[:8] in card
     assert "resampled by slide" in card
     assert "Not measured yet" not in card
+
+
+def test_what_was_tried_stands_beside_the_model_itself(calibrated, tiny_reader, slides_split):
+    evaluation = evaluate(tiny_reader, slides_split, 1, SILENT)[0]
+    figures = {name: Interval(value=0.5, low=0.4, high=0.6) for name in ("auc", "accuracy")}
+    trials = (Trial(what="no stain", split="test", views=1, figures=figures),)
+    training = calibrated.training.model_copy(update={"trials": trials})
+    card = model_card(with_evaluation(calibrated.model_copy(update={"training": training}), evaluation))
+    own = " | ".join(interval_text(evaluation.figures[name]) for name in ("auc", "accuracy"))
+    assert f"| this model | test, one view | {own} |" in card
+    assert "| no stain | test, one view | 0.500 [0.400, 0.600] | 0.500 [0.400, 0.600] |" in card
+    assert "What was tried" not in model_card(calibrated)
 
 
 def test_a_card_says_what_is_not_known(tiny_reader):
