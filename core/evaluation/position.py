@@ -43,8 +43,8 @@ Scene = Callable[[Patches], Maps]
 
 GRIDS = {
     "served": "As served",
-    "context": "In mirrored tissue, without padding",
-    "same": "The same tissue in every cell",
+    "context": "In mirrored tissue",
+    "same": "Same tissue everywhere",
 }
 """Where evidence lies by cell: three ways to show a patch to the network."""
 PARTS = {"centre": "the centre 32 x 32 px", "surround": "the surround"}
