@@ -48,25 +48,34 @@ class Mahalanobis:
         # Patch by patch, so that a patch has the same bits whatever it is read along with.
         return np.asarray((features - self.mean)[:, None, :] @ self.whiten, np.float32)[:, 0]
 
+    def place(self, features: Features) -> tuple[Array, NDArray[np.bool_]]:
+        """Whitened coordinates (n, d) of features (n, k), and which of them lie beyond the limit, (n,)."""
+        coordinates = self.coordinates(features)
+        return coordinates, self._distance(features, coordinates) > float(self.limit[0])
+
     def distance(self, features: Features) -> NDArray[np.float64]:
         """How far features (n, k) lie from training patches, (n,): above 1 lie 5 % of those, or a few more."""
-        coordinates = self.coordinates(features).astype(np.float64)
-        far = [np.linalg.norm(coordinates[:, : int(depth)], axis=1) / unit for depth, unit in self.looks.tolist()]
-        if self.rest[0] > 0:
-            far.append(self.left_out(features) / float(self.rest[0]))
-        return np.asarray(np.max(far, axis=0))
+        return self._distance(features, self.coordinates(features))
 
-    def left_out(self, features: Features) -> NDArray[np.float64]:
-        """Share (n,) in [0, 1] of each deviation from the mean that lies off all directions kept."""
+    def left_out(self, features: Features, coordinates: Array) -> NDArray[np.float64]:
+        """Share (n,) in [0, 1] of each deviation from the mean that lies off all directions kept.
+
+        Args:
+            features: (n, k) pooled features.
+            coordinates: (n, d), theirs.
+        """
         whole = np.square(features - self.mean, dtype=np.float64).sum(axis=1)
-        projected = self.coordinates(features) / np.linalg.norm(self.whiten, axis=0)
+        projected = coordinates / np.linalg.norm(self.whiten, axis=0)
         along = np.square(projected, dtype=np.float64).sum(axis=1)
         share = np.divide(whole - along, whole, out=np.zeros_like(whole), where=whole > 0)
         return np.asarray(np.sqrt(np.maximum(share, 0)))
 
-    def strange(self, features: Features) -> NDArray[np.bool_]:
-        """Which of features (n, k) lie beyond the limit, (n,)."""
-        return self.distance(features) > float(self.limit[0])
+    def _distance(self, features: Features, coordinates: Array) -> NDArray[np.float64]:
+        exact = coordinates.astype(np.float64)
+        far = [np.linalg.norm(exact[:, : int(depth)], axis=1) / unit for depth, unit in self.looks.tolist()]
+        if self.rest[0] > 0:
+            far.append(self.left_out(features, coordinates) / float(self.rest[0]))
+        return np.asarray(np.max(far, axis=0))
 
 
 def save_detector(path: Path, detector: Mahalanobis) -> None:

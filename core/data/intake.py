@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +26,15 @@ from core.errors import (
     CoarseImageError,
     EmptyFileError,
     ImageTooLargeError,
+    ImportSourceError,
+    IntakeError,
     PatchShapeError,
     PixelSizeError,
     UnreadableImageError,
     WindowError,
 )
 
-__all__ = ["INTAKE_TYPES", "PATCH_SIDE", "UM_PER_PX", "Picture", "decode_patch", "open_picture"]
+__all__ = ["INTAKE_TYPES", "PATCH_SIDE", "UM_PER_PX", "Picture", "decode_patch", "open_picture", "picture_of"]
 
 INTAKE_TYPES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
 MAX_BYTES = 64 * 2**20
@@ -124,6 +127,19 @@ def open_picture(data: bytes, *, um_per_px: float | None = None) -> Picture:
     if min(image.size) < PATCH_SIDE:
         raise _shape_error(image.size, scale)
     return Picture(_pixels(image), scale, known is not None, tuple(notes))
+
+
+def picture_of(path: Path, *, um_per_px: float | None = None) -> NDArray[np.uint8]:
+    """Pixels of a file that a command was pointed to, uint8 (h, w, 3) RGB.
+
+    Raises:
+        ImportSourceError: it cannot be read, or `open_picture` refuses it.
+    """
+    try:
+        with path.open("rb") as handle:
+            return open_picture(handle.read(MAX_BYTES + 1), um_per_px=um_per_px).pixels
+    except (IntakeError, OSError) as error:
+        raise ImportSourceError(path, str(error).removesuffix(".")) from error
 
 
 def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.uint8]:

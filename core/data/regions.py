@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.intake import MAX_BYTES, open_picture
+from core.data.intake import picture_of
 from core.data.patch import UM_PER_PX
-from core.errors import ImageTooLargeError, ImportSourceError, IntakeError
+from core.errors import ImportSourceError
 
 MASK_ENDING = "_mask.png"
 STEP = 32
@@ -51,17 +51,8 @@ def read_regions(folder: Path) -> Iterator[Region]:
     if not files:
         raise ImportSourceError(folder, f"it holds no picture with a mask NAME{MASK_ENDING}")
     for path, mask_path in files:
-        image, mask = _pixels(path), _pixels(mask_path)
+        image, mask = (picture_of(one, um_per_px=UM_PER_PX) for one in (path, mask_path))
         if image.shape != mask.shape:
             raise ImportSourceError(mask_path, "the mask is not of the picture's size")
         height, width = (side // STEP * STEP for side in image.shape[:2])
         yield Region(path.stem, np.ascontiguousarray(image[:height, :width]), mask[:height, :width, 0] > 127)
-
-
-def _pixels(path: Path) -> NDArray[np.uint8]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageTooLargeError(MAX_BYTES, "bytes")
-        return open_picture(path.read_bytes(), um_per_px=UM_PER_PX).pixels
-    except (IntakeError, OSError) as error:
-        raise ImportSourceError(path, str(error).removesuffix(".")) from error

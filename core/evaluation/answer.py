@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from core.evaluation.bootstrap import interval_words
 from core.evaluation.measures import BASELINES, LEARNED, MEASURES
 
 Row = Mapping[str, Any]
@@ -22,53 +23,65 @@ class Line(NamedTuple):
     text: str
 
 
-_LINES: dict[str, tuple[str, str]] = {
-    "mosaic2": (
+class _Question(NamedTuple):
+    """What a measure is asked, and how it is answered.
+
+    Attributes:
+        good, bad: what is said when it is better than chance, and when not.
+        also: another measure of the same thing, named when the two disagree.
+        contradicted: what is said instead of `good` when the other is no better than chance; then the maps fail.
+    """
+
+    good: str
+    bad: str
+    also: str = ""
+    contradicted: str = ""
+
+
+_QUESTIONS = {
+    "mosaic2": _Question(
         "Use the map to see which of several patches moved the network",
         "Do not use the map to see which of several patches moved the network",
     ),
-    "centre_share": (
+    "centre_share": _Question(
         "Within a patch the map leans towards the centre that decides the label",
         "Do not read the map as a pointer to tumour within a patch: it does not find the centre that decides the label",
+        "centre_context",
+        "Do not read the map as a pointer to tumour within a patch: it leans to the centre by place, not by tissue",
     ),
-    "gap_inpainted": (
+    "gap_inpainted": _Question(
         "What is hot matters: taking hot cells away moves the logit sooner than taking cold ones",
         "What is hot does not matter more than what is cold: taking either away moves the logit alike",
+        "gap_blurred",
     ),
-    "after_randomising": (
+    "after_randomising": _Question(
         "The map depends on what was learned: with random weights it is another one",
         "The map does not depend on what was learned: with random weights it stays much the same",
     ),
-    "turns_drift": (
+    "turns_drift": _Question(
         "The map holds still in part when the glass is turned",
         "The map does not hold still: turning the glass gives an unrelated one",
     ),
 }
-
-
 ALL = "all"
 """Patches of either label."""
-_ALSO = {"gap_inpainted": "gap_blurred", "centre_share": "centre_context"}
-"""Another figure of the same thing, named beside a line's own when the two disagree."""
-_BY_PLACE = "Do not read the map as a pointer to tumour within a patch: it leans to the centre by place, not by tissue"
 
 
 def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
     """The five lines for one method's rows of an evidence report; a measure that was not taken is left out."""
     found = {row["measure"]: row for row in rows if row["method"] == method}
     lines = []
-    for name, (good, bad) in _LINES.items():
+    for name, question in _QUESTIONS.items():
         if name in found:
-            row = found[name]
+            row, other = found[name], found.get(question.also)
             holds = beats_chance(row)
+            text = question.good if holds else question.bad
             known = _best_baseline(rows, name)
             beside = f"; {known['method']}, which knows nothing of the network, {known['value']:.2f}" if known else ""
-            other = found.get(_ALSO.get(name, ""))
-            text = good if holds else bad
             if other is not None and beats_chance(other) != holds:
                 beside += f"; yet {figure_text(other)}"
-                if name == "centre_share" and holds:
-                    holds, text = False, _BY_PLACE
+                if holds and question.contradicted:
+                    holds, text = False, question.contradicted
             lines.append(Line(holds, f"{text} ({figure_text(row)}{beside})."))
     return lines
 
@@ -123,13 +136,5 @@ def figure_text(row: Row) -> str:
     """'mosaic 2 x 2 0.57 [0.54, 0.60], chance 0.25, n = 200'."""
     title = MEASURES[row["measure"]].title
     title = title if title.isupper() else title[0].lower() + title[1:]
-    value, low, high, chance = (None if row[name] is None else _rounded(row[name]) for name in _FIGURES)
-    beside = "" if chance is None else f", chance {chance}"
-    return f"{title} {value} [{low}, {high}]{beside}, n = {row['patches']:,}"
-
-
-_FIGURES = ("value", "low", "high", "chance")
-
-
-def _rounded(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero
+    beside = "" if row["chance"] is None else f", chance {round(row['chance'], 2) + 0.0:.2f}"
+    return f"{title} {interval_words(row)}{beside}, n = {row['patches']:,}"

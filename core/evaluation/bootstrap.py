@@ -6,10 +6,12 @@ Patches of one slide are alike, so whole slides are drawn (Efron & Tibshirani 19
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from core.bundle import Interval
 
@@ -87,6 +89,36 @@ def asdict_interval(interval: Interval | None) -> dict[str, float | None]:
     if interval is None:
         return {"value": None, "low": None, "high": None}
     return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def share_interval(hits: NDArray[np.bool_], groups: Groups = None, resamples: int = RESAMPLES) -> Interval:
+    """Share of `hits` (n,), one or more, with its interval.
+
+    Where all agree a bootstrap knows no spread: there it is Wilson's (1927, doi:10.1080/01621459.1927.10502953), over
+    slides where they are known and over patches otherwise.
+    """
+    found = mean_interval(hits.astype(np.float64), groups, resamples)
+    assert found is not None
+    if 0 < found.value < 1:
+        return found
+    units = len(hits) if groups is None else len(np.unique(groups))
+    wilson = binomtest(round(found.value * units), units).proportion_ci(method="wilson")
+    return Interval(value=found.value, low=float(wilson.low), high=float(wilson.high))
+
+
+def interval_words(figure: Mapping[str, Any]) -> str:
+    """'0.57 [0.54, 0.60]' of a "value" with "low" and "high"; 'undefined' where it is None. No zero is negative."""
+    if figure["value"] is None:
+        return "undefined"
+    value, low, high = (f"{round(figure[name], 2) + 0.0:.2f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def percent_words(figure: Mapping[str, Any]) -> str:
+    """The same of a share, as '52.7% [49.1, 55.8]'."""
+    if figure["value"] is None:
+        return "undefined"
+    return f"{figure['value']:.1%} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
 
 
 def _draws(count: int, groups: Groups, resamples: int, seed: int) -> Iterator[Indices]:

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from core.data.patch import LABEL_BOX, LABEL_SIDE, PATCH_SIDE
 from core.data.regions import STEP, Region
-from core.evaluation.bootstrap import asdict_interval, intervals, mean_interval, paired_difference
+from core.evaluation.bootstrap import (
+    asdict_interval,
+    interval_words,
+    intervals,
+    mean_interval,
+    paired_difference,
+    percent_words,
+)
 from core.evaluation.stability import Seen
 from core.explain.grid import CENTRE_CHANCE
 
@@ -333,7 +340,7 @@ def _padding(curve: Mapping[str, Any], sought: bool) -> Explanation:
 
 def _receptive_field(curve: Mapping[str, Any]) -> Explanation:
     """Whether the centre cell tells of the surround more than of its own tissue."""
-    centre, surround = (_logits(curve["moved"][part]) for part in ("centre", "surround"))
+    centre, surround = (interval_words(curve["moved"][part]) for part in ("centre", "surround"))
     text = (
         f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for normal tissue and "
         f"by {surround} when the surround is: {_share(curve['own'])} of it is its own, of the area {CENTRE_CHANCE:.1%}."
@@ -346,8 +353,8 @@ def _label(curve: Mapping[str, Any]) -> Explanation:
     centre, surround = (curve["fall"][part] for part in ("centre", "surround"))
     speaks = [_above(surround, 0)]
     text = (
-        f"The logit falls by {_logits(centre)} when the centre is exchanged and by {_logits(surround)} when the "
-        "surround is"
+        f"The logit falls by {interval_words(centre)} when the centre is exchanged and by {interval_words(surround)} "
+        "when the surround is"
     )
     found = curve.get("windows", {})
     if found.get("difference"):
@@ -383,10 +390,4 @@ def _beside_chance(figure: Figure) -> str:
 
 
 def _share(figure: Figure) -> str:
-    if figure["value"] is None:
-        return "an undefined share"
-    return f"{figure['value']:.1%} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
-
-
-def _logits(figure: Figure) -> str:
-    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+    return "an undefined share" if figure["value"] is None else percent_words(figure)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from core.bundle import Interval, OperatingPoint
-from core.evaluation.bootstrap import RESAMPLES, intervals
+from core.evaluation.bootstrap import RESAMPLES, intervals, share_interval
 from core.evaluation.calibration import negative_log_likelihood
 
 ECE_BINS = 15
@@ -71,16 +71,10 @@ def reliability_intervals(
     groups: NDArray[np.str_] | None = None,
     resamples: int = RESAMPLES,
 ) -> list[Interval]:
-    """Share of tumour in each non-empty bin of `reliability`, with its 95 % interval; see `with_intervals`."""
+    """Share of tumour in each non-empty bin of `reliability`, with its 95 % interval; see `share_interval`."""
     bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
-
-    def shares(drawn: NDArray[np.intp]) -> dict[str, float]:
-        count = np.bincount(bins[drawn], minlength=ECE_BINS)
-        tumour = np.bincount(bins[drawn], weights=labels[drawn], minlength=ECE_BINS)
-        share = np.divide(tumour, count, out=np.full(ECE_BINS, np.nan), where=count > 0)
-        return {str(number): float(value) for number, value in enumerate(share)}
-
-    return list(intervals(shares, len(labels), groups, resamples).values())
+    members = [bins == number for number in np.unique(bins)]
+    return [share_interval(labels[own] == 1, None if groups is None else groups[own], resamples) for own in members]
 
 
 def expected_calibration_error(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float:

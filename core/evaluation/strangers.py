@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import skimage
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.bundle import STRANGERS, Bundle, DataRecord, Familiarity, sha256_of
+from core.bundle import STRANGERS, Bundle, DataRecord, Familiarity, sha256_of, write_description
 from core.data import perturb
-from core.data.intake import INTAKE_TYPES, MAX_BYTES, open_picture
+from core.data.intake import INTAKE_TYPES, picture_of
 from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
-from core.errors import DataError, ImageTooLargeError, ImportSourceError, IntakeError
-from core.evaluation.bootstrap import asdict_interval, intervals, mean_interval
+from core.errors import DataError, ImportSourceError
+from core.evaluation.bootstrap import asdict_interval, intervals, share_interval
 from core.evaluation.report import CHUNK, Progress, record_of
 from core.evaluation.scores import area_under_roc
 from core.inference.reader import Reader
@@ -43,6 +42,16 @@ neighbours are more often of its label."""
 PER_PICTURE = 8
 """Patches that are cut from one picture, at most: those of one picture are alike."""
 CHANCE = 0.5
+COLON = {
+    "ADI": "colon, fat",
+    "LYM": "colon, lymphocytes",
+    "MUC": "colon, mucus",
+    "MUS": "colon, muscle",
+    "NORM": "colon, normal mucosa",
+    "STR": "colon, stroma",
+    "TUM": "colon, tumour",
+}
+"""Classes of CRC-VAL-HE-7K by their names there (Kather et al. 2019, doi:10.1371/journal.pmed.1002730)."""
 
 Patches = NDArray[np.uint8]
 Names = NDArray[np.str_]
@@ -87,7 +96,10 @@ def familiarise(reader: Reader, bundle: Bundle, valid: Split, progress: Progress
             raise DataError(f"{len(split)} patches of '{split.name}' are too few to tell what is unlike them.")
     (known, fitted_on), (others, limit_on) = (_drawn(reader, split, progress) for split in (train, valid))
     detector = fit(known, others)
-    path = reader.stored.folder / STRANGERS
+    folder, path = reader.stored.folder, reader.stored.folder / STRANGERS
+    if reader.model.strangers is not None:
+        # Stopped between the two files, a bundle has no detector; it never names one that is gone.
+        write_description(folder, reader.model.model_copy(update={"strangers": None}))
     save_detector(path, detector)
     record = Familiarity(
         sha256=sha256_of(path), directions=detector.whiten.shape[1], fitted_on=fitted_on, limit_on=limit_on
@@ -127,10 +139,11 @@ def fit(features: Features, validation: Features) -> Mahalanobis:
     unset = np.zeros(1)
     # Every look in units of 1 and no limit; then the units from the training patches, then the limit.
     detector = _as_float32(mean, whiten, np.array([[few, 1], [all_kept, 1]]), unset, unset)
-    lengths = [np.linalg.norm(detector.coordinates(features)[:, :depth], axis=1) for depth in (few, all_kept)]
+    coordinates = detector.coordinates(features)
+    lengths = [np.linalg.norm(coordinates[:, :depth], axis=1) for depth in (few, all_kept)]
     units = [np.quantile(length, 1 - FALSE_ALARMS) for length in lengths]
     left_out = share[all_kept - 1] < VARIANCE_KEPT[-1]
-    rest = np.quantile(detector.left_out(features), 1 - FALSE_ALARMS) if left_out else 0.0
+    rest = np.quantile(detector.left_out(features, coordinates), 1 - FALSE_ALARMS) if left_out else 0.0
     detector = _as_float32(mean, whiten, np.column_stack([[few, all_kept], units]), np.array([rest]), unset)
     limit = alarm_threshold(detector, validation)
     return Mahalanobis(**(vars(detector) | {"limit": np.array([limit], np.float32)}))
@@ -189,7 +202,7 @@ def measured(
     near = detector.distance(reader.features(own.patches))
     found: dict[str, Any] = {
         "patches": len(near),
-        "false_alarms": asdict_interval(mean_interval((near > limit).astype(np.float64), own.sources)),
+        "false_alarms": asdict_interval(share_interval(near > limit, own.sources)),
         "kinds": [],
     }
     for number, kind in enumerate(kinds, start=1):
@@ -217,6 +230,8 @@ def of_own(own: Kind) -> Iterator[Kind]:
 
 def of_scikit_image() -> Iterator[Kind]:
     """Pictures in colour that lie in scikit-image's own folder; nothing is fetched."""
+    import skimage
+
     tissue: list[tuple[str, Patches]] = []
     others: list[tuple[str, Patches]] = []
     for path in sorted((Path(skimage.__file__).parent / "data").glob("*.*")):
@@ -244,16 +259,7 @@ def of_folder(folder: Path) -> Iterator[Kind]:
     if len(kinds) == 1 or min(map(len, kinds.values())) == 1:
         kinds = {f"pictures of {folder.name}": paths}
     for name, files in kinds.items():
-        yield _cut(name, [(path.name, _pixels(path)) for path in files])
-
-
-def _pixels(path: Path) -> Patches:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageTooLargeError(MAX_BYTES, "bytes")
-        return open_picture(path.read_bytes()).pixels
-    except (IntakeError, OSError) as error:
-        raise ImportSourceError(path, str(error).removesuffix(".")) from error
+        yield _cut(COLON.get(name, name), [(path.name, picture_of(path)) for path in files])
 
 
 def _cut(name: str, pictures: Sequence[tuple[str, Patches]]) -> Kind:

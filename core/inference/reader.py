@@ -272,8 +272,7 @@ class Reader:
         """Where last maps (n, k, h, w) lie among those of training tissue, and which lie too far off."""
         if self.strangers is None:
             return np.zeros((len(maps), 0), np.float32), None
-        features = maps.mean(axis=(2, 3))
-        return self.strangers.coordinates(features), self.strangers.strange(features)
+        return self.strangers.place(maps.mean(axis=(2, 3)))
 
     def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if len(patches) == 0:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from core.evaluation.answer import replacement_text
+from core.evaluation.bootstrap import interval_words, percent_words
 from core.evaluation.evidence import MAIN
 from core.evaluation.measures import BASELINES, HOLDING, LEARNED, MATTERING, MEASURES, POINTING
 from core.evaluation.position import GRIDS, LIES, PARTS
@@ -146,10 +147,9 @@ def _prediction(curves: Curves) -> list[Chart]:
 
 def _strangers(curve: Curves) -> Chart:
     own = curve["false_alarms"]
-    flagged = f"{own['value']:.0%} [{own['low']:.0%}, {own['high']:.0%}]"
     meaning = (
         "How well patches of each kind are told from the split's own by their features (AUROC). Of "
-        f"{curve['patches']:,} patches of the split itself, {flagged} are flagged as unlike training tissue."
+        f"{curve['patches']:,} patches of the split itself, {percent_words(own)} are flagged as unlike training tissue."
     )
     missed = not_told(curve)
     text = (
@@ -175,7 +175,7 @@ def _position(curve: Curves) -> Chart:
     exchanged = Facts(
         ("Exchanged for a normal patch's", "the centre cell's evidence moves by", "the patch's logit falls by"),
         [
-            (part, f"{_interval(curve['moved'][name])} logits", f"{_interval(curve['fall'][name])} logits")
+            (part, f"{interval_words(curve['moved'][name])} logits", f"{interval_words(curve['fall'][name])} logits")
             for name, part in PARTS.items()
         ],
     )
@@ -194,8 +194,8 @@ def _position(curve: Curves) -> Chart:
                 LIES[name],
                 f"{one['patches']:,}" + (f" ({one['silent']:,} without evidence)" if one["silent"] else ""),
                 f"{one['tumour']:.1%}",
-                _interval(one["share"], percent=True),
-                _interval(one["probability"]),
+                percent_words(one["share"]),
+                interval_words(one["probability"]),
             )
             for name, one in groups.items()
         ]
@@ -205,13 +205,6 @@ def _position(curve: Curves) -> Chart:
         f"positives shown to the network in three ways; the frame is the label's centre, chance {CENTRE_CHANCE:.0%}."
     )
     return Chart("Why the map leans where it leans", meaning, cells(curve["grids"]), finding, tables)
-
-
-def _interval(figure: Mapping[str, float | None], percent: bool = False) -> str:
-    value, low, high = (figure[name] for name in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return "undefined"
-    return f"{value:.1%} [{100 * low:.1f}, {100 * high:.1f}]" if percent else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def method_title(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from plotly.io import to_html
 
 from core.evaluation.answer import beats_chance
+from core.evaluation.bootstrap import interval_words
 from core.evaluation.evidence import MAIN
 from core.evaluation.measures import AGREEMENT, BASELINES, LEARNED, MEASURES
 from core.view.evidence_figures import PREDICTION, Chart, Facts, Mosaics, charts, method_title
@@ -70,8 +71,7 @@ def table(rows: Sequence[Mapping[str, Any]], group: str) -> Table:
         for row in column:
             marks = [BEST] if row is best else []
             marks += [NO_BETTER] if row["chance"] is not None and not beats_chance(row) else []
-            text = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-            cells[row["method"], measure] = Cell(row["value"], " ".join([text, *marks]))
+            cells[row["method"], measure] = Cell(row["value"], " ".join([interval_words(row), *marks]))
         levels = sorted({row["chance"] for row in column if row["chance"] is not None})
         words = " to ".join(dict.fromkeys(f"{level:.2f}" for level in (levels[:1] + levels[-1:]))) or "none"
         chance[measure] = Cell(sum(levels) / len(levels) if levels else float("nan"), words)

@@ -350,7 +350,8 @@ def show_decision(report: Report) -> None:
         "without among what is not."
     )
     st.markdown("**ROC**. The circle is the model's own operating point, the diamond the sensitivity wanted.")
-    chart(figures.roc(report["curves"], (false_alarms, sensitivity)), f"{report['model']['name']}-chosen")
+    with st.columns(2)[0]:
+        chart(figures.roc(report["curves"], (false_alarms, sensitivity)), f"{report['model']['name']}-chosen")
 
 
 def _share(value: float) -> str:

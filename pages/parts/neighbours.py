@@ -7,7 +7,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.data.pcam import Split
-from core.evaluation.trust import nearest
+from core.evaluation.trust import Neighbour, nearest
 from core.inference import Readings
 from core.inference.reader import NO_TUMOUR, TUMOUR
 from core.inference.scoring import Scores, ScoreStore, ScoringJob
@@ -65,7 +65,7 @@ def _progress(job: ScoringJob, name: str) -> None:
 
 
 def _show(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np.float32]) -> None:
-    found = nearest(split, scores.coordinates, np.isfinite(scores.probability), patch, at)
+    found = _nearest(split.fingerprint(), scores.done, patch, at, split, scores)
     labels = [TUMOUR if split.labels[one.place] else NO_TUMOUR for one in found]
     choices.synthetic_badge(split.synthetic)
     st.markdown(f"**{labels.count(TUMOUR)} of {len(found)} are labelled {TUMOUR}.**")
@@ -87,6 +87,19 @@ def _show(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np
     )
     searched = f"{scores.done:,}" if scores.done == len(split) else f"{scores.done:,} of the {len(split):,}"
     st.caption(
-        f"Sought among {searched} patches of '{split.name}'; a patch is not its own neighbour. Distance 1 is one "
-        "standard deviation of training patches. Open one to read it."
+        f"Sought among {searched} patches of '{split.name}'; a patch is not its own neighbour. Distances are in "
+        f"standard deviations of training patches, along {len(at)} directions of the features; two training patches "
+        f"drawn by chance lie about {np.sqrt(2 * len(at)):.1f} apart. Open one to read it."
     )
+
+
+@st.cache_data(scope="session", max_entries=16, show_spinner=False)
+def _nearest(
+    fingerprint: str,  # noqa: ARG001 - part of the cache key
+    done: int,  # noqa: ARG001 - part of the cache key
+    patch: NDArray[np.uint8],
+    at: NDArray[np.float32],
+    _split: Split,
+    _scores: Scores,
+) -> list[Neighbour]:
+    return nearest(_split, _scores.coordinates, np.isfinite(_scores.probability), patch, at)

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from core.evaluation.bootstrap import intervals, mean_interval, paired_difference
+from core.evaluation.bootstrap import (
+    interval_words,
+    intervals,
+    mean_interval,
+    paired_difference,
+    percent_words,
+    share_interval,
+)
 
 
 def test_the_interval_of_a_mean_is_the_textbook_one():
@@ -59,3 +66,22 @@ def test_pairing_finds_a_difference_that_two_intervals_hide():
 def test_the_same_seed_gives_the_same_interval():
     values = np.random.default_rng(0).random(50)
     assert mean_interval(values, seed=1) == mean_interval(values, seed=1) != mean_interval(values, seed=2)
+
+
+def test_a_share_of_none_is_not_certain():
+    """Nothing of n: Wilson's interval ends at z^2 / (n + z^2); slides count where they are known."""
+    z = 1.959964**2
+    by_patch = share_interval(np.zeros(60, bool))
+    by_slide = share_interval(np.zeros(60, bool), np.repeat(["a", "b", "c"], 20))
+    assert (by_patch.value, by_patch.low) == (by_slide.value, by_slide.low) == (0, 0)
+    assert (by_patch.high, by_slide.high) == pytest.approx((z / (60 + z), z / (3 + z)), abs=1e-6)
+    some = np.arange(60) < 15
+    assert share_interval(some) == mean_interval(some.astype(float))
+
+
+def test_figures_in_words():
+    figure = {"value": 0.527, "low": -0.004, "high": 0.5584}
+    assert interval_words(figure) == "0.53 [0.00, 0.56]"
+    assert percent_words(figure | {"low": 0.491}) == "52.7% [49.1, 55.8]"
+    nothing = dict.fromkeys(figure)
+    assert interval_words(nothing) == percent_words(nothing) == "undefined"

@@ -113,6 +113,13 @@ def test_each_bin_of_the_reliability_diagram_has_its_interval():
     assert (found[1].low, found[1].high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.02)
 
 
+def test_a_bin_where_all_agree_is_not_certain():
+    """Three patches of three are tumour: Wilson's interval ends at n / (n + z^2)."""
+    (found,) = reliability_intervals(np.full(3, 0.9), np.ones(3, np.uint8))
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(3 / (3 + 1.959964**2), abs=1e-6)
+
+
 def test_the_same_seed_gives_the_same_interval():
     readings = Scored(PROBABILITY, LABELS, POINT)
     first, again, other = (with_intervals(readings, resamples=50, seed=seed) for seed in (1, 1, 2))

@@ -1,11 +1,13 @@
 """Strangers that are known to be strange: distances by hand, limits that are kept, and kinds cut as they should be."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import chi2
 
-from core.bundle import read_description
+from core.bundle import StoredBundle, read_description, write_description
 from core.data.pcam import Split
 from core.errors import DataError, ImportSourceError, SplitNotFoundError
 from core.evaluation import strangers
@@ -40,7 +42,7 @@ def test_strangers_are_told_and_one_s_own_are_not(features):
     detector = fit(features[:800], features[800:1100])
     limit = float(detector.limit[0])
     assert limit == pytest.approx(alarm_threshold(detector, features[800:1100]))
-    assert detector.strange(features[800:1100]).mean() == pytest.approx(0.05, abs=0.005)
+    assert detector.place(features[800:1100])[1].mean() == pytest.approx(0.05, abs=0.005)
     far = detector.distance(features[1100:] * np.random.default_rng(1).choice([0.3, 1.7], (300, 40)))
     near, others = detector.distance(features[1100:]), detector.distance(features[800:1100])
     found = recognised(near, far, limit, names("own", 300), names("odd", 300))
@@ -70,7 +72,7 @@ def test_what_lies_off_the_directions_kept_is_looked_at(monkeypatch):
     draws = np.random.default_rng(0).standard_normal((20_000, 3)) * [1, 2, 5]
     detector = fit(draws, draws)
     points = np.array([[0, 0, 5], [3, 0, 4], [0, 4, 0.0]])
-    np.testing.assert_allclose(detector.left_out(points), [0, 3 / 5, 1], atol=0.01)
+    np.testing.assert_allclose(detector.left_out(points, detector.coordinates(points)), [0, 3 / 5, 1], atol=0.01)
     share = np.sqrt((draws[:, :2] ** 2).sum(axis=1) / (draws**2).sum(axis=1))
     assert detector.rest[0] == pytest.approx(np.quantile(share, 0.95), abs=0.002)
     assert detector.distance(points)[2] == pytest.approx(1 / detector.rest[0], abs=0.01)
@@ -82,7 +84,7 @@ def test_a_patch_has_the_same_coordinates_whatever_it_is_read_with(features):
     alone = np.concatenate([detector.coordinates(some[i : i + 1]) for i in range(40)])
     assert detector.coordinates(some).tobytes() == alone.tobytes()
     assert detector.coordinates(some[:0]).shape == (0, detector.whiten.shape[1])
-    assert detector.strange(some[:0]).shape == (0,)
+    assert detector.place(some[:0])[1].shape == (0,)
 
 
 def test_a_detector_survives_the_disk(features, tmp_path):
@@ -113,7 +115,7 @@ def test_a_bundle_is_shown_its_training_tissue(familiar_bundle, familiar_reader,
     np.testing.assert_allclose(
         familiar_reader.strangers.distance(features["valid"]), expected.distance(features["valid"]), rtol=1e-3
     )
-    assert familiar_reader.strangers.strange(features["valid"]).sum() == 2  # of 24: beyond the 95th percentile
+    assert familiar_reader.strangers.place(features["valid"])[1].sum() == 2  # of 24: beyond the 95th percentile
 
 
 def test_a_sample_is_drawn_of_a_large_split(tiny_copy, known_tissue, monkeypatch):
@@ -126,6 +128,26 @@ def test_a_sample_is_drawn_of_a_large_split(tiny_copy, known_tissue, monkeypatch
     assert (bundle.strangers.fitted_on.patches, bundle.strangers.limit_on.patches) == (21, 21)
     assert told == [(21, 21), (21, 21)]
     assert read_description(tiny_copy).strangers is None  # writing it is the caller's
+
+
+def test_a_process_killed_between_the_two_files_leaves_a_bundle_that_opens(tiny_copy, known_tissue, monkeypatch):
+    """The old detector's record is gone before the new file comes; what no description names is left alone."""
+    from core.inference import load_reader
+
+    valid, quiet = Split.open(known_tissue, "valid"), lambda done, total: None
+    reader = load_reader(tiny_copy, "openvino")
+    write_description(tiny_copy, familiarise(reader, reader.model, valid, quiet))
+    again = load_reader(tiny_copy, "openvino")
+    save = strangers.save_detector
+
+    def killed(path, detector):
+        save(path, dataclasses.replace(detector, limit=detector.limit + 1))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(strangers, "save_detector", killed)
+    with pytest.raises(KeyboardInterrupt):
+        familiarise(again, again.model, valid, quiet)
+    assert StoredBundle.open(tiny_copy).strangers is None
 
 
 def test_without_training_patches_nothing_is_written(tiny_copy, tiny_reader, split, write_split, patches, labels):
@@ -224,7 +246,7 @@ def test_what_is_measured():
     own = Kind("own", coloured(60, 128), names("patch", 60))
     kinds = [Kind("the same", own.patches, own.sources), Kind("bright", coloured(20, 180), names("lamp", 4).repeat(5))]
     found = measured(reader, own, kinds, lambda *fact: told.append(fact))
-    flagged = reader.strangers.strange(reader.features(own.patches)).mean()
+    flagged = reader.strangers.place(reader.features(own.patches))[1].mean()
     assert found["patches"] == 60
     assert found["false_alarms"]["value"] == pytest.approx(flagged)
     same, bright = found["kinds"]

@@ -201,7 +201,7 @@ def test_strangers_stand_beside_chance(odd):
 
 def test_strangers_that_cannot_be_told_are_named(odd):
     (chart,) = charts({"curves": {"strangers": odd}}, PREDICTION)
-    assert "Of 200 patches of the split itself, 4% [2%, 7%] are flagged" in chart.meaning
+    assert "Of 200 patches of the split itself, 4.0% [2.0, 7.0] are flagged" in chart.meaning
     ((first, text),) = chart.finding
     assert first == "Cannot be told:"
     assert text.startswith("scale 0.5x, liver: ")
