@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 
 from bench.measure import Row, interleaved, peak_mib, processor
-from core.bundle import OperatingPoint
+from core.bundle import OperatingPoint, sigmoid
 from core.data.pcam import Split, file_of
-from core.inference.reader import sigmoid, verdicts
+from core.inference.reader import verdicts
 from core.inference.scoring import Scores
 from core.view.selection import Filter, select
 
@@ -55,6 +55,7 @@ def scores(rows: int) -> tuple[Scores, np.ndarray]:
         verdict=verdicts(probability, point),
         attribution=np.zeros((rows, 3, 3), np.float32),
         flag_bits=np.zeros(rows, np.uint8),
+        coordinates=np.zeros((rows, 0), np.float16),
         point=point,
     )
     return made, generator.integers(0, 2, rows).astype(np.uint8)

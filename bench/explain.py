@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import timm
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -25,7 +26,7 @@ AGREEMENT = 0.999
 
 
 class Explicit(nn.Module):
-    """The network with its post-ReLU maps as the output of a module, which is what hook-based libraries need."""
+    """timm's network as it comes, with its post-ReLU maps as the output of a module for libraries that hook."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -45,16 +46,21 @@ def demo_patches(count: int) -> NDArray[np.uint8]:
 def task(name: str, count: int) -> Callable[[], object]:
     """What is timed under a name: `nodelens...` is ours, `...-forward` explains nothing, the others are PyPI names."""
     patches = demo_patches(count)
-    if name in ("nodelens", "nodelens-8views", "nodelens-torch"):
-        reader = load_reader(engine="torch" if name.endswith("torch") else "openvino")
+    if name.startswith("nodelens"):
+        reader = load_reader(engine={"torch": "torch", "fp32": "openvino-fp32"}.get(name.split("-")[-1], "openvino"))
         return partial(reader.read, patches, views=8 if name.endswith("8views") else 1)
     if name in ("openvino-forward", "torch-forward"):
         return partial(load_reader(engine=name.split("-")[0]).engine.forward, patches)
     stored = StoredBundle.open(bundle_folder("densenet169", settings().models))
+    return PEERS[name](*peers_view(stored, patches))
+
+
+def peers_view(stored: StoredBundle, patches: NDArray[np.uint8]) -> tuple[Explicit, torch.Tensor]:
+    """The same weights in timm's own network, and the normalised images (n, 3, 96, 96)."""
     net = load_net(stored)
-    images = net.normalise(torch.from_numpy(patches)).contiguous()
-    model = Explicit(net.net).eval().requires_grad_(True)
-    return PEERS[name](model, images)
+    theirs = timm.create_model(stored.description.net.timm_name, num_classes=2)
+    theirs.load_state_dict(net.net.state_dict())
+    return Explicit(theirs).eval().requires_grad_(True), net.normalise(torch.from_numpy(patches)).contiguous()
 
 
 def grad_cam(model: Explicit, images: torch.Tensor) -> Callable[[], object]:
@@ -85,7 +91,7 @@ def captum(model: Explicit, images: torch.Tensor) -> Callable[[], object]:
 
 
 PEERS = {"grad-cam": grad_cam, "torchcam": torchcam, "captum": captum}
-NAMES = ("nodelens", "nodelens-8views", "nodelens-torch", "openvino-forward", "torch-forward", *PEERS)
+NAMES = ("nodelens", "nodelens-8views", "nodelens-fp32", "nodelens-torch", "openvino-forward", "torch-forward", *PEERS)
 
 
 def agreement() -> float:
@@ -94,9 +100,7 @@ def agreement() -> float:
 
     patches = demo_patches(32)
     reader = load_reader(engine="openvino")
-    net = load_net(reader.stored)
-    model = Explicit(net.net).eval().requires_grad_(True)
-    images = net.normalise(torch.from_numpy(patches))
+    model, images = peers_view(reader.stored, patches)
     theirs = LayerGradCam(model, model.maps).attribute(images, target=1).detach().numpy()[:, 0]
     ours = reader.explain(patches, target="tumour").attribution
     correlation = float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])

@@ -171,7 +171,7 @@ def run(
         (folder / "data").mkdir()
         demo = Split.open(settings().demo, "demo")
         model = load_reader()
-        for _ in ScoreStore(folder / "cache", model.model, demo).compute(model):
+        for _ in ScoreStore(folder / "cache", model, demo).compute():
             pass
         probability = model.read(demo.patches(np.arange(PATCHES)), views=8).probability
         expected = [f"{value:.2f}" for value in probability]

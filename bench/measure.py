@@ -13,6 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
+SETTLE = 0.1
+"""Seconds between two tasks: threads of the one before may spin for a while, and would slow the next."""
 
 
 def interleaved(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -22,6 +24,7 @@ def interleaved(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict
         task()  # compile, load, warm up
     for _ in range(repeats):
         for name, task in tasks.items():
+            time.sleep(SETTLE)
             began = time.perf_counter()
             task()
             seconds[name].append(time.perf_counter() - began)

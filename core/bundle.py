@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -31,13 +32,24 @@ log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"
 STRANGERS = "strangers.safetensors"
 DESCRIPTION = "bundle.json"
+GRAPH_VERSION = 2
+"""Goes up when `core.nets` computes the same in other bits, so that graphs and scores kept before are made anew."""
 MAX_DESCRIPTION_BYTES = 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30
+MOST_SHIFT, LEAST_CORRELATION = 0.02, 0.995
+"""What a faster arithmetic may do to a probability, and to maps, to be served."""
+
+_NEARLY_0 = 1e-6
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, lt=1e6)]
 Channels = tuple[Positive, Positive, Positive]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-x)) in float64."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
 
 
 class _Record(BaseModel):
@@ -56,16 +68,32 @@ class DataRecord(_Record):
 class OperatingPoint(_Record):
     """How logits become a probability and a verdict, for one pipeline (a number of views).
 
-    A view's probability is sigmoid(logit / temperature); the patch's is the mean over its views. At or above
+    A view's probability is sigmoid(logit / temperature + bias); the patch's is the mean over its views. At or above
     `threshold` it reads tumour; from `refer_low` up to (not including) `refer_high` it is referred instead.
     """
 
     temperature: Positive = 1.0
+    bias: Annotated[float, Field(ge=-20, le=20)] = 0.0
+    calibration_rule: str = ""
     threshold: Probability = 0.5
     threshold_rule: str = "not chosen; 0.5"
     refer_low: Probability = 0.5
     refer_high: Probability = 0.5
     refer_rule: str = "no band"
+
+    def view_probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probability of logits of single views, of any shape."""
+        return sigmoid(logits / self.temperature + self.bias)
+
+    def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probability (n,) of patches by the logits (n, views) of their views."""
+        return np.asarray(self.view_probability(logits).mean(axis=1))
+
+    @property
+    def threshold_logit(self) -> float:
+        """The logit at which one view reads tumour; finite even where the threshold is 0 or 1."""
+        threshold = min(max(self.threshold, _NEARLY_0), 1 - _NEARLY_0)
+        return self.temperature * (math.log(threshold / (1 - threshold)) - self.bias)
 
 
 class Interval(_Record):
@@ -88,11 +116,17 @@ class Evaluation(_Record):
 
 
 class PrecisionCheck(_Record):
-    """How far a faster arithmetic moves the calibrated probability."""
+    """How far a faster arithmetic moves the calibrated probability, and how its maps correlate with exact ones."""
 
-    precision: str
+    precision: Literal["bf16"]
     patches: int
     largest_shift: Probability
+    map_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
+
+    @property
+    def harmless(self) -> bool:
+        """Whether readers may be served by it."""
+        return self.largest_shift <= MOST_SHIFT and self.map_correlation >= LEAST_CORRELATION
 
 
 class Familiarity(_Record):
@@ -158,7 +192,7 @@ class Bundle(_Record):
     @cached_property
     def graph_key(self) -> str:
         """Hex digest of what a compiled network depends on: weights, architecture and normalisation."""
-        facts = (self.format, self.architecture, self.weights_sha256, self.mean, self.std)
+        facts = (GRAPH_VERSION, self.architecture, self.weights_sha256, self.mean, self.std)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def point(self, views: int) -> OperatingPoint:

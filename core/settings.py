@@ -7,7 +7,7 @@
 | NODELENS_CACHE          | compiled engines and scores of splits; may be deleted      | .cache          |
 | NODELENS_RUNS           | training runs                                              | runs            |
 | NODELENS_MODEL          | the model a page opens with                                | densenet169     |
-| NODELENS_ENGINE         | auto, torch or openvino                                    | auto            |
+| NODELENS_ENGINE         | auto, torch, openvino or openvino-fp32                     | auto            |
 | NODELENS_THREADS        | processor threads one inference may use; 0 = all cores     | 0               |
 | NODELENS_LOG            | debug, info, warning or error                              | warning         |
 | NODELENS_PCAM_URL       | where the official PCam files are fetched, a mirror if set | Zenodo's record |
@@ -26,7 +26,7 @@ from core.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LEVELS = ("debug", "info", "warning", "error")
-ENGINES = ("auto", "torch", "openvino")
+ENGINES = ("auto", "torch", "openvino", "openvino-fp32")
 PCAM_URL = "https://zenodo.org/records/2546921/files"
 
 

@@ -39,6 +39,15 @@ def test_head_is_the_mean_and_one_linear_layer_of_maps_after_the_relu(net, batch
     assert not torch.equal(logits[0], logits[1])
 
 
+def test_it_computes_what_timm_computes(net, batch):
+    """Whatever is done to make it faster."""
+    theirs = timm.create_model(ARCHITECTURES[net.name].timm_name, num_classes=2)
+    theirs.load_state_dict(net.net.state_dict())
+    with torch.no_grad():
+        expected = theirs.eval().forward_features(net.normalise(batch))
+        torch.testing.assert_close(net.forward_features(batch), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("layer", ["6x6", "12x12"])
 def test_an_earlier_layer_leads_to_the_same_logits(net, batch, layer):
     maps, logits = net.forward_with_layer(batch, layer)

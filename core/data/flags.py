@@ -7,6 +7,7 @@ The last is the model's own judgement, from its features (`core.strangers`).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -43,19 +44,27 @@ class Look(NamedTuple):
 
 def look(patch: NDArray[np.uint8]) -> Look:
     """Measure one patch, uint8 (96, 96, 3) RGB. Colour is read from every second pixel: it varies slowly."""
-    density = _OD.take(patch[::2, ::2])
-    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
-    total = red + green + blue
-    stained = total > STAINED_OD
-    excess = (green - np.maximum(red, blue))[stained].sum()
-
     fine = _OD.take(patch[..., 1])
-    laplacian = 4 * fine[1:-1, 1:-1] - fine[:-2, 1:-1] - fine[2:, 1:-1] - fine[1:-1, :-2] - fine[1:-1, 2:]
+    red, green, blue = _OD.take(patch[::2, ::2, 0]), fine[::2, ::2], _OD.take(patch[::2, ::2, 2])
+    total = red + green + blue
+    stained = (total > STAINED_OD).astype(np.float32)
+    excess = np.vdot(green - np.maximum(red, blue), stained)
+    amount = np.vdot(total, stained)
+
+    laplacian = 4 * fine[1:-1, 1:-1]
+    for neighbour in (fine[:-2, 1:-1], fine[2:, 1:-1], fine[1:-1, :-2], fine[1:-1, 2:]):
+        laplacian -= neighbour
     return Look(
-        stained_share=float(stained.mean()),
-        green_excess=float(excess / total[stained].sum()) if stained.any() else 0.0,
-        sharpness=float(laplacian.std() / (fine.std() + _FLAT_OD)),
+        stained_share=float(stained.sum()) / stained.size,
+        green_excess=float(excess / amount) if amount else 0.0,
+        sharpness=_spread(laplacian) / (_spread(fine) + _FLAT_OD),
     )
+
+
+def _spread(values: NDArray[np.float32]) -> float:
+    """Standard deviation, by sums of products: NumPy's own takes three times as long."""
+    mean = float(values.sum()) / values.size
+    return math.sqrt(max(float(np.vdot(values, values)) / values.size - mean**2, 0.0))
 
 
 def flags(patches: NDArray[np.uint8], strange: NDArray[np.bool_] | None = None) -> list[tuple[str, ...]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
-from core.bundle import OperatingPoint
+from core.bundle import OperatingPoint, sigmoid
 from core.evaluation.decisions import threshold_for
-from core.inference.reader import sigmoid
 
 SENSITIVITY = 0.9
 """Share of the tumour patches that the threshold shall find.
@@ -27,22 +26,24 @@ def negative_log_likelihood(probability: NDArray[np.floating], labels: NDArray[n
     return float(-np.log(np.clip(likelihood, _TINY, 1)).mean())
 
 
-def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Temperature scaling (Guo et al. 2017, arXiv:1706.04599) of the probability that is shown.
+def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Platt scaling (Platt 1999), which is temperature scaling (Guo et al. 2017, arXiv:1706.04599) with a bias.
 
     Args:
         logits: (n, views), tumour minus normal of each view; the shown probability is the mean over views of
-            sigmoid(logit / temperature).
+            sigmoid(logit / temperature + bias).
         labels: (n,) 0 or 1.
 
     Returns:
-        The temperature in [0.05, 20] that minimises the negative log-likelihood.
+        The temperature in [0.05, 20] and the bias in [-10, 10] that minimise the negative log-likelihood.
     """
 
-    def loss(log_temperature: float) -> float:
-        return negative_log_likelihood(sigmoid(logits / np.exp(log_temperature)).mean(axis=1), labels)
+    def loss(values: NDArray[np.float64]) -> float:
+        probability = sigmoid(logits / np.exp(values[0]) + values[1]).mean(axis=1)
+        return negative_log_likelihood(probability, labels)
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+    found = minimize(loss, (0.0, 0.0), method="Nelder-Mead", bounds=((np.log(0.05), np.log(20)), (-10, 10)))
+    return float(np.exp(found.x[0])), float(found.x[1])
 
 
 def refer_band(
@@ -72,14 +73,29 @@ def refer_band(
     return float(low.flat[best]), float(high.flat[best])
 
 
-def fit_operating_point(logits: NDArray[np.floating], labels: NDArray[np.integer], split: str) -> OperatingPoint:
-    """Temperature, threshold and refer band of one pipeline; `logits` (n, views) and `labels` (n,) of `split`."""
-    temperature = fit_temperature(logits, labels)
-    probability = sigmoid(logits / temperature).mean(axis=1)
+def fit_operating_point(
+    logits: NDArray[np.floating], varied: NDArray[np.floating], labels: NDArray[np.integer], split: str
+) -> OperatingPoint:
+    """Temperature, bias, threshold and refer band of one pipeline.
+
+    Temperature and bias are fitted on patches as they are and as other slides could have them together: fitted on the
+    former alone, probabilities are too sure on new slides (Tomani et al. 2021, arXiv:2012.10988).
+
+    Args:
+        logits: (n, views) of the patches of `split`.
+        varied: (n, views) of the same patches, see `core.evaluation.stability.varied`.
+        labels: (n,) 0 or 1.
+        split: name of the split.
+    """
+    temperature, bias = fit_calibration(np.concatenate([logits, varied]), np.tile(labels, 2))
+    calibrated = OperatingPoint(temperature=temperature, bias=bias)
+    probability = calibrated.probability(logits)
     threshold = threshold_for(probability, labels, SENSITIVITY)
     low, high = refer_band(probability, labels, threshold)
     return OperatingPoint(
         temperature=temperature,
+        bias=bias,
+        calibration_rule=f"least negative log-likelihood on {split}, each patch as it is and varied as slides vary",
         threshold=threshold,
         threshold_rule=f"highest with a sensitivity of at least {SENSITIVITY:.0%} on {split}",
         refer_low=low,

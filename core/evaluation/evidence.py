@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
 from sklearn.metrics import roc_curve
 
 from core.bundle import Interval
@@ -342,8 +341,7 @@ class Examination:
         maps |= localisation.baselines(patches, (3, 3), self.plan.seed)
         groups, found = self.groups(places), Found([], [], {"deletion": {}})
         point = self.reader.model.point(1)
-        decision = point.temperature * float(logit(np.clip(point.threshold, 1e-6, 1 - 1e-6)))
-        found.curves["replaced"] = {"decision": decision, "ways": {}}
+        found.curves["replaced"] = {"decision": point.threshold_logit, "ways": {}}
         for way, replace in faithfulness.REPLACEMENTS.items():
             curves = faithfulness.curves(patches, maps, self.margin, replace)
             found.curves["replaced"]["ways"][way] = self._replaced(next(iter(curves.values())), places)

@@ -13,9 +13,10 @@ from core.data.pcam import Split
 from core.data.transforms import VIEWS
 from core.evaluation.calibration import fit_operating_point
 from core.evaluation.scores import Scored, figures, reliability, with_intervals
+from core.evaluation.stability import varied
 from core.explain.cam import LAST, MARGIN, METHODS, SCALE_PASSES
-from core.inference.openvino_engine import OpenVinoEngine
-from core.inference.reader import Reader, Readings, scale_key, sigmoid
+from core.inference.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
+from core.inference.reader import Reader, Readings, scale_key
 from core.settings import settings
 
 Progress = Callable[[int, int], None]
@@ -25,10 +26,16 @@ SCALE_SAMPLE = 256
 """Patches that fix the colour scales of maps which are no by-product of the reading."""
 
 
-def read_split(reader: Reader, split: Split, views: int, progress: Progress) -> Iterator[Readings]:
-    """Readings of a split in its own order, a chunk at a time."""
+def read_split(
+    reader: Reader,
+    split: Split,
+    views: int,
+    progress: Progress,
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda patches: patches,
+) -> Iterator[Readings]:
+    """Readings of a split in its own order, a chunk at a time, each chunk changed before it is read."""
     for start in range(0, len(split), CHUNK):
-        readings = reader.read(split.patches(slice(start, start + CHUNK)), views=views)
+        readings = reader.read(change(split.patches(slice(start, start + CHUNK))), views=views)
         progress(min(start + CHUNK, len(split)), len(split))
         yield readings
 
@@ -47,7 +54,7 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     Args:
         reader: serves the bundle to calibrate.
         split: validation patches; never the ones reported on.
-        progress: called with patches done and patches in all, for each of two passes.
+        progress: called with patches done and patches in all, for each pass.
 
     Returns:
         The bundle's new description; nothing is written.
@@ -57,10 +64,10 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     for views in (1, VIEWS):
         passes = [(r.view_logits, r.attribution) for r in read_split(reader, split, views, progress)]
         logits = np.concatenate([piece[0] for piece in passes])
-        points[str(views)] = fit_operating_point(logits, split.labels, split.name)
+        worn = np.concatenate([r.view_logits for r in read_split(reader, split, views, progress, varied)])
+        points[str(views)] = fit_operating_point(logits, worn, split.labels, split.name)
         if views == 1:
             last_maps = np.concatenate([piece[1] for piece in passes])
-            one_view = logits
     for name, method in METHODS.items():
         if method.sums_at_last:  # closed form: every patch counts
             scales[scale_key(name, LAST)] = _scale_of(last_maps)
@@ -76,7 +83,7 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
             "points": points,
             "scales": scales,
             "calibrated_on": record_of(split),
-            "precision": _bf16_check(reader, split, one_view, points["1"]),
+            "precision": bf16_check(reader, split, points["1"], progress),
             "evaluations": (),
         }
     )
@@ -130,15 +137,24 @@ def _scale_of(maps: NDArray[np.float32]) -> float:
     return float(max(np.quantile(np.abs(maps), SCALE_QUANTILE), 1e-6))
 
 
-def _bf16_check(
-    reader: Reader, split: Split, logits: NDArray[np.float32], point: OperatingPoint
-) -> PrecisionCheck | None:
-    """How far bf16 arithmetic would move the probabilities of the split; None where it is not to be had."""
-    if not isinstance(reader.engine, OpenVinoEngine) or not reader.engine.has_bf16:
+def bf16_check(reader: Reader, split: Split, point: OperatingPoint, progress: Progress) -> PrecisionCheck | None:
+    """How far bf16 arithmetic moves the one-view probabilities of a split, and how its maps correlate with exact ones.
+
+    None where the processor has no bf16.
+    """
+    if not has_bf16():
         return None
-    fast = OpenVinoEngine(reader.stored, settings().threads, precision="bf16")
-    faster = np.concatenate([fast.forward(split.patches(slice(i, i + CHUNK)))[1] for i in range(0, len(split), CHUNK)])
-    shift = np.abs(
-        sigmoid((faster[:, 1] - faster[:, 0]) / point.temperature) - sigmoid(logits[:, 0] / point.temperature)
+    logits: list[NDArray[np.float32]] = []
+    maps: list[NDArray[np.float32]] = []
+    for precision in (EXACT, FAST):
+        engine = OpenVinoEngine(reader.stored, settings().threads, precision)
+        passes = [(r.logit, r.attribution) for r in read_split(Reader(reader.stored, engine), split, 1, progress)]
+        logits.append(np.concatenate([piece[0] for piece in passes]))
+        maps.append(np.concatenate([piece[1] for piece in passes]).ravel())
+    exact, fast = (point.view_probability(one) for one in logits)
+    return PrecisionCheck(
+        precision="bf16",
+        patches=len(split),
+        largest_shift=float(np.abs(fast - exact).max()),
+        map_correlation=float(np.corrcoef(maps[0], maps[1])[0, 1]),
     )
-    return PrecisionCheck(precision="bf16", patches=len(split), largest_shift=float(shift.max()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -142,6 +143,19 @@ PERTURBATIONS: dict[str, Perturbation] = {
     ),
 }
 """What slides, scanners and file formats do, from hardly visible to what nobody would send."""
+
+
+def varied(patches: Patches) -> Patches:
+    """Patches as other slides, scanners and files could have them: each with one perturbation at one strength.
+
+    All perturbations and strengths come in turn, so that 40 patches meet each once.
+    """
+    found = patches.copy()
+    for place, (perturbation, strength) in enumerate(product(PERTURBATIONS.values(), STRENGTHS)):
+        chosen = slice(place, None, len(PERTURBATIONS) * len(STRENGTHS))
+        if len(patches[chosen]):
+            found[chosen] = perturbation(patches[chosen], strength)
+    return found
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Engine(Protocol):
 def open_engine(stored: StoredBundle, settings: Settings, engine: str = "auto") -> Engine:
     """The engine for a bundle: the named one, or the fastest that this machine has.
 
-    `auto` takes torch where a GPU is present and OpenVINO elsewhere. Neither library is imported before it is needed.
+    `auto` takes torch where a GPU is present and OpenVINO elsewhere, which computes in bf16 where that is faster here
+    and harmless to this bundle; `openvino-fp32` never does. Neither library is imported before it is needed.
 
     Raises:
         BundleError: the weights do not fit the architecture.
@@ -51,9 +52,10 @@ def open_engine(stored: StoredBundle, settings: Settings, engine: str = "auto") 
         from core.inference.torch_engine import TorchEngine
 
         return TorchEngine(stored, settings.threads)
-    from core.inference.openvino_engine import OpenVinoEngine
+    from core.inference.openvino_engine import EXACT, OpenVinoEngine, fastest_precision
 
-    return OpenVinoEngine(stored, settings.threads)
+    precision = EXACT if name == "openvino-fp32" else fastest_precision(stored, settings.threads)
+    return OpenVinoEngine(stored, settings.threads, precision)
 
 
 def gpu_present() -> bool:

@@ -6,9 +6,12 @@ never imports torch. The key is the hash of weights, architecture and normalisat
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+import time
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -19,8 +22,9 @@ from numpy.typing import NDArray
 
 from core.bundle import StoredBundle
 from core.data.patch import PATCH_SIDE
-from core.errors import EngineError
-from core.inference.turns import SharedForward
+from core.errors import EngineError, OutputError
+from core.files import write_text
+from core.inference.turns import TURN, SharedForward
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,11 @@ WORTH_PADDING = {8: 6, 32: 28}
 SCENES = 3
 """Scene sizes whose graphs are kept compiled at a time; the one not used for longest makes room."""
 GRAPH = "graph.xml"
+EXACT, FAST = "f32", "bf16"
+CHOICE = "precision.json"
+"""Beside the graph: which arithmetic was found faster, on which processor."""
+WORTH_ROUNDING = 1.2
+"""How many times as fast bf16 has to be: some processors have it and compute fp32 sooner."""
 
 
 class OpenVinoEngine:
@@ -38,29 +47,23 @@ class OpenVinoEngine:
 
     batch = SIZES[-1]
 
-    def __init__(self, stored: StoredBundle, threads: int, precision: str = "f32") -> None:
+    def __init__(self, stored: StoredBundle, threads: int, precision: str = EXACT) -> None:
         """Open the kept graph, or convert the bundle and keep it.
 
         Args:
             stored: the bundle.
             threads: processor threads one call may use.
-            precision: "f32", or "bf16" where the processor has it.
+            precision: EXACT, or FAST where `has_bf16`.
         """
-        self.name = "openvino-fp32" if precision == "f32" else f"openvino-{precision}"
+        self.name = "openvino-fp32" if precision == EXACT else f"openvino-{precision}"
         self._options = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        self._core = ov.Core()
-        self._graph = _graph(self._core, stored)
+        self._graph = _graph(stored)
         self._compiled: dict[tuple[int, ...], Any] = {}
         self._forward = SharedForward(self._run, self.batch)
-
-    @property
-    def has_bf16(self) -> bool:
-        """Whether the processor computes in bf16."""
-        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Engine.forward`."""
@@ -85,9 +88,59 @@ class OpenVinoEngine:
                 del self._compiled[scenes[0]]
             model = self._graph.clone()
             model.reshape([*shape, 3])
-            self._compiled[shape] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+            self._compiled[shape] = _core().compile_model(model, "CPU", self._options).create_infer_request()
         self._compiled[shape] = self._compiled.pop(shape)  # the latest used stands last
         return self._compiled[shape]
+
+
+def has_bf16() -> bool:
+    """Whether the processor computes in bf16."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """OpenVINO's one core of this process: making another takes a while."""
+    return ov.Core()
+
+
+def fastest_precision(stored: StoredBundle, threads: int) -> str:
+    """FAST where the bundle's own check found it harmless and this processor is faster with it, else EXACT.
+
+    Measured once for a bundle and a processor, and kept beside the graph.
+    """
+    check = stored.description.precision
+    if check is None or not check.harmless or not has_bf16():
+        return EXACT
+    processor = _core().get_property("CPU", "FULL_DEVICE_NAME")
+    kept = _kept_folder(stored) / CHOICE
+    try:
+        choice = json.loads(kept.read_text(encoding="utf-8"))
+        if choice["processor"] == processor and choice["precision"] in (EXACT, FAST):
+            return str(choice["precision"])
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # not measured yet, or damaged: measure
+    seconds = _seconds({precision: OpenVinoEngine(stored, threads, precision) for precision in (EXACT, FAST)})
+    precision = FAST if seconds[EXACT] > WORTH_ROUNDING * seconds[FAST] else EXACT
+    try:
+        write_text(kept, json.dumps({"processor": processor, "precision": precision}) + "\n")
+    except OutputError as error:
+        log.warning("the faster arithmetic has to be found out at every start: %s", error)
+    return precision
+
+
+def _seconds(engines: dict[str, OpenVinoEngine], repeats: int = 5) -> dict[str, float]:
+    """Least seconds that each engine takes for a small batch; they take turns, and nobody else computes meanwhile."""
+    patches = np.zeros((SIZES[1], PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
+    least = dict.fromkeys(engines, np.inf)
+    with TURN:
+        for repeat in range(repeats + 1):
+            for name, engine in engines.items():
+                began = time.perf_counter()
+                engine.forward(patches)
+                if repeat:  # the first one compiles
+                    least[name] = min(least[name], time.perf_counter() - began)
+    return least
 
 
 def cover(count: int) -> list[int]:
@@ -105,11 +158,11 @@ def _kept_folder(stored: StoredBundle) -> Path:
     return stored.folder / ".engine" / f"{stored.description.graph_key}-openvino-{version}"
 
 
-def _graph(core: Any, stored: StoredBundle) -> Any:
+def _graph(stored: StoredBundle) -> Any:
     kept = _kept_folder(stored)
     if (kept / GRAPH).is_file():
         try:
-            return core.read_model(kept / GRAPH)
+            return _core().read_model(kept / GRAPH)
         except RuntimeError:
             log.warning("the kept engine of %s is damaged; converting again", stored.description.name)
             shutil.rmtree(kept, ignore_errors=True)
@@ -117,7 +170,7 @@ def _graph(core: Any, stored: StoredBundle) -> Any:
     model = _convert(stored)
     _keep(model, kept)
     # The converted graph differs from its kept self in the last bits: serve what every later start will serve.
-    return core.read_model(kept / GRAPH) if (kept / GRAPH).is_file() else model
+    return _core().read_model(kept / GRAPH) if (kept / GRAPH).is_file() else model
 
 
 def _convert(stored: StoredBundle) -> Any:

@@ -73,7 +73,7 @@ class Readings:
     @property
     def view_probability(self) -> NDArray[np.float64]:
         """(n, views) each view's own calibrated probability; `probability` is their mean."""
-        return sigmoid(self.view_logits / self.point.temperature)
+        return self.point.view_probability(self.view_logits)
 
     @property
     def spread(self) -> NDArray[np.float64]:
@@ -106,9 +106,10 @@ def scale_key(method: str, layer: str) -> str:
     return f"{method}/{layer}"
 
 
-def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """1 / (1 + exp(-x)) in float64."""
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
+def pooled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means over positions (n, k) of maps (n, k, h, w): as a product, ten times as fast as NumPy's mean."""
+    n, k, h, w = maps.shape
+    return np.asarray(maps.reshape(n, k, h * w) @ np.full(h * w, 1 / (h * w), np.float32))
 
 
 def verdicts(probability: NDArray[np.floating], point: OperatingPoint) -> NDArray[np.str_]:
@@ -218,15 +219,16 @@ class Reader:
     def _scene(self, image: NDArray[np.uint8], method: str, layer: str, target: str) -> NDArray[np.float32]:
         maps, logits = self.engine.forward(image)
         point = self.model.point(1)
-        called = sigmoid((logits[:, 1] - logits[:, 0]) / point.temperature) >= point.threshold
+        called = point.view_probability(logits[:, 1] - logits[:, 0]) >= point.threshold
         rows = target_rows(target, called)
         return self._explainer.maps(method, layer, image, maps, logits, rows, _counted(None, 0))
 
     def features(self, patches: ArrayLike) -> NDArray[np.float32]:
         """The last maps' means over positions, (n, k) float32: what the linear layer sees of patches; see `read`."""
         batch, step = as_batch(patches), self.engine.batch
-        pooled = [self._forward(batch[i : i + step])[0].mean(axis=(2, 3)) for i in range(0, max(len(batch), 1), step)]
-        return np.concatenate(pooled)
+        return np.concatenate(
+            [pooled(self._forward(batch[i : i + step])[0]) for i in range(0, max(len(batch), 1), step)]
+        )
 
     def _explain(
         self,
@@ -243,7 +245,7 @@ class Reader:
         point = self.model.point(views)
         # Contiguous, so that a mean over kept logits has the same bits: a threshold is some patch's probability.
         margin = np.ascontiguousarray((logits[:, 1] - logits[:, 0]).reshape(views, count).T)
-        probability = sigmoid(margin / point.temperature).mean(axis=1)
+        probability = point.probability(margin)
 
         rows = np.tile(target_rows(target, probability >= point.threshold), (views, 1))
         heatmaps = self._explainer.maps(method, layer, seen, maps, logits, rows, tick)
@@ -272,7 +274,7 @@ class Reader:
         """Where last maps (n, k, h, w) lie among those of training tissue, and which lie too far off."""
         if self.strangers is None:
             return np.zeros((len(maps), 0), np.float32), None
-        return self.strangers.place(maps.mean(axis=(2, 3)))
+        return self.strangers.place(pooled(maps))
 
     def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if len(patches) == 0:
@@ -315,7 +317,7 @@ def load_reader(model: str | Path = "densenet169", engine: str = "auto") -> Read
 
     Args:
         model: a name under the models folder, or the path of a bundle's folder.
-        engine: "auto", "torch" or "openvino".
+        engine: "auto", "torch", "openvino" or "openvino-fp32"; see `open_engine`.
 
     Raises:
         ModelNotFoundError: no such bundle.

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import Bundle, OperatingPoint
+from core.bundle import OperatingPoint
 from core.data.flags import FLAGS
 from core.data.pcam import Split
 from core.errors import OutputError
 from core.files import atomic_path
-from core.inference.reader import Reader, sigmoid, verdicts
+from core.inference.reader import Reader, verdicts
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +68,20 @@ class Scores:
 class ScoreStore:
     """The kept readings of one split by one model through one pipeline."""
 
-    def __init__(self, cache: Path, model: Bundle, split: Split, views: int = 1) -> None:
+    def __init__(self, cache: Path, reader: Reader, split: Split, views: int = 1) -> None:
         """Name the store; nothing is read or written yet."""
-        self.model, self.split, self.views = model, split, views
-        key = f"{model.graph_key}-{split.fingerprint()[:16]}-{views}"
-        if model.strangers is not None:
-            key += f"-{model.strangers.sha256[:8]}"
-        self.path = cache / "scores" / f"{model.name}-{split.name}-{key}.npy"
+        self.reader, self.model, self.split, self.views = reader, reader.model, split, views
+        # The engine too: what is kept shall have the bits of what is read.
+        key = f"{self.model.graph_key}-{split.fingerprint()[:16]}-{views}-{reader.engine.name}"
+        if self.model.strangers is not None:
+            key += f"-{self.model.strangers.sha256[:8]}"
+        self.path = cache / "scores" / f"{self.model.name}-{split.name}-{key}.npy"
 
     def scores(self) -> Scores:
         """What is there now."""
         table = self._open("r") if self.path.is_file() else self._empty()
         point = self.model.point(self.views)
-        probability = sigmoid(table["logits"] / point.temperature).mean(axis=1)
+        probability = point.probability(table["logits"])
         return Scores(
             logits=table["logits"],
             probability=probability,
@@ -91,7 +92,7 @@ class ScoreStore:
             point=point,
         )
 
-    def compute(self, reader: Reader, stop: Callable[[], bool] = lambda: False) -> Iterator[int]:
+    def compute(self, stop: Callable[[], bool] = lambda: False) -> Iterator[int]:
         """Read what is missing, yielding the number of patches done after each write.
 
         Raises:
@@ -106,7 +107,7 @@ class ScoreStore:
             if stop():
                 return
             indices = missing[start : start + CHUNK]
-            readings = reader.read(self.split.patches(indices), views=self.views)
+            readings = self.reader.read(self.split.patches(indices), views=self.views)
             table["attribution"][indices] = readings.attribution
             table["flags"][indices] = [_bits(names) for names in readings.flags]
             if self._directions:
@@ -156,14 +157,14 @@ class ScoreStore:
 class ScoringJob:
     """Scores a split in a thread of its own, so that it outlives the page that asked for it."""
 
-    def __init__(self, store: ScoreStore, reader: Reader) -> None:
+    def __init__(self, store: ScoreStore) -> None:
         """Start at once."""
         self.total = len(store.split)
         self.done = store.scores().done
         self.error: Exception | None = None
         self._began = (time.monotonic(), self.done)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(store, reader), name="scoring", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(store,), name="scoring", daemon=True)
         atexit.register(self._leave)  # a process that ends inside the engine aborts
         self._thread.start()
 
@@ -186,10 +187,10 @@ class ScoringJob:
         """Ask for an end after the current write; what is done stays."""
         self._stop.set()
 
-    def _run(self, store: ScoreStore, reader: Reader) -> None:
+    def _run(self, store: ScoreStore) -> None:
         try:
             log.info("scoring %s with %s: %d of %d done", store.split.name, store.model.name, self.done, self.total)
-            for done in store.compute(reader, self._stop.is_set):
+            for done in store.compute(self._stop.is_set):
                 self.done = done
             log.info("scored %s with %s: %d of %d done", store.split.name, store.model.name, self.done, self.total)
         except Exception as error:

@@ -51,7 +51,8 @@ class Batch:
 
     inputs: NDArray[Any]
     """(n, side, side, 3) uint8 augmented and cropped patches, or (n, k) float32 pooled maps of a frozen body."""
-    labels: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    """(n,) probability of tumour: 0 or 1, or between them where patches are blended."""
     whole: NDArray[np.uint8]
     """(n, 96, 96, 3) the augmented patches before the crop, for a teacher."""
 
@@ -109,9 +110,13 @@ class Batches:
         generator = np.random.default_rng((self.config.seed, 3, self.number, step))
         draw = draw_augmentation(self.config.augmentation, len(positions), generator)
         positions = positions[part]
-        patches = augment(self.train.patches(positions), {name: values[part] for name, values in draw.items()})
+        draw = {name: values[part] for name, values in draw.items()}
+        patches = augment(self.train.patches(positions), draw)
+        labels = self.train.labels[positions].astype(np.float32)
+        if "blend" in draw:
+            patches, labels = np.rint(blended(patches, draw["blend"])).astype(np.uint8), blended(labels, draw["blend"])
         inputs = np.ascontiguousarray(centre_crop(patches, self.cycle.side))
-        return Batch(inputs, self.train.labels[positions].astype(np.int64), np.ascontiguousarray(patches))
+        return Batch(inputs, labels, np.ascontiguousarray(patches))
 
     def stream(self, start: int, part: slice = slice(None)) -> Iterator[Batch]:
         """Batches from step `start` to the end of the cycle, prepared ahead by one thread."""
@@ -151,11 +156,13 @@ def draw_augmentation(
     if strength.jpeg:
         quality = generator.integers(strength.jpeg, 96, count).astype(np.float64)
         drawn["jpeg"] = quality * (generator.random(count) < OCCASIONALLY)
+    if strength.blend:
+        drawn["blend"] = generator.uniform(0, strength.blend, count)
     return drawn
 
 
 def augment(patches: NDArray[np.uint8], drawn: dict[str, NDArray[np.floating]]) -> NDArray[np.uint8]:
-    """Vary patches, uint8 (n, 96, 96, 3), by strengths of `draw_augmentation`."""
+    """Vary patches, uint8 (n, 96, 96, 3), each by itself, by strengths of `draw_augmentation`."""
     if "rotation" in drawn:
         patches = perturb.rotate(patches, drawn["rotation"])
     if "shift" in drawn:
@@ -169,6 +176,13 @@ def augment(patches: NDArray[np.uint8], drawn: dict[str, NDArray[np.floating]]) 
     if "jpeg" in drawn:
         patches = perturb.jpeg(patches, drawn["jpeg"])
     return turned(patches, drawn["view"].astype(int))
+
+
+def blended(values: NDArray[Any], share: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Patches (n, h, w, c) or labels (n,), each with a `share` (n,) of its pair's other: 0 and 1, 2 and 3, ..."""
+    own = values.astype(np.float32)
+    other = own.reshape(-1, 2, *own.shape[1:])[:, ::-1].reshape(own.shape)
+    return np.asarray(own + (other - own) * share.astype(np.float32).reshape(-1, *[1] * (own.ndim - 1)), np.float32)
 
 
 def turned(patches: NDArray[np.uint8], views: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -45,6 +45,9 @@ class Augmentation(_Frozen):
     """Largest sigma in pixels, in a quarter of the patches."""
     jpeg: int = Field(default=0, ge=0, le=95)
     """Lowest JPEG quality, in a quarter of the patches; 0 for none."""
+    blend: float = Field(default=0, ge=0, le=0.5)
+    """Largest share of another patch that is laid into each, and of its label (mixup: Zhang et al. 2018,
+    arXiv:1710.09412)."""
 
 
 class Cycle(_Frozen):
@@ -99,8 +102,10 @@ class TrainConfig(_Frozen):
     """Weight of the loss on what the centre cell's evidence says alone, beside that on all cells; see `pointing`."""
     mosaics: bool = False
     """Read every other batch as mosaics of four patches; see `pointing`."""
+    exchange: bool = False
+    """Read every other two batches with the label's boxes in surrounds of other patches; see `pointing`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 autocast where the processor computes in it faster, else fp32."""
+    """`auto`: bf16 autocast where the processor is found to compute in it faster when the run starts, else fp32."""
     mean: Triple = PCAM_MEAN
     std: Triple = PCAM_STD
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -115,11 +120,17 @@ class TrainConfig(_Frozen):
             raise ValueError(f"unknown architecture '{self.architecture}'; known: {', '.join(ARCHITECTURES)}")
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
-        if (self.centre or self.mosaics) and any(cycle.frozen or cycle.side != PATCH_SIDE for cycle in self.cycles):
-            raise ValueError(f"centre and mosaics need whole patches ({PATCH_SIDE} px) and no frozen cycle")
-        if self.mosaics and self.batch % 4:
-            raise ValueError("mosaics need a batch that is a multiple of 4")
+        points = self.centre or self.mosaics or self.exchange
+        if points and any(cycle.frozen or cycle.side != PATCH_SIDE for cycle in self.cycles):
+            raise ValueError(f"centre, mosaics and exchange need whole patches ({PATCH_SIDE} px) and no frozen cycle")
+        if self.batch % self.unit:
+            raise ValueError(f"mosaics, exchange and blend need a batch that is a multiple of {self.unit}")
         return self
+
+    @property
+    def unit(self) -> int:
+        """Patches that stand side by side in a batch and are mixed with each other, so that no process parts them."""
+        return 4 if self.mosaics else 2 if self.exchange or self.augmentation.blend else 1
 
     @property
     def digest(self) -> str:
@@ -161,6 +172,7 @@ _LOCAL: dict[str, Any] = {
     "distillation": {"teacher": "efficientnet_lite0", "weight": 0.5, "temperature": 2.0},
     "centre": 0.5,
     "mosaics": True,
+    "exchange": True,
 }
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
@@ -186,6 +198,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             ],
             "batch": 32,
             "augmentation": {"stain": 0.05},
+            "precision": "fp32",
             "checkpoint_every": 10,
         },
     ),

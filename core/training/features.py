@@ -75,5 +75,5 @@ class FrozenFeatures:
             positions = self.batches.positions(step)
             places = self.places(step, len(positions))[part]
             positions = positions[part]
-            labels = self.batches.train.labels[positions].astype(np.int64)
+            labels = self.batches.train.labels[positions].astype(np.float32)
             yield Batch(self.features[positions, places], labels, np.empty((0, 96, 96, 3), np.uint8))

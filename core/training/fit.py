@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
@@ -40,11 +41,13 @@ from core.training.board import Board
 from core.training.config import Cycle, TrainConfig
 from core.training.crew import Crew, joined
 from core.training.features import FrozenFeatures
-from core.training.pointing import SIDE, counted
+from core.training.pointing import counted
 from core.training.runs import CHECKPOINT, MODEL, PREDICTIONS, Fact, Run
 from core.training.schedule import one_cycle, one_cycle_momentum, spread
 from core.training.start import starting_net
 
+WORTH_ROUNDING = 1.2
+"""How many times as fast bf16 has to be for `auto` to take it on a processor."""
 EVERY = 10
 """Steps between two facts on the loss."""
 SECOND_BETA, EPSILON = 0.99, 1e-5  # of Adam, as fastai sets them
@@ -91,10 +94,11 @@ def _fit(
     if saved.get("finished"):
         return
     if crew.leads and not saved:
-        run.write_environment(describe_environment(train, valid, crew))
+        run.write_environment(describe_environment(train, valid, crew, uses_bf16(config, crew.device)))
+    bf16 = crew.share(run.environment["bf16"] if crew.leads else None)
     teach = _teacher(config)
-    part = crew.part(config.batch, SIDE**2 if config.mosaics else 1)
-    autocast = torch.autocast(crew.device.type, torch.bfloat16, enabled=uses_bf16(config, crew.device))
+    part = crew.part(config.batch, config.unit)
+    autocast = torch.autocast(crew.device.type, torch.bfloat16, enabled=bf16)
 
     for number, cycle in list(enumerate(config.cycles))[state.cycle :]:
         batches = Batches(train, config, number)
@@ -279,11 +283,12 @@ def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None, config: Train
 
     Args:
         logits: (n, 2).
-        labels: (n,) int64.
+        labels: (n,) probability of tumour.
         taught: (n, 2) logits of the teacher, or None.
         config: label smoothing, and weight and temperature T of the teacher; its term counts T^2-fold (Hinton 2015).
     """
-    own = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+    truth = torch.stack([1 - labels, labels], 1).to(logits.dtype)
+    own = cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
     lesson = config.distillation
     if taught is None or lesson is None:
         return own
@@ -372,10 +377,12 @@ def recipe_of(config: TrainConfig) -> str:
         parts.append(f"{config.centre:g} of the loss on what the label's own cell says alone")
     if config.mosaics:
         parts.append("every other batch read as mosaics of four patches")
+    if config.exchange:
+        parts.append("every other two batches with the label's boxes in surrounds of other patches")
     return ", ".join(parts) + "."
 
 
-def describe_environment(train: Subset, valid: Subset, crew: Crew) -> dict[str, Any]:
+def describe_environment(train: Subset, valid: Subset, crew: Crew, bf16: bool) -> dict[str, Any]:
     """With what, and on which data, a run is trained."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -384,18 +391,36 @@ def describe_environment(train: Subset, valid: Subset, crew: Crew) -> dict[str, 
         "platform": platform.platform(terse=True),
         "processes": crew.size,
         "device": str(crew.device),
+        "bf16": bf16,
         "train": _record(train).model_dump(),
         "valid": _record(valid).model_dump(),
     }
 
 
 def uses_bf16(config: TrainConfig, device: torch.device) -> bool:
-    """Whether to compute in bf16: as configured, or where it is faster (a GPU that has it, a processor with AMX)."""
+    """Whether to compute in bf16: as configured, or on a GPU that has it, or on a processor found faster with it."""
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    return device.type == "cpu" and bf16_is_faster()
+
+
+@lru_cache(maxsize=1)
+def bf16_is_faster() -> bool:
+    """Whether this processor trains a convolution clearly sooner in bf16; some compute it slower than fp32."""
+    images = torch.full((16, 128, 24, 24), 0.5).to(memory_format=torch.channels_last)
+    with torch.random.fork_rng([]):  # a run's own draws are not to depend on this
+        layer = nn.Conv2d(128, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    least = {False: math.inf, True: math.inf}
+    for _ in range(5):
+        for enabled in least:
+            began = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                loss = layer(images).float().sum()
+            loss.backward()
+            least[enabled] = min(least[enabled], time.perf_counter() - began)
+    return least[False] > WORTH_ROUNDING * least[True]
 
 
 def _record(subset: Subset) -> DataRecord:

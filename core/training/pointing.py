@@ -1,9 +1,10 @@
 """Training for maps that point: the label's own cell has to carry the prediction, whatever stands around the patch.
 
-Two changes to how a batch is read, each switched on by `TrainConfig`. `centre`: the logits that the centre cell's
+Three changes to how a batch is read, each switched on by `TrainConfig`. `centre`: the logits that the centre cell's
 evidence gives alone are judged as well as those of all cells, so that evidence elsewhere has to cancel out. `mosaics`:
 every other batch is read as mosaics of four patches, so that a cell neither sees the padding it would tell its place
-by nor can count on what lies beyond its own patch.
+by nor can count on what lies beyond its own patch. `exchange`: the box that the label is about comes in another patch's
+surround, so that nothing but the box tells the label.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from core.data.patch import LABEL_BOX
 from core.nets import PatchNet
 from core.training.config import TrainConfig
 
@@ -28,17 +30,26 @@ def counted(model: nn.Module, net: PatchNet, inputs: Tensor, config: TrainConfig
         net: the network itself.
         inputs: uint8 (n, side, side, 3).
         config: see `TrainConfig.centre` and `TrainConfig.mosaics`.
-        step: of the cycle; odd steps read mosaics.
+        step: of the cycle; odd steps read mosaics, and two in four have their surrounds exchanged.
 
     Returns:
         one or two (n, 2).
     """
+    if config.exchange and step % 4 >= 2:
+        inputs = exchanged(inputs)
     if config.mosaics and step % 2:
         maps = of_patches(model(tiled(inputs))[0])
         logits = net.forward_head(maps)
     else:
         maps, logits = model(inputs)
     return [logits, net.forward_head(centre_alone(maps))] if config.centre else [logits]
+
+
+def exchanged(patches: Tensor) -> Tensor:
+    """Patches (2 m, 96, 96, 3), each with its own label's box in the surround of its pair's other."""
+    paired = patches.reshape(-1, 2, *patches.shape[1:]).flip(1).reshape(patches.shape).clone()
+    paired[:, LABEL_BOX, LABEL_BOX] = patches[:, LABEL_BOX, LABEL_BOX]
+    return paired
 
 
 def tiled(patches: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def wait_for_scores(store: ScoreStore, model: str) -> Scores:
     """The scores of the split; while some are missing, start their job and show how far it is."""
     scores = store.scores()
     if scores.done < len(scores.probability):
-        _progress(library.scoring_job(store, model), f"{store.split.name} with {model}", shown=scores.done)
+        _progress(library.scoring_job(store), f"{store.split.name} with {model}", shown=scores.done)
     return scores
 
 

@@ -106,7 +106,7 @@ def _jobs() -> dict[Path, ScoringJob]:
 
 def store(model: str, split_name: str) -> ScoreStore:
     """Where the one-view readings of a split are kept."""
-    return ScoreStore(settings().cache, reader(model).model, split(split_name))
+    return ScoreStore(settings().cache, reader(model), split(split_name))
 
 
 def is_scoring(scores: ScoreStore) -> bool:
@@ -115,7 +115,7 @@ def is_scoring(scores: ScoreStore) -> bool:
     return job is not None and job.running
 
 
-def scoring_job(scores: ScoreStore, model: str) -> ScoringJob:
+def scoring_job(scores: ScoreStore) -> ScoringJob:
     """The job that completes a store, started when there is none; it outlives the page.
 
     What stopped an earlier job is raised once; the next visit tries again.
@@ -126,5 +126,5 @@ def scoring_job(scores: ScoreStore, model: str) -> ScoringJob:
         del jobs[scores.path]
         raise job.error
     if job is None or not job.running:
-        job = jobs[scores.path] = ScoringJob(scores, reader(model))
+        job = jobs[scores.path] = ScoringJob(scores)
     return job

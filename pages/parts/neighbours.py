@@ -31,7 +31,7 @@ def show_neighbours(model: str, patch: NDArray[np.uint8], readings: Readings) ->
     if found is not None:
         _show(*found, patch, readings.coordinates[0])
     if scored[0][1].done < len(stores[0].split):
-        _complete(stores[0], model, running)
+        _complete(stores[0], running)
 
 
 def _stores(model: str) -> list[ScoreStore]:
@@ -43,14 +43,14 @@ def _stores(model: str) -> list[ScoreStore]:
     return [library.store(model, name) for name in names]
 
 
-def _complete(store: ScoreStore, model: str, running: bool) -> None:
+def _complete(store: ScoreStore, running: bool) -> None:
     """The job that Browse starts too: read every patch of the split."""
     if running:
-        _progress(library.scoring_job(store, model), store.split.name)
+        _progress(library.scoring_job(store), store.split.name)
         return
     name, count = store.split.name, len(store.split)
     if st.button(f"Seek among '{name}'", help=f"Reads its {count:,} patches once, in the background, as Browse does."):
-        library.scoring_job(store, model)
+        library.scoring_job(store)
         st.rerun()
 
 

@@ -56,7 +56,7 @@ def serving(models: Path, folder: Path) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     places = {"DATA": folder / "data", "CACHE": folder / "cache", "RUNS": folder / "runs", "MODELS": models}
-    places |= {"ENGINE": "openvino"}
+    places |= {"ENGINE": "openvino-fp32"}
     environment = os.environ | {f"NODELENS_{name}": str(value) for name, value in places.items()}
     environment.pop("NODELENS_MODEL", None)
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]

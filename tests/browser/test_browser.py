@@ -187,7 +187,7 @@ def test_filters_and_brush_stand_in_the_address(visit, server, shipped_reader, d
     expect(page).to_have_url(re.compile(r"[?&]p="))
     low, high = map(float, query(page)["p"])
     assert (low, high) == (pytest.approx(0.5, abs=0.03), pytest.approx(0.75, abs=0.03))
-    scores = ScoreStore(server.cache, shipped_reader.model, demo).scores()
+    scores = ScoreStore(server.cache, shipped_reader, demo).scores()
     expected = ((demo.labels == 1) & (scores.probability >= low) & (scores.probability <= high)).sum()
     assert 0 < expected < 200
     expect(count.last).to_contain_text(f"{expected} of 400 patches")

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.bundle import Bundle, Interval, StoredBundle, Trial
+from core.bundle import Bundle, Interval, PrecisionCheck, StoredBundle, Trial
 from core.data.pcam import Split, file_of
+from core.evaluation import report as reporting
 from core.evaluation.card import LIMITS, interval_text, model_card
-from core.evaluation.report import calibrate, evaluate, with_evaluation
+from core.evaluation.report import bf16_check, calibrate, evaluate, with_evaluation
 from core.evaluation.scores import FIGURES
 from core.explain.cam import METHODS, SCALE_PASSES
+from core.inference.openvino_engine import has_bf16
 from core.inference.reader import Reader
 
 SILENT = lambda done, total: None  # noqa: E731
@@ -31,7 +33,7 @@ def calibrated(tmp_path_factory, tiny_reader, write_split, patches, labels):
     folder = write_split(tmp_path_factory.mktemp("calibration"), patches, labels, "valid")
     seen = []
     bundle = calibrate(tiny_reader, Split.open(folder, "valid"), lambda done, total: seen.append((done, total)))
-    assert seen == [(12, 12), (12, 12)]  # one pass for each number of views
+    assert seen == [(12, 12)] * (6 if has_bf16() else 4)  # two for each number of views, one for each arithmetic
     return bundle
 
 
@@ -40,7 +42,7 @@ def test_calibration_fits_each_pipeline_on_its_own_logits(calibrated, tiny_reade
     for views in (1, 8):
         point = calibrated.point(views)
         logits = tiny_reader.read(patches, views=views).view_logits
-        probability = expit(logits.astype(float) / point.temperature).mean(axis=1)
+        probability = expit(logits.astype(float) / point.temperature + point.bias).mean(axis=1)
         assert np.isclose(probability, point.threshold, atol=1e-6).any()
     assert calibrated.calibrated_on.split == "valid"
     assert calibrated.calibrated_on.patches == 12
@@ -146,3 +148,46 @@ def test_a_card_says_what_is_not_known(tiny_reader):
 
 def test_an_interval_in_words():
     assert interval_text(Interval(value=0.86, low=0.8481, high=0.87349)) == "0.860 [0.848, 0.873]"
+
+
+# bf16 -------------------------------------------------------------------------------------------------------------
+
+
+def test_without_bf16_there_is_nothing_to_check(tiny_reader, split, monkeypatch):
+    monkeypatch.setattr(reporting, "has_bf16", lambda: False)
+    assert bf16_check(tiny_reader, split, tiny_reader.model.point(1), SILENT) is None
+
+
+def test_the_check_compares_what_is_served(tiny_reader, split, patches, monkeypatch):
+    """With an engine in place of bf16 that adds a tenth of a logit and turns the maps."""
+
+    class Moved:
+        batch = 32
+
+        def __init__(self, stored, threads, precision):
+            self.name, self.moved = precision, precision == "bf16"
+
+        def forward(self, patches):
+            maps, logits = tiny_reader.engine.forward(patches)
+            return (maps[:, :, ::-1], logits + np.array([0, 0.1])) if self.moved else (maps, logits)
+
+    monkeypatch.setattr(reporting, "has_bf16", lambda: True)
+    monkeypatch.setattr(reporting, "OpenVinoEngine", Moved)
+    point = tiny_reader.model.point(1)
+    check = bf16_check(tiny_reader, split, point, SILENT)
+    readings = tiny_reader.read(patches)
+    moved = expit((readings.logit + 0.1) / point.temperature) - readings.probability
+    assert check.largest_shift == pytest.approx(moved.max(), abs=1e-6)
+    maps = readings.attribution
+    assert check.map_correlation == pytest.approx(np.corrcoef(maps.ravel(), maps[:, ::-1].ravel())[0, 1], abs=1e-6)
+    assert check.patches == 12
+    assert not check.harmless
+
+
+def test_the_card_says_whether_bf16_serves(calibrated):
+    def card(shift):
+        check = PrecisionCheck(precision="bf16", patches=12, largest_shift=shift, map_correlation=0.9991)
+        return model_card(calibrated.model_copy(update={"precision": check}))
+
+    assert "at most 0.0200 over 12 patches, and its maps correlate with exact ones at 0.99910; it serves" in card(0.02)
+    assert "it never serves" in card(0.0201)

@@ -8,7 +8,16 @@ import pytest
 from core.bundle import OperatingPoint
 from core.evaluation.localisation import hematoxylin
 from core.evaluation.robustness import robustness
-from core.evaluation.stability import PERTURBATIONS, STRENGTHS, Held, Perturbation, eight_views, map_drift, stress
+from core.evaluation.stability import (
+    PERTURBATIONS,
+    STRENGTHS,
+    Held,
+    Perturbation,
+    eight_views,
+    map_drift,
+    stress,
+    varied,
+)
 
 GRID = (6, 6)
 
@@ -43,6 +52,24 @@ def tissue():
     generator = np.random.default_rng(4)
     amount = np.kron(generator.uniform(0, 1, (8, 6, 6)), np.ones((1, 16, 16)))[..., None]
     return (235 - amount * np.array([140, 180, 80])).astype(np.uint8)
+
+
+def test_varied_patches_meet_every_perturbation_once(tissue):
+    patches = np.concatenate([tissue] * 6)[:43]
+    before = patches.copy()
+    found = varied(patches)
+    np.testing.assert_array_equal(patches, before)
+    assert found.shape == (43, 96, 96, 3)
+    places = [(name, strength) for name in PERTURBATIONS for strength in STRENGTHS]
+    for place, (name, strength) in enumerate(places):
+        chosen = slice(place, None, 40)
+        np.testing.assert_array_equal(found[chosen], PERTURBATIONS[name](patches[chosen], strength))
+    assert (found != patches).any(axis=(1, 2, 3)).sum() > 38
+
+
+def test_few_patches_can_be_varied_too(tissue):
+    assert varied(tissue[:3]).shape == (3, 96, 96, 3)
+    assert varied(tissue[:0]).shape == (0, 96, 96, 3)
 
 
 def test_what_turns_with_the_patch_holds_still(tissue):

@@ -1,5 +1,6 @@
 """Two engines, one answer; the kept graph serves without torch and is only ever a cache."""
 
+import json
 import logging
 import os
 import shutil
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 
 from core.bundle import StoredBundle
-from core.errors import BundleError, EngineError
+from core.errors import BundleError, EngineError, OutputError
 from core.inference import load_reader, openvino_engine
 from core.inference.engine import open_engine
-from core.inference.openvino_engine import GRAPH, OpenVinoEngine, _kept_folder
+from core.inference.openvino_engine import CHOICE, GRAPH, OpenVinoEngine, _kept_folder
 from core.inference.torch_engine import TorchEngine
 from core.settings import Settings
 
@@ -156,7 +157,7 @@ def test_a_folder_that_cannot_be_written_still_serves(tiny_copy, tiny_reader, pa
 def test_a_graph_kept_by_another_process_meanwhile_is_left_alone(kept, tiny_reader, monkeypatch, caplog):
     bundle, folder = kept
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    model = openvino_engine._graph(tiny_reader.engine._core, StoredBundle.open(bundle))
+    model = openvino_engine._graph(StoredBundle.open(bundle))
     with caplog.at_level(logging.WARNING):
         openvino_engine._keep(model, folder)
     assert caplog.text == ""
@@ -194,3 +195,92 @@ def test_weights_of_another_architecture_are_refused_by_both(tiny_copy, describe
     describe(tiny_copy, architecture="resnet50")
     with pytest.raises(BundleError):
         load_reader(tiny_copy, engine)
+
+
+# Arithmetic -------------------------------------------------------------------------------------------------------
+
+HARMLESS = {"precision": "bf16", "patches": 12, "largest_shift": 0.01, "map_correlation": 0.999}
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Pretends a processor with bf16 and how many seconds each arithmetic takes; counts the measurements."""
+    seconds, calls = {"f32": 2.0, "bf16": 1.0}, []
+    monkeypatch.setattr(openvino_engine, "has_bf16", lambda: True)
+    monkeypatch.setattr(openvino_engine, "_seconds", lambda engines: calls.append(list(engines)) or seconds)
+    return seconds, calls
+
+
+def test_bf16_serves_where_it_is_faster_and_is_measured_once(kept, describe, timed):
+    bundle, _ = kept
+    describe(bundle, precision=HARMLESS)
+    assert load_reader(bundle, "openvino").engine.name == "openvino-bf16"
+    assert load_reader(bundle, "auto").engine.name == "openvino-bf16"
+    assert timed[1] == [["f32", "bf16"]]
+    assert load_reader(bundle, "openvino-fp32").engine.name == "openvino-fp32"
+
+
+@pytest.mark.parametrize(
+    "choice", ['{"processor": "another one", "precision": "bf16"}', "[1]", "{", '{"precision": 3}']
+)
+def test_a_choice_made_elsewhere_or_damaged_is_made_again(kept, describe, timed, choice):
+    bundle, folder = kept
+    describe(bundle, precision=HARMLESS)
+    timed[0]["bf16"] = 1.9  # hardly faster: exact
+    (folder / CHOICE).write_text(choice)
+    assert load_reader(bundle, "openvino").engine.name == "openvino-fp32"
+    assert len(timed[1]) == 1
+    assert json.loads((folder / CHOICE).read_text())["precision"] == "f32"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        None,
+        HARMLESS | {"largest_shift": 0.021},
+        HARMLESS | {"map_correlation": 0.99},
+        {"precision": "bf16", "patches": 12, "largest_shift": 0.01},
+    ],
+)
+def test_bf16_that_was_not_found_harmless_never_serves(kept, describe, timed, check):
+    bundle, folder = kept
+    describe(bundle, precision=check)
+    assert load_reader(bundle, "openvino").engine.name == "openvino-fp32"
+    assert timed[1] == []
+    assert not (folder / CHOICE).exists()
+
+
+def test_without_bf16_nothing_is_measured(kept, describe, timed, monkeypatch):
+    describe(kept[0], precision=HARMLESS)
+    monkeypatch.setattr(openvino_engine, "has_bf16", lambda: False)
+    assert load_reader(kept[0], "openvino").engine.name == "openvino-fp32"
+    assert timed[1] == []
+
+
+def test_each_arithmetic_is_timed_without_its_compilation(tiny_reader):
+    found = openvino_engine._seconds({"first": tiny_reader.engine, "second": tiny_reader.engine}, repeats=2)
+    assert list(found) == ["first", "second"]
+    assert all(0 < seconds < np.inf for seconds in found.values())
+
+
+def test_a_choice_that_cannot_be_kept_still_serves(kept, describe, timed, monkeypatch, caplog):
+    def refuse(path, text):
+        raise OutputError(path, "read-only file system")
+
+    describe(kept[0], precision=HARMLESS)
+    monkeypatch.setattr(openvino_engine, "write_text", refuse)
+    with caplog.at_level(logging.WARNING):
+        assert load_reader(kept[0], "openvino").engine.name == "openvino-bf16"
+    assert "at every start" in caplog.text
+
+
+@pytest.mark.skipif(not openvino_engine.has_bf16(), reason="this processor has no bf16")
+def test_bf16_gives_a_patch_the_same_bits_in_every_compiled_size(shipped_bundle, patches):
+    engine = OpenVinoEngine(StoredBundle.open(shipped_bundle), 2, "bf16")
+    assert engine.name == "openvino-bf16"
+    many = np.concatenate([patches] * 3)[:32]
+    maps, logits = engine.forward(many)
+    for count in (1, 8):
+        some_maps, some_logits = engine.forward(many[:count])
+        assert some_maps.tobytes() == maps[:count].tobytes()
+        assert some_logits.tobytes() == logits[:count].tobytes()

@@ -65,11 +65,12 @@ def test_long_inputs_are_read_in_pieces_without_a_seam(tiny_reader):
 
 
 def test_a_patch_far_from_the_training_patches_is_flagged(familiar_reader, patches):
-    maps, _ = familiar_reader.engine.forward(patches)
-    features = maps.mean(axis=(2, 3))
+    features = familiar_reader.features(patches)
     far = familiar_reader.strangers.distance(features)
     reader = Reader(familiar_reader.stored, familiar_reader.engine)
     detector = reader.strangers = replace(familiar_reader.strangers, limit=np.array([np.median(far)], np.float32))
+    maps, _ = reader.engine.forward(patches)
+    np.testing.assert_allclose(features, maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-7)
     one, eight = reader.read(patches), reader.read(patches, views=8)
     strange = far > np.median(far)
     named = [name == "unlike training tissue" for names in one.flags for name in (names or ("",))[-1:]]

@@ -119,8 +119,8 @@ def screen() -> Callable[..., Screen]:
 
 @pytest.fixture(scope="session")
 def score_file(shipped_reader: Reader, demo: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = ScoreStore(tmp_path_factory.mktemp("scores"), shipped_reader.model, demo)
-    for _ in store.compute(shipped_reader):
+    store = ScoreStore(tmp_path_factory.mktemp("scores"), shipped_reader, demo)
+    for _ in store.compute():
         pass
     return store.path
 
@@ -128,7 +128,7 @@ def score_file(shipped_reader: Reader, demo: Split, tmp_path_factory: pytest.Tem
 @pytest.fixture
 def scores(score_file: Path, shipped_reader: Reader, demo: Split, tmp_path: Path) -> Scores:
     """The demo split as the model reads it, already in the app's cache."""
-    store = ScoreStore(tmp_path / "cache", shipped_reader.model, demo)
+    store = ScoreStore(tmp_path / "cache", shipped_reader, demo)
     store.path.parent.mkdir(parents=True)
     shutil.copy(score_file, store.path)
     return store.scores()

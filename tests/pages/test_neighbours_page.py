@@ -59,7 +59,7 @@ def test_neighbours_are_sought_when_asked_for(screen, served, demo, tmp_path):
             break
         time.sleep(0.1)
         page.at.run()
-    kept = ScoreStore(tmp_path / "cache", served.model, demo).scores().coordinates
+    kept = ScoreStore(tmp_path / "cache", served, demo).scores().coordinates
     far = cdist(served.read(demo.patches([7])).coordinates, kept.astype(np.float32))[0]
     expected = [int(place) for place in np.argsort(far) if place != 7][:5]
     found = tiles(page.calm())
@@ -77,14 +77,14 @@ def test_training_patches_beside_the_split_come_first(screen, served, demo, writ
     for name, part in (("train", slice(0, 30)), ("valid", slice(30, 60))):
         write_split(tmp_path / "data", demo.patches(part), demo.labels[part], name)
     stores = {
-        name: ScoreStore(tmp_path / "cache", served.model, type(demo).open(tmp_path / "data", name))
+        name: ScoreStore(tmp_path / "cache", served, type(demo).open(tmp_path / "data", name))
         for name in ("train", "valid")
     }
-    list(stores["valid"].compute(served))
+    list(stores["valid"].compute())
     page = screen("read", split="valid", patch=0, trust_card="true").calm()
     assert "Sought among 30 patches of 'valid'" in "\n".join(caption.value for caption in page.at.caption)
     assert "Seek among 'train'" in [button.label for button in page.at.button]
-    list(zip(range(1), stores["train"].compute(served), strict=False))
+    list(zip(range(1), stores["train"].compute(), strict=False))
     table = np.load(stores["train"].path, mmap_mode="r+")
     table["logits"][20:] = np.nan  # as far as it has come
     table.flush()
@@ -114,8 +114,8 @@ def test_the_flag_is_shown_with_its_sentence(screen, served, demo, png):
 
 
 def test_browse_filters_by_it(screen, served, demo, tmp_path):
-    store = ScoreStore(tmp_path / "cache", served.model, demo)
-    list(store.compute(served))
+    store = ScoreStore(tmp_path / "cache", served, demo)
+    list(store.compute())
     expected = store.scores().has_flag(FLAG).sum()
     page = screen("browse", flag=FLAG).calm()
     assert 0 < expected == int(re.search(r"\*\*([\d,]+) of 400 patches\*\*", page.markdown)[1])

@@ -8,7 +8,7 @@ import pytest
 from core.data.pcam import Split
 from core.data.transforms import view
 from core.errors import TrainingError
-from core.training.batches import Batches, Subset, augment, centre_crop, draw_augmentation, subsets, turned
+from core.training.batches import Batches, Subset, augment, blended, centre_crop, draw_augmentation, subsets, turned
 from core.training.config import Augmentation, make_config
 
 FULL = {"shift": 3, "rotation": 5.0, "stain": 0.2, "brightness": 0.1, "contrast": 0.2, "blur": 1.0, "jpeg": 50}
@@ -61,7 +61,7 @@ def test_labels_stay_with_their_patches(train, config):
             assert any((view(original[None], v)[0] == patch).all() for v in range(8))
             assert label == train.labels[position]
         np.testing.assert_array_equal(batch.inputs, batch.whole)
-        assert batch.labels.dtype == np.int64
+        assert batch.labels.dtype == np.float32
 
 
 def test_inputs_are_the_centre_of_the_whole(train, config):
@@ -109,6 +109,37 @@ def test_drawn_strengths_stay_within_what_is_allowed():
         some = drawn[name][drawn[name] > 0]
         assert 0.2 < len(some) / 2000 < 0.3
         assert low <= some.min() < some.max() <= high
+
+
+def test_a_blend_by_hand():
+    values = np.array([10, 20, 30, 50], np.uint8)
+    found = blended(values, np.array([0.0, 0.5, 0.25, 0.1]))
+    np.testing.assert_allclose(found, [10, 15, 35, 48])
+    patches = np.broadcast_to(values[:, None, None, None], (4, 96, 96, 3))
+    np.testing.assert_allclose(blended(patches, np.array([0.0, 0.5, 0.25, 0.1]))[:, 5, 7, 2], found)
+
+
+def test_patch_and_label_are_blended_by_the_same_share(train, config):
+    plain = config.model_copy(update={"augmentation": Augmentation(stain=0.1)})
+    mixed = config.model_copy(update={"augmentation": Augmentation(stain=0.1, blend=0.4)})
+    before, after = (Batches(train, one, 1).batch(1) for one in (plain, mixed))
+    change = after.whole.astype(float) - before.whole
+    for own, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
+        towards = before.whole[other].astype(float) - before.whole[own]
+        share = (change[own] * towards).sum() / (towards**2).sum()
+        assert 0 < share <= 0.4
+        np.testing.assert_allclose(change[own], share * towards, atol=0.6)
+        label = before.labels[own] + share * (before.labels[other] - before.labels[own])
+        assert after.labels[own] == pytest.approx(label, abs=1e-2)
+    assert after.whole.dtype == np.uint8
+
+
+def test_parts_of_a_crew_make_the_blended_batch(train, config):
+    mixed = config.model_copy(update={"augmentation": Augmentation(blend=0.5)})
+    batches = Batches(train, mixed, 0)
+    parts = [batches.batch(2, slice(start, start + 2)) for start in (0, 2)]
+    np.testing.assert_array_equal(np.concatenate([part.whole for part in parts]), batches.batch(2).whole)
+    np.testing.assert_array_equal(np.concatenate([part.labels for part in parts]), batches.batch(2).labels)
 
 
 def test_zero_strength_leaves_out_all_but_flips_and_turns(patches):

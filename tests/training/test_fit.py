@@ -19,6 +19,7 @@ from core.bundle import StoredBundle, sha256_of
 from core.errors import NodeLensError, OutputError, RunBusyError, SplitNotFoundError, TrainingError
 from core.inference import load_reader
 from core.nets import PatchNet
+from core.training import fit as fitting
 from core.training import runs
 from core.training.config import make_config
 from core.training.fit import fit, follow, judge, layer_groups, loss_of, make_optimiser
@@ -120,6 +121,27 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(steps, run, train, finished
     identical(weights(run), weights(finished))
     assert sha256_of(run.model / "weights.safetensors") == sha256_of(finished.model / "weights.safetensors")
     assert lasting(run.history()) == lasting(finished.history())
+
+
+def test_the_arithmetic_is_found_out_once_for_a_run(config, tmp_path, open_split, monkeypatch):
+    found = []
+    monkeypatch.setattr(fitting, "bf16_is_faster", lambda: found.append(1) or True)
+    run = Run.create(tmp_path / "auto", config.model_copy(update={"precision": "auto"}))
+    halt = iter([False, True])
+    list(fit(run, open_split, lambda: next(halt, True)))
+    assert run.environment["bf16"] is True
+    monkeypatch.setattr(fitting, "bf16_is_faster", lambda: pytest.fail("a run that goes on keeps its arithmetic"))
+    list(fit(run, open_split))
+    assert len(found) == 1
+    assert run.model is not None
+
+
+def test_finding_out_the_arithmetic_leaves_the_draws_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    assert fitting.bf16_is_faster.__wrapped__() in (True, False)
+    assert torch.equal(torch.rand(4), expected)
 
 
 def test_the_same_configuration_gives_the_same_weights_and_another_seed_others(tmp_path, config, train, finished):
@@ -241,6 +263,12 @@ class TestPieces:
         smooth = make_config("smoke", label_smoothing=0.2)
         second = -0.9 * np.log(3 / 4) - 0.1 * np.log(1 / 4)
         assert float(loss_of(self.LOGITS, self.LABELS, None, smooth)) == pytest.approx((np.log(2) + second) / 2)
+
+    def test_cross_entropy_of_a_blend_by_hand(self):
+        labels = torch.tensor([0.25, 1.0])
+        found = loss_of(self.LOGITS[[1, 1]], labels, None, make_config("smoke"))
+        blend = 0.25 * np.log(4 / 3) + 0.75 * np.log(4)
+        assert float(found) == pytest.approx((blend + np.log(4 / 3)) / 2)
 
     def test_distillation_by_hand(self):
         """At temperature 2 a teacher's logits (0, 2 ln 3) are odds of 1 : 3, the network's (0, 0) even: KL, times 4."""

@@ -11,7 +11,7 @@ from core.inference import load_reader
 from core.training.config import make_config
 from core.training.crew import Crew
 from core.training.fit import fit, recipe_of
-from core.training.pointing import centre_alone, counted, of_patches, tiled
+from core.training.pointing import centre_alone, counted, exchanged, of_patches, tiled
 from core.training.runs import Run
 
 
@@ -75,9 +75,34 @@ def test_odd_steps_read_mosaics(batch):
     assert seen == [(8, 96, 96, 3), (2, 192, 192, 3), (8, 96, 96, 3)]
 
 
+def test_a_label_keeps_its_box_and_gets_a_strange_surround():
+    patches = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 96, 96, 3)
+    found = exchanged(patches)
+    for own, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
+        assert (found[own, 32:64, 32:64] == own).all()
+        assert (found[own] == own).sum() == 32 * 32 * 3
+        assert (found[own] == other).sum() == (96 * 96 - 32 * 32) * 3
+    assert (patches[0] == 0).all()
+
+
+def test_two_steps_in_four_are_exchanged_and_two_are_mosaics(batch):
+    seen = []
+    net = Fake()
+    net.forward_features = lambda patches: seen.append(patches) or Fake().forward_features(patches)
+    for step in range(4):
+        counted(net, net, batch, config(mosaics=True, exchange=True), step)
+    other = exchanged(batch)
+    assert not torch.equal(other, batch)
+    for found, expected in zip(seen, (batch, tiled(batch), other, tiled(other)), strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"exchange": True, "batch": 31, "cycles": [{"epochs": 1, "peak": 1e-2}]}, "multiple of 2"),
+        ({"augmentation": {"blend": 0.2}, "batch": 31}, "multiple of 2"),
+        ({"exchange": True, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 90}]}, "whole patches"),
         ({"centre": 0.5, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 64}]}, "whole patches"),
         ({"mosaics": True, "cycles": [{"epochs": 1, "peak": 1e-2, "frozen": True}]}, "no frozen cycle"),
         ({"mosaics": True, "batch": 30, "cycles": [{"epochs": 1, "peak": 1e-2}]}, "multiple of 4"),
@@ -92,6 +117,7 @@ def test_the_card_says_that_the_centre_was_trained_for():
     local = recipe_of(make_config("local"))
     assert "0.5 of the loss on what the label's own cell says alone" in local
     assert "every other batch read as mosaics of four patches" in local
+    assert "with the label's boxes in surrounds of other patches" in local
     assert "mosaics" not in recipe_of(make_config("default"))
 
 

@@ -1,0 +1,31 @@
+"""What the benches time is what the app does, and what they time beside it is the same network."""
+
+import numpy as np
+import torch
+
+from bench import browse, explain, measure
+from core.view.selection import Filter
+
+
+def test_scores_for_browsing_are_complete():
+    made, labels = browse.scores(200)
+    assert made.done == len(labels) == 200
+    found = browse.select(made, labels, Filter(probability=(0.0, 0.5)), "most wrong")
+    assert 0 < len(found) < 200
+    assert (made.probability[found] <= 0.5).all()
+
+
+def test_peers_are_given_the_same_network(shipped_reader, patches):
+    model, images = explain.peers_view(shipped_reader.stored, patches[:3])
+    with torch.no_grad():
+        logits = model(images).numpy()
+    np.testing.assert_allclose(logits, shipped_reader.engine.forward(patches[:3])[1], atol=1e-3)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_tasks_take_turns(monkeypatch):
+    monkeypatch.setattr(measure.time, "sleep", lambda seconds: None)
+    calls = []
+    found = measure.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
+    assert calls == list("ab") * 4  # once to warm up
+    assert all(seconds >= 0 for seconds in found.values())
