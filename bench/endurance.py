@@ -1,7 +1,8 @@
 """Thousands of explanations in one process, and thousands of page runs on one server: what grows with them.
 
 Memory is measured after a warm-up, when every graph is compiled and every cache has been filled once; from there on it
-should stay level, and threads and file handles should stay the same.
+should stay level, and threads and file handles (less those of sessions that Streamlit remembers for a while, see
+`Resources`) should stay the same.
 """
 
 from __future__ import annotations

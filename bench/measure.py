@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -18,15 +19,20 @@ SETTLE = 0.1
 
 
 def interleaved(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each task. Tasks take turns, so that a busy moment of the machine hits all of them alike."""
+    """Median seconds of each task.
+
+    Tasks take turns, in an order drawn anew each time, so that neither a busy moment of the machine nor what the task
+    before left in the caches falls on one of them alone.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for task in tasks.values():
         task()  # compile, load, warm up
+    order = Random(0)
     for _ in range(repeats):
-        for name, task in tasks.items():
+        for name in order.sample(list(tasks), len(tasks)):
             time.sleep(SETTLE)
             began = time.perf_counter()
-            task()
+            tasks[name]()
             seconds[name].append(time.perf_counter() - began)
     return {name: median(values) for name, values in seconds.items()}
 

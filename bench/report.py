@@ -25,7 +25,7 @@ def keep(record: dict[str, Any]) -> None:
 
 
 def table(record: dict[str, Any]) -> str:
-    """One bench as Markdown; ratios are to the row `nodelens` of the same batch (and cycle)."""
+    """One bench as Markdown; ratios, where there are peers, are to the row `nodelens` of the same batch (and cycle)."""
     lines = [
         f"## {record['bench']}",
         "",
@@ -36,7 +36,8 @@ def table(record: dict[str, Any]) -> str:
     more = list(dict.fromkeys(key for row in record["rows"] for key in row if key not in COLUMNS and _short(row[key])))
     titles = ["name", "batch", "rate", "unit", "nodelens is", "peak MiB", *(key.replace("_", " ") for key in more)]
     lines += ["", _line(titles), _line(["---"] * len(titles))]
-    own = {_job(row): row["rate"] for row in record["rows"] if row["name"] == "nodelens"}
+    peers = not all(row["name"].startswith("nodelens") for row in record["rows"])
+    own = {_job(row): row["rate"] for row in record["rows"] if row["name"] == "nodelens"} if peers else {}
     for row in record["rows"]:
         ratio = f"{own[_job(row)] / row['rate']:.1f}x" if _job(row) in own else ""
         memory = f"{row['peak_mib']:.0f}" if row.get("peak_mib") else ""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from core.training.config import TrainConfig
     from core.training.lr_range import RangeCurve
 
-BENCHES = ("explain", "browse", "start", "load", "endurance", "score", "train")
+BENCHES = ("explain", "evidence", "browse", "start", "load", "endurance", "score", "train")
 
 app = typer.Typer(
     help="NodeLens on the command line: read patches, explain readings, judge models. Research use only.",
@@ -303,7 +303,7 @@ def decay(
 
 @app.command(epilog="Example: python -m core bench explain --out explain.json")
 def bench(
-    what: Annotated[str, typer.Argument(help="explain, browse, start, score, load, endurance or train.")],
+    what: Annotated[str, typer.Argument(help="explain, evidence, browse, start, score, load, endurance or train.")],
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
     keep: Annotated[bool, typer.Option("--keep", help="Also keep it in bench/results and renew RESULTS.md.")] = False,
 ) -> None:

@@ -26,6 +26,9 @@ def test_peers_are_given_the_same_network(shipped_reader, patches):
 def test_tasks_take_turns(monkeypatch):
     monkeypatch.setattr(measure.time, "sleep", lambda seconds: None)
     calls = []
-    found = measure.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
-    assert calls == list("ab") * 4  # once to warm up
+    found = measure.interleaved({name: lambda name=name: calls.append(name) for name in "abc"}, 8)
+    turns = ["".join(calls[start : start + 3]) for start in range(0, 27, 3)]
+    assert turns[0] == "abc"  # to warm up
+    assert all(sorted(turn) == list("abc") for turn in turns)
+    assert len(set(turns[1:])) > 3
     assert all(seconds >= 0 for seconds in found.values())

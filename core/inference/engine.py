@@ -52,10 +52,11 @@ def open_engine(stored: StoredBundle, settings: Settings, engine: str = "auto") 
         from core.inference.torch_engine import TorchEngine
 
         return TorchEngine(stored, settings.threads)
-    from core.inference.openvino_engine import EXACT, OpenVinoEngine, fastest_precision
+    from core.inference.openvino_engine import OpenVinoEngine, fastest_engine
 
-    precision = EXACT if name == "openvino-fp32" else fastest_precision(stored, settings.threads)
-    return OpenVinoEngine(stored, settings.threads, precision)
+    if name == "openvino-fp32":
+        return OpenVinoEngine(stored, settings.threads)
+    return fastest_engine(stored, settings.threads)
 
 
 def gpu_present() -> bool:

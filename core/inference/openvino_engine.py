@@ -104,29 +104,30 @@ def _core() -> Any:
     return ov.Core()
 
 
-def fastest_precision(stored: StoredBundle, threads: int) -> str:
-    """FAST where the bundle's own check found it harmless and this processor is faster with it, else EXACT.
+def fastest_engine(stored: StoredBundle, threads: int) -> OpenVinoEngine:
+    """In FAST where the bundle's own check found it harmless and this processor is faster with it, else EXACT.
 
     Measured once for a bundle and a processor, and kept beside the graph.
     """
     check = stored.description.precision
     if check is None or not check.harmless or not has_bf16():
-        return EXACT
+        return OpenVinoEngine(stored, threads)
     processor = _core().get_property("CPU", "FULL_DEVICE_NAME")
     kept = _kept_folder(stored) / CHOICE
     try:
         choice = json.loads(kept.read_text(encoding="utf-8"))
         if choice["processor"] == processor and choice["precision"] in (EXACT, FAST):
-            return str(choice["precision"])
+            return OpenVinoEngine(stored, threads, choice["precision"])
     except (OSError, ValueError, TypeError, KeyError):
         pass  # not measured yet, or damaged: measure
-    seconds = _seconds({precision: OpenVinoEngine(stored, threads, precision) for precision in (EXACT, FAST)})
+    engines = {precision: OpenVinoEngine(stored, threads, precision) for precision in (EXACT, FAST)}
+    seconds = _seconds(engines)
     precision = FAST if seconds[EXACT] > WORTH_ROUNDING * seconds[FAST] else EXACT
     try:
         write_text(kept, json.dumps({"processor": processor, "precision": precision}) + "\n")
     except OutputError as error:
         log.warning("the faster arithmetic has to be found out at every start: %s", error)
-    return precision
+    return engines[precision]
 
 
 def _seconds(engines: dict[str, OpenVinoEngine], repeats: int = 5) -> dict[str, float]:
