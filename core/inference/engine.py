@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.bundle import StoredBundle
 from core.errors import EngineError
+from core.inference.memory import share_arenas
 from core.settings import ENGINES, Settings
 
 
@@ -48,6 +49,7 @@ def open_engine(stored: StoredBundle, settings: Settings, engine: str = "auto") 
     name = engine if engine != "auto" else settings.engine
     if name not in ENGINES:
         raise EngineError(f"Unknown engine '{name}'. Known: {', '.join(ENGINES)}.")
+    share_arenas()
     if name == "torch" or (name == "auto" and gpu_present()):
         from core.inference.torch_engine import TorchEngine
 
