@@ -172,7 +172,6 @@ _LOCAL: dict[str, Any] = {
     "distillation": {"teacher": "efficientnet_lite0", "weight": 0.5, "temperature": 2.0},
     "centre": 0.5,
     "mosaics": True,
-    "exchange": True,
 }
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
