@@ -109,7 +109,7 @@ def agreement() -> float:
     return correlation
 
 
-def run(repeats: int = 12) -> dict[str, object]:
+def run(repeats: int = 24) -> dict[str, object]:
     """All rows, after the maps have been found to agree."""
     warnings.filterwarnings("ignore")
     correlation = agreement()
