@@ -12,8 +12,8 @@ from core.view.overlay import png
 from pages.parts import choices, frame, library
 from pages.parts.choices import OWN, SCALE_NOTES, choose_explanation, choose_scale, choose_views
 from pages.parts.choose import choose_patch
+from pages.parts.doubts import lean_on
 from pages.parts.light_table import Panel, light_table
-from pages.parts.trust import lean_on
 from pages.parts.verdict import show_verdict
 
 frame.require()

@@ -17,28 +17,16 @@ from core.inference.sharing import remembering
 from core.settings import settings
 from core.view.export import scale_of
 from pages.parts import choices, library
-from pages.parts.choices import OWN, SCALE_NOTES, Explanation
+from pages.parts.choices import OWN, SCALE_NOTES
 from pages.parts.evidence import Report, kept_report, report_of
 from pages.parts.light_table import Panel, light_table
 from pages.parts.neighbours import show_neighbours
-from pages.parts.whatif import what_if
 
 Patch = NDArray[np.uint8]
 
 
-def lean_on(model: str, patch: Patch, readings: Readings, explanation: Explanation, views: int) -> None:
-    """Under the pictures, worked out when asked for: the card, the head forgotten, and what-if."""
-    card = st.expander("Can this reading be leaned on?", key="trust_card", on_change="rerun", bind="query-params")
-    if card.open:
-        with card:
-            _card(model, patch, readings)
-    panel = st.expander("What if the patch were another?", key="what_if", on_change="rerun", bind="query-params")
-    if panel.open:
-        with panel:
-            what_if(model, patch, readings, explanation, views)
-
-
-def _card(model: str, patch: Patch, readings: Readings) -> None:
+def trust_card(model: str, patch: Patch, readings: Readings) -> None:
+    """Each figure of the card, its percentile, the nearest labelled patches, and the head forgotten."""
     found = _figures(library.reader(model).model.identity, patch, model)
     report = kept_report(model) or report_of(model, choices.split())
     called = TUMOUR if readings.probability[0] >= readings.point.threshold else NO_TUMOUR

@@ -1,5 +1,10 @@
 """Read: the number on the screen is the one the core computes, whatever was dropped or stands in the address."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from streamlit.delta_generator import DeltaGenerator
@@ -171,3 +176,20 @@ def test_a_dear_method_says_how_far_it_is_and_then_is_silent(screen, monkeypatch
     told.clear()
     at.run()
     assert told == []  # the reading is kept
+
+
+def test_the_first_look_waits_for_nothing_it_does_not_need(shipped_reader, tmp_path):
+    """Modules that take a second to import come with what is asked for later."""
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "at = AppTest.from_file('app.py', default_timeout=120).run()\n"
+        "assert not at.exception and any('data-testid=\"verdict\"' in html.value for html in at.html)\n"
+        "print(sorted({'torch', 'scipy', 'sklearn', 'skimage', 'captum', 'timm'} & set(sys.modules)))"
+    )
+    places = {"MODELS": shipped_reader.stored.folder.parent, "DATA": tmp_path, "CACHE": tmp_path}
+    environment = os.environ | {f"NODELENS_{name}": str(place) for name, place in places.items()}
+    environment |= {"NODELENS_ENGINE": "openvino-fp32"}
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
