@@ -124,7 +124,8 @@ def fastest_engine(stored: StoredBundle, threads: int) -> OpenVinoEngine:
     seconds = _seconds(engines)
     precision = FAST if seconds[EXACT] > WORTH_ROUNDING * seconds[FAST] else EXACT
     try:
-        write_text(kept, json.dumps({"processor": processor, "precision": precision}) + "\n")
+        if kept.with_name(GRAPH).is_file():  # alone, it would keep the next start from keeping its graph
+            write_text(kept, json.dumps({"processor": processor, "precision": precision}) + "\n")
     except OutputError as error:
         log.warning("the faster arithmetic has to be found out at every start: %s", error)
     return engines[precision]

@@ -274,6 +274,20 @@ def test_a_choice_that_cannot_be_kept_still_serves(kept, describe, timed, monkey
     assert "at every start" in caplog.text
 
 
+def test_no_choice_is_kept_where_the_graph_could_not_be(tiny_copy, describe, timed, monkeypatch):
+    def refuse(*args, **options):
+        raise RuntimeError("cannot write")
+
+    describe(tiny_copy, precision=HARMLESS)
+    with monkeypatch.context() as full:
+        full.setattr(openvino_engine.ov, "save_model", refuse)
+        assert load_reader(tiny_copy, "openvino").engine.name == "openvino-bf16"
+    assert list((tiny_copy / ".engine").iterdir()) == []
+    load_reader(tiny_copy, "openvino")
+    (folder,) = (tiny_copy / ".engine").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"graph.bin", GRAPH, CHOICE}
+
+
 @pytest.mark.skipif(not openvino_engine.has_bf16(), reason="this processor has no bf16")
 def test_bf16_gives_a_patch_the_same_bits_in_every_compiled_size(shipped_bundle, patches):
     engine = OpenVinoEngine(StoredBundle.open(shipped_bundle), 2, "bf16")
