@@ -95,7 +95,7 @@ def _fit(
         return
     if crew.leads and not saved:
         run.write_environment(describe_environment(train, valid, crew, uses_bf16(config, crew.device)))
-    bf16 = crew.share(run.environment["bf16"] if crew.leads else None)
+    bf16 = crew.share(run.environment.get("bf16", config.precision == "bf16") if crew.leads else None)
     teach = _teacher(config)
     part = crew.part(config.batch, config.unit)
     autocast = torch.autocast(crew.device.type, torch.bfloat16, enabled=bf16)

@@ -136,6 +136,15 @@ def test_the_arithmetic_is_found_out_once_for_a_run(config, tmp_path, open_split
     assert run.model is not None
 
 
+def test_a_run_that_never_kept_its_arithmetic_goes_on(run, train):
+    train(run, 5)
+    environment = run.environment
+    del environment["bf16"]
+    run.write_environment(environment)
+    train(run)
+    assert run.model is not None
+
+
 def test_finding_out_the_arithmetic_leaves_the_draws_alone():
     torch.manual_seed(3)
     expected = torch.rand(4)
