@@ -138,7 +138,7 @@ class Examination:
         """Hex digest of all that the result depends on."""
         names = [_names(folder) for folder in (self.regions, self.odd)]
         described = self.reader.model.model_dump_json(include={"points", "strangers"})
-        facts = (FORMAT, described, self.reader.model.graph_key)
+        facts = (FORMAT, described, self.reader.model.graph_key, self.reader.engine.name)
         text = repr((facts, self.split.fingerprint(), asdict(self.plan), names))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data import perturb
-from core.data.patch import PATCH_SIDE
+from core.data.patch import LABEL_BOX, PATCH_SIDE
 from core.data.pcam import Split
 from core.data.transforms import VIEWS, view
 from core.errors import TrainingError
@@ -22,6 +22,8 @@ AHEAD = 3
 """Batches prepared while the network computes: one thread, which neither forks HDF5 handles nor takes a core away."""
 OCCASIONALLY = 0.25
 """Share of the patches that are blurred, and that are coded as JPEG."""
+PASTED = (24, 73)
+"""Sides of a rectangle that is pasted, from and below, in pixels."""
 HOLDOUT = 0.1
 
 
@@ -52,7 +54,7 @@ class Batch:
     inputs: NDArray[Any]
     """(n, side, side, 3) uint8 augmented and cropped patches, or (n, k) float32 pooled maps of a frozen body."""
     labels: NDArray[np.float32]
-    """(n,) probability of tumour: 0 or 1, or between them where patches are blended."""
+    """(n,) probability of tumour: 0 or 1, or between them where patches are pasted into each other."""
     whole: NDArray[np.uint8]
     """(n, 96, 96, 3) the augmented patches before the crop, for a teacher."""
 
@@ -113,8 +115,8 @@ class Batches:
         draw = {name: values[part] for name, values in draw.items()}
         patches = augment(self.train.patches(positions), draw)
         labels = self.train.labels[positions].astype(np.float32)
-        if "blend" in draw:
-            patches, labels = np.rint(blended(patches, draw["blend"])).astype(np.uint8), blended(labels, draw["blend"])
+        if "box" in draw:
+            patches, labels = pasted(patches, labels, draw["box"].astype(int))
         inputs = np.ascontiguousarray(centre_crop(patches, self.cycle.side))
         return Batch(inputs, labels, np.ascontiguousarray(patches))
 
@@ -156,8 +158,9 @@ def draw_augmentation(
     if strength.jpeg:
         quality = generator.integers(strength.jpeg, 96, count).astype(np.float64)
         drawn["jpeg"] = quality * (generator.random(count) < OCCASIONALLY)
-    if strength.blend:
-        drawn["blend"] = generator.uniform(0, strength.blend, count)
+    if strength.paste:
+        sides = generator.integers(*PASTED, (count, 2)) * (generator.random((count, 1)) < strength.paste)
+        drawn["box"] = np.hstack([generator.integers(0, PATCH_SIDE - sides + 1), sides]).astype(np.float64)
     return drawn
 
 
@@ -178,11 +181,24 @@ def augment(patches: NDArray[np.uint8], drawn: dict[str, NDArray[np.floating]]) 
     return turned(patches, drawn["view"].astype(int))
 
 
-def blended(values: NDArray[Any], share: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Patches (n, h, w, c) or labels (n,), each with a `share` (n,) of its pair's other: 0 and 1, 2 and 3, ..."""
-    own = values.astype(np.float32)
-    other = own.reshape(-1, 2, *own.shape[1:])[:, ::-1].reshape(own.shape)
-    return np.asarray(own + (other - own) * share.astype(np.float32).reshape(-1, *[1] * (own.ndim - 1)), np.float32)
+def pasted(
+    patches: NDArray[np.uint8], labels: NDArray[np.float32], boxes: NDArray[np.integer]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Patches with a rectangle from the same place of their pair's other (0 and 1, 2 and 3, ...), and their labels.
+
+    Args:
+        patches: (n, 96, 96, 3).
+        labels: (n,) probability of tumour; the result's is that of the label's box, by the area that is whose.
+        boxes: (n, 4) top, left, height, width in pixels; without area, nothing is pasted.
+    """
+    result, share = patches.copy(), np.zeros(len(patches), np.float32)
+    for index, (top, left, height, width) in enumerate(boxes):
+        inside = np.zeros(patches.shape[1:3], bool)
+        inside[top : top + height, left : left + width] = True
+        result[index, inside] = patches[index ^ 1, inside]
+        share[index] = inside[LABEL_BOX, LABEL_BOX].mean()
+    others = labels.reshape(-1, 2)[:, ::-1].reshape(-1)
+    return result, labels + share * (others - labels)
 
 
 def turned(patches: NDArray[np.uint8], views: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -45,9 +45,9 @@ class Augmentation(_Frozen):
     """Largest sigma in pixels, in a quarter of the patches."""
     jpeg: int = Field(default=0, ge=0, le=95)
     """Lowest JPEG quality, in a quarter of the patches; 0 for none."""
-    blend: float = Field(default=0, ge=0, le=0.5)
-    """Largest share of another patch that is laid into each, and of its label (mixup: Zhang et al. 2018,
-    arXiv:1710.09412)."""
+    paste: Share = 0
+    """Share of the patches that get a rectangle of another (CutMix: Yun et al. 2019, arXiv:1905.04899); their label
+    counts by what of its own box is whose."""
 
 
 class Cycle(_Frozen):
@@ -69,12 +69,15 @@ class Cycle(_Frozen):
 
 
 class Distillation(_Frozen):
-    """Learning from a teacher's logits as well (Hinton et al. 2015, arXiv:1503.02531)."""
+    """Learning from a teacher as well: from its logits (Hinton et al. 2015, arXiv:1503.02531) and its maps."""
 
     teacher: str
     """Name under models/, or path of a bundle."""
     weight: Share = 0.5
     temperature: float = Field(default=2.0, gt=0, le=20)
+    maps: float = Field(default=0, ge=0, le=100)
+    """Weight of telling the teacher's maps from the network's own by one linear layer (FitNets: Romero et al. 2015,
+    arXiv:1412.6550); it is added to the rest of the loss."""
 
 
 class TrainConfig(_Frozen):
@@ -121,16 +124,19 @@ class TrainConfig(_Frozen):
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
         points = self.centre or self.mosaics or self.exchange
-        if points and any(cycle.frozen or cycle.side != PATCH_SIDE for cycle in self.cycles):
+        cropped = any(cycle.side != PATCH_SIDE for cycle in self.cycles)
+        if points and (cropped or any(cycle.frozen for cycle in self.cycles)):
             raise ValueError(f"centre, mosaics and exchange need whole patches ({PATCH_SIDE} px) and no frozen cycle")
         if self.batch % self.unit:
-            raise ValueError(f"mosaics, exchange and blend need a batch that is a multiple of {self.unit}")
+            raise ValueError(f"mosaics, exchange and paste need a batch that is a multiple of {self.unit}")
+        if self.distillation and self.distillation.maps and (self.exchange or cropped):
+            raise ValueError("a teacher's maps need the patches it saw: neither exchange nor crops")
         return self
 
     @property
     def unit(self) -> int:
         """Patches that stand side by side in a batch and are mixed with each other, so that no process parts them."""
-        return 4 if self.mosaics else 2 if self.exchange or self.augmentation.blend else 1
+        return 4 if self.mosaics else 2 if self.exchange or self.augmentation.paste else 1
 
     @property
     def digest(self) -> str:

@@ -34,7 +34,6 @@ from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
 from core.errors import TrainingError
 from core.files import atomic_path
-from core.inference import load_reader
 from core.nets import PatchNet, save_bundle, state_groups
 from core.training.batches import Batches, Subset, subsets
 from core.training.board import Board
@@ -45,6 +44,7 @@ from core.training.pointing import counted
 from core.training.runs import CHECKPOINT, MODEL, PREDICTIONS, Fact, Run
 from core.training.schedule import one_cycle, one_cycle_momentum, spread
 from core.training.start import starting_net
+from core.training.teacher import Teacher
 
 WORTH_ROUNDING = 1.2
 """How many times as fast bf16 has to be for `auto` to take it on a processor."""
@@ -88,6 +88,7 @@ def _fit(
     config = run.config
     train, valid = subsets(config, open_split)
     net = starting_net(config).to(memory_format=torch.channels_last).to(crew.device)
+    teacher = Teacher(config.distillation, net) if config.distillation else None
     average = copy.deepcopy(net).requires_grad_(False) if config.average else None
     state = State(run, crew, net, average, board)
     saved = state.load()
@@ -96,7 +97,6 @@ def _fit(
     if crew.leads and not saved:
         run.write_environment(describe_environment(train, valid, crew, uses_bf16(config, crew.device)))
     bf16 = crew.share(run.environment.get("bf16", config.precision == "bf16") if crew.leads else None)
-    teach = _teacher(config)
     part = crew.part(config.batch, config.unit)
     autocast = torch.autocast(crew.device.type, torch.bfloat16, enabled=bf16)
 
@@ -118,11 +118,13 @@ def _fit(
             rates = set_rates(optimiser, peaks, progress)
             set_training(net, cycle)
             inputs, labels = (torch.from_numpy(array).to(crew.device) for array in (batch.inputs, batch.labels))
+            lesson = teacher.lesson(batch.whole, crew.device) if teacher and not fixed else None
             with autocast:
-                logits = [model(inputs)] if fixed else counted(model, net, inputs, config, state.step)
-            taught = teach(batch.whole).to(crew.device) if teach and not fixed else None
-            losses = [loss_of(one.float(), labels, taught, config) for one in logits]
+                maps, logits = (None, [model(inputs)]) if fixed else counted(model, net, inputs, config, state.step)
+            losses = [loss_of(one.float(), labels, lesson.logits if lesson else None, config) for one in logits]
             loss = losses[0] if len(losses) == 1 else losses[0].lerp(losses[1], config.centre)
+            if teacher and lesson and maps is not None:
+                loss = loss + teacher.loss_of_maps(maps.float(), lesson)
             net.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             if config.clip:
@@ -264,9 +266,11 @@ def make_optimiser(net: PatchNet, cycle: Cycle, config: TrainConfig) -> tuple[to
 
 
 def layer_groups(net: PatchNet) -> list[list[nn.Parameter]]:
-    """Parameters by depth, from the stem to the head, see `core.nets.state_groups`."""
+    """Parameters by depth, from the stem to the head, see `core.nets.state_groups`; a translator stands by the head."""
     named = dict(net.net.named_parameters())
-    return [[named[name] for name in names if name in named] for names in state_groups(net)]
+    groups = [[named[name] for name in names if name in named] for names in state_groups(net)]
+    groups[-1] += [parameter for name, parameter in net.named_parameters() if not name.startswith("net.")]
+    return groups
 
 
 def set_rates(optimiser: torch.optim.Optimizer, peaks: list[float], progress: float) -> list[float]:
@@ -373,6 +377,8 @@ def recipe_of(config: TrainConfig) -> str:
     if config.distillation:
         lesson = config.distillation
         parts.append(f"{lesson.weight:g} of the loss from the teacher {Path(lesson.teacher).name}")
+        if lesson.maps:
+            parts.append(f"and {lesson.maps:g} times the distance to its maps")
     if config.centre:
         parts.append(f"{config.centre:g} of the loss on what the label's own cell says alone")
     if config.mosaics:
@@ -428,10 +434,3 @@ def _record(subset: Subset) -> DataRecord:
     whole = len(subset) == len(split)
     note = "" if whole else f"{len(subset):,} of {len(split):,} patches"
     return DataRecord(split=split.name, patches=len(subset), fingerprint=split.fingerprint(), note=note)
-
-
-def _teacher(config: TrainConfig) -> Callable[[NDArray[np.uint8]], Tensor] | None:
-    if config.distillation is None:
-        return None
-    engine = load_reader(config.distillation.teacher).engine
-    return lambda patches: torch.from_numpy(engine.forward(patches)[1])

@@ -22,8 +22,10 @@ CELLS = 3
 """Cells along the side of a patch; the one in the middle is the label's box."""
 
 
-def counted(model: nn.Module, net: PatchNet, inputs: Tensor, config: TrainConfig, step: int) -> list[Tensor]:
-    """What is judged of a batch: the logits of all cells, then of the centre cell alone where it counts.
+def counted(
+    model: nn.Module, net: PatchNet, inputs: Tensor, config: TrainConfig, step: int
+) -> tuple[Tensor, list[Tensor]]:
+    """What is judged of a batch: its maps, and the logits of all cells, then of the centre cell alone where it counts.
 
     Args:
         model: the network as the crew trains it.
@@ -33,7 +35,7 @@ def counted(model: nn.Module, net: PatchNet, inputs: Tensor, config: TrainConfig
         step: of the cycle; odd steps read mosaics, and two in four have their surrounds exchanged.
 
     Returns:
-        one or two (n, 2).
+        (n, k, 3, 3), and one or two (n, 2).
     """
     if config.exchange and step % 4 >= 2:
         inputs = exchanged(inputs)
@@ -42,7 +44,7 @@ def counted(model: nn.Module, net: PatchNet, inputs: Tensor, config: TrainConfig
         logits = net.forward_head(maps)
     else:
         maps, logits = model(inputs)
-    return [logits, net.forward_head(centre_alone(maps))] if config.centre else [logits]
+    return maps, [logits, net.forward_head(centre_alone(maps))] if config.centre else [logits]
 
 
 def exchanged(patches: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """An examination: every measure with chance and baselines in one table, done once, and resumed."""
 
+import copy
 import json
 
 import numpy as np
@@ -188,7 +189,10 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monk
     points = {name: p.model_copy(update={"temperature": 2.0}) for name, p in stored.description.points.items()}
     calibrated = type(stored)(stored.folder, stored.description.model_copy(update={"points": points}))
     (tmp_path / "region.png").touch()
+    rounded = copy.copy(tiny_reader.engine)
+    rounded.name = "openvino-bf16"
     others = [
+        key(reader=Reader(stored, rounded)),
         key(data=split),
         key(plan=Plan(sample=26, methods=PLAN.methods)),
         key(plan=Plan(sample=24, seed=1, methods=PLAN.methods)),

@@ -8,7 +8,7 @@ import pytest
 from core.data.pcam import Split
 from core.data.transforms import view
 from core.errors import TrainingError
-from core.training.batches import Batches, Subset, augment, blended, centre_crop, draw_augmentation, subsets, turned
+from core.training.batches import Batches, Subset, augment, centre_crop, draw_augmentation, pasted, subsets, turned
 from core.training.config import Augmentation, make_config
 
 FULL = {"shift": 3, "rotation": 5.0, "stain": 0.2, "brightness": 0.1, "contrast": 0.2, "blur": 1.0, "jpeg": 50}
@@ -111,35 +111,49 @@ def test_drawn_strengths_stay_within_what_is_allowed():
         assert low <= some.min() < some.max() <= high
 
 
-def test_a_blend_by_hand():
+def test_a_rectangle_of_the_pairs_other_is_pasted_with_its_part_of_the_label():
     values = np.array([10, 20, 30, 50], np.uint8)
-    found = blended(values, np.array([0.0, 0.5, 0.25, 0.1]))
-    np.testing.assert_allclose(found, [10, 15, 35, 48])
     patches = np.broadcast_to(values[:, None, None, None], (4, 96, 96, 3))
-    np.testing.assert_allclose(blended(patches, np.array([0.0, 0.5, 0.25, 0.1]))[:, 5, 7, 2], found)
+    boxes = np.array([[32, 32, 32, 32], [0, 0, 48, 96], [0, 0, 32, 96], [5, 5, 0, 0]])
+    found, labels = pasted(patches, np.array([1, 0, 0, 1], np.float32), boxes)
+    np.testing.assert_allclose(labels, [0, 0.5, 0, 1])
+    for index, (other, area) in enumerate(((20, 32 * 32), (10, 48 * 96), (50, 32 * 96), (30, 0))):
+        assert (found[index] == other).sum() == 3 * area
+        assert (found[index] == values[index]).sum() == 3 * (96 * 96 - area)
+    assert (found[0, 32:64, 32:64] == 20).all()
+    assert (found[1, :48] == 10).all()
+    assert (patches[0] == 10).all()
 
 
-def test_patch_and_label_are_blended_by_the_same_share(train, config):
-    plain = config.model_copy(update={"augmentation": Augmentation(stain=0.1)})
-    mixed = config.model_copy(update={"augmentation": Augmentation(stain=0.1, blend=0.4)})
-    before, after = (Batches(train, one, 1).batch(1) for one in (plain, mixed))
-    change = after.whole.astype(float) - before.whole
-    for own, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
-        towards = before.whole[other].astype(float) - before.whole[own]
-        share = (change[own] * towards).sum() / (towards**2).sum()
-        assert 0 < share <= 0.4
-        np.testing.assert_allclose(change[own], share * towards, atol=0.6)
-        label = before.labels[own] + share * (before.labels[other] - before.labels[own])
-        assert after.labels[own] == pytest.approx(label, abs=1e-2)
-    assert after.whole.dtype == np.uint8
+def test_some_patches_are_pasted_in_a_batch(train, config):
+    plain = config.model_copy(update={"augmentation": Augmentation(stain=0.1), "batch": 10})
+    mixed = plain.model_copy(update={"augmentation": Augmentation(stain=0.1, paste=0.5)})
+    before, after = (Batches(train, one, 1).batch(0) for one in (plain, mixed))
+    changed = [not np.array_equal(*pair) for pair in zip(before.whole, after.whole, strict=True)]
+    assert 0 < sum(changed) < 10
+    for index in np.flatnonzero(changed):
+        own, other, new = before.whole[index], before.whole[index ^ 1], after.whole[index]
+        assert ((new == own) | (new == other)).all()
+    assert after.labels.min() >= 0
+    assert after.labels.max() <= 1
 
 
-def test_parts_of_a_crew_make_the_blended_batch(train, config):
-    mixed = config.model_copy(update={"augmentation": Augmentation(blend=0.5)})
+def test_parts_of_a_crew_make_the_pasted_batch(train, config):
+    mixed = config.model_copy(update={"augmentation": Augmentation(paste=1)})
     batches = Batches(train, mixed, 0)
     parts = [batches.batch(2, slice(start, start + 2)) for start in (0, 2)]
     np.testing.assert_array_equal(np.concatenate([part.whole for part in parts]), batches.batch(2).whole)
     np.testing.assert_array_equal(np.concatenate([part.labels for part in parts]), batches.batch(2).labels)
+
+
+def test_pasted_rectangles_lie_inside_and_have_the_sides_they_may_have():
+    drawn = draw_augmentation(Augmentation(paste=1), 3000, np.random.default_rng(0))["box"].astype(int)
+    ends = drawn[:, :2] + drawn[:, 2:]
+    assert drawn[:, :2].min() == 0
+    assert ends.max() == 96
+    assert (drawn[:, 2:].min(), drawn[:, 2:].max()) == (24, 72)
+    half = draw_augmentation(Augmentation(paste=0.5), 3000, np.random.default_rng(0))["box"]
+    assert (half[:, 2:].min(1) == 0).mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_zero_strength_leaves_out_all_but_flips_and_turns(patches):

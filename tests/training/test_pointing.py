@@ -59,11 +59,12 @@ def test_the_centre_alone_is_one_cell_of_nine():
 def test_what_is_judged_of_a_batch(batch, step):
     """A network of cells that see themselves alone says the same of a patch in a mosaic and by itself."""
     net = Fake()
-    both = counted(net, net, batch, config(centre=0.5, mosaics=True), step)
+    maps, both = counted(net, net, batch, config(centre=0.5, mosaics=True), step)
     expected = batch[..., :2].float()
     torch.testing.assert_close(both[0], expected.mean((1, 2)))
     torch.testing.assert_close(both[1], expected[:, 32:64, 32:64].mean((1, 2)) / 9)
-    assert len(counted(net, net, batch, config(mosaics=True), step)) == 1
+    torch.testing.assert_close(maps, net.forward_features(batch))
+    assert len(counted(net, net, batch, config(mosaics=True), step)[1]) == 1
 
 
 def test_odd_steps_read_mosaics(batch):
@@ -101,8 +102,16 @@ def test_two_steps_in_four_are_exchanged_and_two_are_mosaics(batch):
     ("changes", "reason"),
     [
         ({"exchange": True, "batch": 31, "cycles": [{"epochs": 1, "peak": 1e-2}]}, "multiple of 2"),
-        ({"augmentation": {"blend": 0.2}, "batch": 31}, "multiple of 2"),
+        ({"augmentation": {"paste": 0.2}, "batch": 31}, "multiple of 2"),
         ({"exchange": True, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 90}]}, "whole patches"),
+        (
+            {"exchange": True, "cycles": [{"epochs": 1, "peak": 1e-2}], "distillation": {"teacher": "t", "maps": 1}},
+            "neither exchange nor crops",
+        ),
+        (
+            {"cycles": [{"epochs": 1, "peak": 1e-2, "side": 64}], "distillation": {"teacher": "t", "maps": 1}},
+            "neither exchange nor crops",
+        ),
         ({"centre": 0.5, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 64}]}, "whole patches"),
         ({"mosaics": True, "cycles": [{"epochs": 1, "peak": 1e-2, "frozen": True}]}, "no frozen cycle"),
         ({"mosaics": True, "batch": 30, "cycles": [{"epochs": 1, "peak": 1e-2}]}, "multiple of 4"),

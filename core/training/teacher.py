@@ -1,0 +1,71 @@
+"""A model there is as teacher of a run: what it says of a batch, and how far the network's maps are from its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core.data.patch import PATCH_SIDE
+from core.inference import load_reader
+from core.nets import PatchNet
+from core.training.config import Distillation
+
+EPSILON = 1e-6
+"""Least square sum of a teacher's maps that a distance is a share of."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the teacher says of a batch: maps (n, k, 3, 3) and logits (n, 2), float32."""
+
+    maps: Tensor
+    logits: Tensor
+
+
+class Teacher:
+    """A served model, and the linear layer that tells its maps from those of the network that learns.
+
+    That layer stands in the network as `translator`, where it is trained, averaged and kept in checkpoints; a bundle
+    leaves it out. Without a weight for maps there is none.
+    """
+
+    def __init__(self, distillation: Distillation, net: PatchNet) -> None:
+        """Load the teacher, and put a translator into `net` where it is to learn from maps.
+
+        Raises:
+            the errors of `load_reader`.
+        """
+        self._weight = distillation.maps
+        self._engine = load_reader(distillation.teacher).engine
+        self._net = net
+        if self._weight:
+            device = next(net.parameters()).device
+            blank = np.zeros((1, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
+            channels = self.lesson(blank, device).maps.shape[1]
+            net.add_module("translator", _silent(nn.Conv2d(net.net.num_features, channels, 1)).to(device))
+
+    def lesson(self, patches: NDArray[np.uint8], device: torch.device) -> Lesson:
+        """What the teacher says of patches (n, 96, 96, 3)."""
+        return Lesson(*(torch.from_numpy(array).to(device) for array in self._engine.forward(patches)))
+
+    def loss_of_maps(self, maps: Tensor, lesson: Lesson) -> Tensor | float:
+        """Weighted distance of translated maps (n, k, 3, 3) to the teacher's; 0 without a weight."""
+        return self._weight and self._weight * distance(self._net.get_submodule("translator")(maps), lesson.maps)
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with zeros for weights: it moves no maps before it has learned, and draws nothing at random."""
+    assert layer.bias is not None
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def distance(maps: Tensor, taught: Tensor) -> Tensor:
+    """How far maps (n, k, h, w) are from a teacher's: mean over patches of |maps - taught|^2 / |taught|^2."""
+    wrong, whole = (values.square().flatten(1).sum(1) for values in (maps - taught, taught))
+    return (wrong / whole.clamp_min(EPSILON)).mean()

@@ -1,0 +1,107 @@
+"""Learning from a teacher's maps: the distance by hand, and a network that comes to tell them."""
+
+import numpy as np
+import pytest
+import torch
+
+from core.bundle import StoredBundle, Training
+from core.inference import load_reader
+from core.nets import PatchNet, save_bundle
+from core.training.config import Distillation
+from core.training.fit import fit, layer_groups
+from core.training.runs import CHECKPOINT, MODEL, Run
+from core.training.teacher import Teacher, distance
+
+MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A bundle with random weights to learn from."""
+    torch.manual_seed(3)
+    net = PatchNet("tiny_resnet", MEAN, STD)
+    return save_bundle(net, tmp_path / "teacher", version="1", mean=MEAN, std=STD, training=Training(recipe="Random."))
+
+
+@pytest.fixture
+def learner():
+    torch.manual_seed(4)
+    return PatchNet("tiny_resnet", MEAN, STD)
+
+
+@pytest.fixture
+def taught(config, folder):
+    """A run's configuration, short, with a teacher of maps."""
+    lesson = Distillation(teacher=str(folder), weight=0.5, maps=1)
+    cycles = (config.cycles[1].model_copy(update={"side": 96}),)
+    return config.model_copy(update={"distillation": lesson, "cycles": cycles})
+
+
+def test_distance_by_hand():
+    """Per patch: (1 + 4) / (1 + 4) and 2^2 / (3^2 + 4^2); maps that are nothing have no distance to nothing."""
+    maps = torch.tensor([[[[0.0, 0.0]]], [[[3.0, 2.0]]]])
+    right = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 4.0]]]])
+    assert float(distance(maps, right)) == pytest.approx((1 + 4 / 25) / 2)
+    assert float(distance(right, right)) == 0
+    assert float(distance(100 * maps, 100 * right)) == pytest.approx((1 + 4 / 25) / 2)
+    assert float(distance(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))) == 0
+
+
+def test_a_lesson_is_what_the_model_says_when_it_is_served(folder, learner, patches):
+    teacher = Teacher(Distillation(teacher=str(folder), maps=2), learner)
+    lesson = teacher.lesson(patches, torch.device("cpu"))
+    maps, logits = load_reader(str(folder)).engine.forward(patches)
+    np.testing.assert_array_equal(lesson.maps.numpy(), maps)
+    np.testing.assert_array_equal(lesson.logits.numpy(), logits)
+    own = learner.eval().forward_features(torch.from_numpy(patches))
+    assert float(teacher.loss_of_maps(own, lesson).detach()) == pytest.approx(2), "at first it says nothing"
+    torch.nn.init.normal_(learner.translator.weight)
+    torch.testing.assert_close(teacher.loss_of_maps(own, lesson), 2 * distance(learner.translator(own), lesson.maps))
+
+
+def test_the_translator_is_trained_by_the_head_and_belongs_to_no_bundle(folder, learner, tmp_path):
+    before = [len(group) for group in layer_groups(learner)]
+    Teacher(Distillation(teacher=str(folder), maps=1), learner)
+    after = layer_groups(learner)
+    assert [len(group) for group in after] == [*before[:-1], before[-1] + 2]
+    assert any(parameter is learner.translator.weight for parameter in after[-1])
+    stored = save_bundle(learner, tmp_path / "b", version="1", mean=MEAN, std=STD, training=Training(recipe="."))
+    assert StoredBundle.open(stored).description.architecture == "tiny_resnet"
+    load_reader(str(stored))
+
+
+def test_without_a_weight_maps_teach_nothing(folder, learner, patches):
+    teacher = Teacher(Distillation(teacher=str(folder)), learner)
+    lesson = teacher.lesson(patches, torch.device("cpu"))
+    assert teacher.loss_of_maps(lesson.maps, lesson) == 0
+    assert not hasattr(learner, "translator")
+
+
+def test_a_run_comes_to_tell_the_teachers_maps(taught, open_split, folder, tmp_path, patches):
+    run = Run.create(tmp_path / "run", taught.model_copy(update={"average": 0.0}))
+    list(fit(run, open_split))
+    saved = torch.load(run.folder / CHECKPOINT, weights_only=True)["net"]
+    net = PatchNet("tiny_resnet", MEAN, STD)
+    teacher = Teacher(taught.distillation, net)
+    inputs = open_split("train").patches(slice(0, 16))
+    lesson = teacher.lesson(inputs, torch.device("cpu"))
+
+    def loss():
+        return float(teacher.loss_of_maps(net.eval().forward_features(torch.from_numpy(inputs)), lesson).detach())
+
+    first = loss()
+    net.load_state_dict(saved)
+    assert loss() < 0.5 * first
+    assert "distance to its maps" in StoredBundle.open(run.folder / MODEL).description.training.recipe
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_translator(taught, open_split, tmp_path):
+    whole, cut = (Run.create(tmp_path / name, taught) for name in ("whole", "cut"))
+    list(fit(whole, open_split))
+    steps = iter(range(100))
+    list(fit(cut, open_split, lambda: next(steps) == 6))
+    list(fit(cut, open_split))
+    one, other = (torch.load(run.folder / CHECKPOINT, weights_only=True)["average"] for run in (whole, cut))
+    assert "translator.weight" in one
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
