@@ -105,8 +105,8 @@ class TrainConfig(_Frozen):
     """Weight of the loss on what the centre cell's evidence says alone, beside that on all cells; see `pointing`."""
     mosaics: bool = False
     """Read every other batch as mosaics of four patches; see `pointing`."""
-    exchange: bool = False
-    """Read every other two batches with the label's boxes in surrounds of other patches; see `pointing`."""
+    spill: float = Field(default=0, ge=0, le=100)
+    """Weight of the evidence for tumour in cells of patches without; see `pointing`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast where the processor is found to compute in it faster when the run starts, else fp32."""
     mean: Triple = PCAM_MEAN
@@ -123,20 +123,20 @@ class TrainConfig(_Frozen):
             raise ValueError(f"unknown architecture '{self.architecture}'; known: {', '.join(ARCHITECTURES)}")
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
-        points = self.centre or self.mosaics or self.exchange
+        points = self.centre or self.mosaics or self.spill
         cropped = any(cycle.side != PATCH_SIDE for cycle in self.cycles)
         if points and (cropped or any(cycle.frozen for cycle in self.cycles)):
-            raise ValueError(f"centre, mosaics and exchange need whole patches ({PATCH_SIDE} px) and no frozen cycle")
+            raise ValueError(f"centre, mosaics and spill need whole patches ({PATCH_SIDE} px) and no frozen cycle")
         if self.batch % self.unit:
-            raise ValueError(f"mosaics, exchange and paste need a batch that is a multiple of {self.unit}")
-        if self.distillation and self.distillation.maps and (self.exchange or cropped):
-            raise ValueError("a teacher's maps need the patches it saw: neither exchange nor crops")
+            raise ValueError(f"mosaics and paste need a batch that is a multiple of {self.unit}")
+        if self.distillation and self.distillation.maps and cropped:
+            raise ValueError(f"a teacher's maps need whole patches ({PATCH_SIDE} px)")
         return self
 
     @property
     def unit(self) -> int:
         """Patches that stand side by side in a batch and are mixed with each other, so that no process parts them."""
-        return 4 if self.mosaics else 2 if self.exchange or self.augmentation.paste else 1
+        return 4 if self.mosaics else 2 if self.augmentation.paste else 1
 
     @property
     def digest(self) -> str:

@@ -40,7 +40,7 @@ from core.training.board import Board
 from core.training.config import Cycle, TrainConfig
 from core.training.crew import Crew, joined
 from core.training.features import FrozenFeatures
-from core.training.pointing import counted
+from core.training.pointing import counted, spilled
 from core.training.runs import CHECKPOINT, MODEL, PREDICTIONS, Fact, Run
 from core.training.schedule import one_cycle, one_cycle_momentum, spread
 from core.training.start import starting_net
@@ -123,7 +123,9 @@ def _fit(
                 maps, logits = (None, [model(inputs)]) if fixed else counted(model, net, inputs, config, state.step)
             losses = [loss_of(one.float(), labels, lesson.logits if lesson else None, config) for one in logits]
             loss = losses[0] if len(losses) == 1 else losses[0].lerp(losses[1], config.centre)
-            if teacher and lesson and maps is not None:
+            if maps is not None and config.spill:
+                loss = loss + config.spill * spilled(net, maps, labels)
+            if maps is not None and teacher and lesson:
                 loss = loss + teacher.loss_of_maps(maps.float(), lesson)
             net.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -383,8 +385,8 @@ def recipe_of(config: TrainConfig) -> str:
         parts.append(f"{config.centre:g} of the loss on what the label's own cell says alone")
     if config.mosaics:
         parts.append("every other batch read as mosaics of four patches")
-    if config.exchange:
-        parts.append("every other two batches with the label's boxes in surrounds of other patches")
+    if config.spill:
+        parts.append(f"{config.spill:g} times the evidence for tumour in cells of patches without")
     return ", ".join(parts) + "."
 
 

@@ -3,8 +3,8 @@
 Three changes to how a batch is read, each switched on by `TrainConfig`. `centre`: the logits that the centre cell's
 evidence gives alone are judged as well as those of all cells, so that evidence elsewhere has to cancel out. `mosaics`:
 every other batch is read as mosaics of four patches, so that a cell neither sees the padding it would tell its place
-by nor can count on what lies beyond its own patch. `exchange`: the box that the label is about comes in another patch's
-surround, so that nothing but the box tells the label.
+by nor can count on what lies beyond its own patch. `spill`: where there is no tumour, evidence for it counts as loss
+in every cell, even where other cells cancel it out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from core.data.patch import LABEL_BOX
 from core.nets import PatchNet
 from core.training.config import TrainConfig
 
@@ -32,13 +31,11 @@ def counted(
         net: the network itself.
         inputs: uint8 (n, side, side, 3).
         config: see `TrainConfig.centre` and `TrainConfig.mosaics`.
-        step: of the cycle; odd steps read mosaics, and two in four have their surrounds exchanged.
+        step: of the cycle; odd steps read mosaics.
 
     Returns:
         (n, k, 3, 3), and one or two (n, 2).
     """
-    if config.exchange and step % 4 >= 2:
-        inputs = exchanged(inputs)
     if config.mosaics and step % 2:
         maps = of_patches(model(tiled(inputs))[0])
         logits = net.forward_head(maps)
@@ -47,11 +44,19 @@ def counted(
     return maps, [logits, net.forward_head(centre_alone(maps))] if config.centre else [logits]
 
 
-def exchanged(patches: Tensor) -> Tensor:
-    """Patches (2 m, 96, 96, 3), each with its own label's box in the surround of its pair's other."""
-    paired = patches.reshape(-1, 2, *patches.shape[1:]).flip(1).reshape(patches.shape).clone()
-    paired[:, LABEL_BOX, LABEL_BOX] = patches[:, LABEL_BOX, LABEL_BOX]
-    return paired
+def spilled(net: PatchNet, maps: Tensor, labels: Tensor) -> Tensor:
+    """Evidence for tumour where there is none, in logits: its positive part, mean over cells and patches.
+
+    A patch may hold tumour outside its label's box; that error is small beside what is gained.
+
+    Args:
+        net: whose head weighs the maps.
+        maps: (n, k, h, w).
+        labels: (n,) probability of tumour; a patch counts by what it lacks of 1.
+    """
+    normal, tumour = net.net.get_classifier().weight
+    evidence = torch.einsum("nkhw,k->nhw", maps.float(), tumour - normal)
+    return (evidence.relu().mean((1, 2)) * (1 - labels)).mean()
 
 
 def tiled(patches: Tensor) -> Tensor:

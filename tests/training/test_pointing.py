@@ -1,5 +1,7 @@
 """Training for maps that point, on maps made by hand and on a network that learns where to look."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from core.inference import load_reader
 from core.training.config import make_config
 from core.training.crew import Crew
 from core.training.fit import fit, recipe_of
-from core.training.pointing import centre_alone, counted, exchanged, of_patches, tiled
+from core.training.pointing import centre_alone, counted, of_patches, spilled, tiled
 from core.training.runs import Run
 
 
@@ -76,41 +78,25 @@ def test_odd_steps_read_mosaics(batch):
     assert seen == [(8, 96, 96, 3), (2, 192, 192, 3), (8, 96, 96, 3)]
 
 
-def test_a_label_keeps_its_box_and_gets_a_strange_surround():
-    patches = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 96, 96, 3)
-    found = exchanged(patches)
-    for own, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
-        assert (found[own, 32:64, 32:64] == own).all()
-        assert (found[own] == own).sum() == 32 * 32 * 3
-        assert (found[own] == other).sum() == (96 * 96 - 32 * 32) * 3
-    assert (patches[0] == 0).all()
-
-
-def test_two_steps_in_four_are_exchanged_and_two_are_mosaics(batch):
-    seen = []
-    net = Fake()
-    net.forward_features = lambda patches: seen.append(patches) or Fake().forward_features(patches)
-    for step in range(4):
-        counted(net, net, batch, config(mosaics=True, exchange=True), step)
-    other = exchanged(batch)
-    assert not torch.equal(other, batch)
-    for found, expected in zip(seen, (batch, tiled(batch), other, tiled(other)), strict=True):
-        assert torch.equal(found, expected)
+def test_evidence_for_tumour_counts_where_there_is_none():
+    """Weights (1, -1) and (3, 1) make 2 a + 2 b of channels a and b; halves of a patch are of half a label."""
+    net = SimpleNamespace(net=torch.nn.Module())
+    head = torch.nn.Linear(2, 2)
+    head.weight.data = torch.tensor([[1.0, -1.0], [3.0, 1.0]])
+    net.net.get_classifier = lambda: head
+    maps = torch.tensor([[[[1.0, -3.0]], [[2.0, 1.0]]], [[[4.0, 0.0]], [[0.0, 0.0]]]])
+    for labels, expected in (([0.0, 1.0], 3 / 2), ([0.0, 0.5], (3 + 2) / 2), ([1.0, 1.0], 0.0)):
+        assert float(spilled(net, maps, torch.tensor(labels)).detach()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"exchange": True, "batch": 31, "cycles": [{"epochs": 1, "peak": 1e-2}]}, "multiple of 2"),
         ({"augmentation": {"paste": 0.2}, "batch": 31}, "multiple of 2"),
-        ({"exchange": True, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 90}]}, "whole patches"),
-        (
-            {"exchange": True, "cycles": [{"epochs": 1, "peak": 1e-2}], "distillation": {"teacher": "t", "maps": 1}},
-            "neither exchange nor crops",
-        ),
+        ({"spill": 0.5, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 90}]}, "whole patches"),
         (
             {"cycles": [{"epochs": 1, "peak": 1e-2, "side": 64}], "distillation": {"teacher": "t", "maps": 1}},
-            "neither exchange nor crops",
+            "maps need whole patches",
         ),
         ({"centre": 0.5, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 64}]}, "whole patches"),
         ({"mosaics": True, "cycles": [{"epochs": 1, "peak": 1e-2, "frozen": True}]}, "no frozen cycle"),
@@ -123,10 +109,10 @@ def test_what_cannot_be_is_refused(changes, reason):
 
 
 def test_the_card_says_that_the_centre_was_trained_for():
-    local = recipe_of(make_config("local", exchange=True))
+    local = recipe_of(make_config("local", spill=1))
     assert "0.5 of the loss on what the label's own cell says alone" in local
     assert "every other batch read as mosaics of four patches" in local
-    assert "with the label's boxes in surrounds of other patches" in local
+    assert "1 times the evidence for tumour in cells of patches without" in local
     assert "mosaics" not in recipe_of(make_config("default"))
 
 
