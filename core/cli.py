@@ -205,6 +205,10 @@ def evidence(
         Path | None,
         typer.Option(help="Folder of pictures that the model should not know; a name begins with its kind."),
     ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="METHOD/LAYER beside gradcam/last, as in layercam/last; again for more."),
+    ] = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the report with the model.")] = False,
     engine: EngineName = "auto",
 ) -> None:
@@ -213,17 +217,18 @@ def evidence(
     What is done is kept under the cache folder, so that the same command goes on where it was stopped.
     """
     from core.data.pcam import Split
-    from core.evaluation.evidence import EVIDENCE, Examination, Plan
+    from core.evaluation.evidence import EVIDENCE, Examination, Plan, chosen_methods
     from core.inference import load_reader
 
     reader = load_reader(model, engine)
+    plan = Plan(sample=sample, methods=chosen_methods(methods, reader.layers)) if methods else Plan(sample=sample)
     with _progress("evidence", "patch") as bar:
 
         def tell(stage: str, done: int, total: int) -> None:
             bar.set_description(f"evidence: {stage}")
             _into(bar)(done, total)
 
-        examination = Examination(reader, Split.open(data, split), Plan(sample=sample), regions, tell, strangers)
+        examination = Examination(reader, Split.open(data, split), plan, regions, tell, strangers)
         report = examination.run(settings().cache)
     _write_json(out, report)
     if record:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -35,7 +35,7 @@ from core.evaluation.robustness import robustness
 from core.evaluation.sanity import randomised, similarity, unrelated
 from core.evaluation.scores import Scored, reliability, reliability_intervals, with_intervals
 from core.evaluation.trust import mean_known, reference
-from core.explain.cam import MARGIN
+from core.explain.cam import MARGIN, check_vocabulary
 from core.explain.grid import centre_share
 from core.files import write_text
 from core.inference.reader import NO_TUMOUR, TUMOUR, Reader, Readings
@@ -550,6 +550,22 @@ class Examination:
             for start, chunk in zip(places[::CHUNK], self.chunks(places, "position"), strict=True):
                 part = slice(start, start + CHUNK)
                 yield position.Masked(chunk, masks[part], sources[part])
+
+
+def chosen_methods(names: Sequence[str], layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Grad-CAM at the last layer and the named, once each, for a `Plan`.
+
+    Args:
+        names: `method/layer`.
+        layers: the network's own layers.
+
+    Raises:
+        ExplanationError: no such method, or not at that layer.
+    """
+    for name in names:
+        method, _, layer = name.partition("/")
+        check_vocabulary(method, layer, MARGIN, layers)
+    return tuple(dict.fromkeys((MAIN, *names)))
 
 
 def _names(folder: Path | None) -> list[tuple[str, int]]:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from core.data.pcam import Split
-from core.errors import ImportSourceError
+from core.errors import ExplanationError, ImportSourceError
 from core.evaluation import evidence, faithfulness, position
-from core.evaluation.evidence import MAIN, Examination, Plan
+from core.evaluation.evidence import MAIN, Examination, Plan, chosen_methods
 from core.evaluation.measures import BASELINES, MEASURES
 from core.explain.grid import centre_share
 from core.inference import Reader
@@ -204,6 +204,16 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monk
     others.append(key())
     monkeypatch.undo()
     assert len({key(), *others}) == 1 + len(others)
+
+
+def test_methods_are_chosen_by_name():
+    layers = ("last", "6x6")
+    assert chosen_methods([], layers) == ("gradcam/last",)
+    names = ["layercam/6x6", "gradcam/last", "layercam/6x6", "eigencam/last"]
+    assert chosen_methods(names, layers) == ("gradcam/last", "layercam/6x6", "eigencam/last")
+    for wrong in ("layercam/12x12", "nonsense/last", "layercam", "/", ""):
+        with pytest.raises(ExplanationError):
+            chosen_methods([wrong], layers)
 
 
 def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, patches):
