@@ -78,7 +78,8 @@ def _again(bundle: Bundle) -> list[str]:
     start = str(bundle.training.config.get("start", ".safetensors"))
     if start.endswith(".safetensors"):
         return []
-    return [f"- Again: `python -m core train models/{bundle.name} --out runs/{bundle.name}`."]
+    from_itself = ", with the version it started from in its place" if start == bundle.name else ""
+    return [f"- Again{from_itself}: `python -m core train models/{bundle.name} --out runs/{bundle.name}`."]
 
 
 def _trials(bundle: Bundle) -> list[str]:

@@ -77,7 +77,7 @@ class Distillation(_Frozen):
     temperature: float = Field(default=2.0, gt=0, le=20)
     maps: float = Field(default=0, ge=0, le=100)
     """Weight of telling the teacher's maps from the network's own by one linear layer (FitNets: Romero et al. 2015,
-    arXiv:1412.6550); it is added to the rest of the loss."""
+    arXiv:1412.6550); it is added to the rest of the loss, in cycles on whole patches."""
 
 
 class TrainConfig(_Frozen):
@@ -124,13 +124,10 @@ class TrainConfig(_Frozen):
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
         points = self.centre or self.mosaics or self.spill
-        cropped = any(cycle.side != PATCH_SIDE for cycle in self.cycles)
-        if points and (cropped or any(cycle.frozen for cycle in self.cycles)):
+        if points and any(cycle.frozen or cycle.side != PATCH_SIDE for cycle in self.cycles):
             raise ValueError(f"centre, mosaics and spill need whole patches ({PATCH_SIDE} px) and no frozen cycle")
         if self.batch % self.unit:
             raise ValueError(f"mosaics and paste need a batch that is a multiple of {self.unit}")
-        if self.distillation and self.distillation.maps and cropped:
-            raise ValueError(f"a teacher's maps need whole patches ({PATCH_SIDE} px)")
         return self
 
     @property
@@ -168,8 +165,14 @@ _DEFAULT: dict[str, Any] = {
     "label_smoothing": 0.05,
     "clip": 1.0,
     "average": 0.999,
-    "augmentation": {"shift": 3, "stain": 0.25, "brightness": 0.06, "contrast": 0.15, "blur": 0.8, "jpeg": 50},
-    "distillation": {"teacher": "efficientnet_lite0", "weight": 0.7, "temperature": 2.0},
+    "augmentation": {
+        "shift": 3, "stain": 0.35, "brightness": 0.06, "contrast": 0.15, "blur": 0.8, "jpeg": 50, "paste": 0.5,
+    },
+    "distillation": {"teacher": "efficientnet_lite0", "weight": 0.7, "temperature": 2.0, "maps": 2.0},
+}  # fmt: skip
+_REFINE: dict[str, Any] = {
+    "start": "densenet169",
+    "cycles": [{"epochs": 8, "peak": 1e-3, "first_peak": 5e-4}],
 }
 _LOCAL: dict[str, Any] = {
     "start": "densenet169",
@@ -183,6 +186,10 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
         "DenseNet169 from random weights: stain augmentation, averaged weights, the shipped EfficientNet as teacher.",
         _DEFAULT,
+    ),
+    "refine": (
+        "The shipped DenseNet169, trained on: the second half of what `default` does.",
+        _DEFAULT | _REFINE,
     ),
     "local": (
         "The shipped DenseNet169, taught to answer from the label's own cell, so that its map points.",

@@ -94,10 +94,6 @@ def test_evidence_for_tumour_counts_where_there_is_none():
     [
         ({"augmentation": {"paste": 0.2}, "batch": 31}, "multiple of 2"),
         ({"spill": 0.5, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 90}]}, "whole patches"),
-        (
-            {"cycles": [{"epochs": 1, "peak": 1e-2, "side": 64}], "distillation": {"teacher": "t", "maps": 1}},
-            "maps need whole patches",
-        ),
         ({"centre": 0.5, "cycles": [{"epochs": 1, "peak": 1e-2, "side": 64}]}, "whole patches"),
         ({"mosaics": True, "cycles": [{"epochs": 1, "peak": 1e-2, "frozen": True}]}, "no frozen cycle"),
         ({"mosaics": True, "batch": 30, "cycles": [{"epochs": 1, "peak": 1e-2}]}, "multiple of 4"),

@@ -95,6 +95,13 @@ def test_a_run_comes_to_tell_the_teachers_maps(taught, open_split, folder, tmp_p
     assert "distance to its maps" in StoredBundle.open(run.folder / MODEL).description.training.recipe
 
 
+def test_crops_teach_no_maps(taught, open_split, tmp_path):
+    cycles = tuple(cycle.model_copy(update={"side": 64}) for cycle in taught.cycles)
+    run = Run.create(tmp_path / "run", taught.model_copy(update={"cycles": cycles}))
+    assert list(fit(run, open_split))[-1]["fact"] == "finished"
+    assert not torch.load(run.folder / CHECKPOINT, weights_only=True)["net"]["translator.weight"].any()
+
+
 def test_a_run_that_was_cut_goes_on_to_the_same_translator(taught, open_split, tmp_path):
     whole, cut = (Run.create(tmp_path / name, taught) for name in ("whole", "cut"))
     list(fit(whole, open_split))
