@@ -54,9 +54,7 @@ ConfigFile = Annotated[
 ]
 PresetName = Annotated[
     str | None,
-    typer.Option(
-        help="default, refine, local, study, study-official, smoke; a run that is there goes on as it began."
-    ),
+    typer.Option(help="default, refine, local, study, study-official, smoke; a run that is there goes on as it began."),
 ]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change one value, as in --set batch=32; again for more.")

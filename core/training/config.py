@@ -176,11 +176,12 @@ _REFINE: dict[str, Any] = {
 }
 _LOCAL: dict[str, Any] = {
     "start": "densenet169",
-    "cycles": [{"epochs": 1.2, "peak": 5e-4, "first_peak": 2.5e-4}],
+    "cycles": [{"epochs": 1.5, "peak": 5e-4, "first_peak": 2.5e-4}],
     "average": 0.997,
     "distillation": {"teacher": "efficientnet_lite0", "weight": 0.5, "temperature": 2.0},
     "centre": 0.5,
     "mosaics": True,
+    "spill": 1.0,
 }
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
