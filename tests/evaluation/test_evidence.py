@@ -163,7 +163,9 @@ def test_progress_is_told_stage_by_stage(report, told, tiny_reader, demo, cache)
 
 
 def test_what_is_done_is_not_done_again(report, tiny_reader, demo, cache):
-    silent = Reader(tiny_reader.stored, Silent())
+    engine = Silent()
+    engine.name = tiny_reader.engine.name
+    silent = Reader(tiny_reader.stored, engine)
     again = Examination(silent, demo, PLAN).run(cache)
     assert again["rows"] == report["rows"]
     assert again["speeds"] == report["speeds"]
