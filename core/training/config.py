@@ -67,6 +67,11 @@ class Cycle(_Frozen):
     side: int = Field(default=96, ge=32, le=96)
     """Side of the centre crop in pixels; the label's box is always inside."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether all layers learn, from whole patches: what losses on the last maps need."""
+        return not self.frozen and self.side == PATCH_SIDE
+
 
 class Distillation(_Frozen):
     """Learning from a teacher as well: from its logits (Hinton et al. 2015, arXiv:1503.02531) and its maps."""
@@ -77,7 +82,7 @@ class Distillation(_Frozen):
     temperature: float = Field(default=2.0, gt=0, le=20)
     maps: float = Field(default=0, ge=0, le=100)
     """Weight of telling the teacher's maps from the network's own by one linear layer (FitNets: Romero et al. 2015,
-    arXiv:1412.6550); it is added to the rest of the loss, in cycles on whole patches."""
+    arXiv:1412.6550); it is added to the rest of the loss, in cycles of whole patches."""
 
 
 class TrainConfig(_Frozen):
@@ -124,7 +129,7 @@ class TrainConfig(_Frozen):
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
         points = self.centre or self.mosaics or self.spill
-        if points and any(cycle.frozen or cycle.side != PATCH_SIDE for cycle in self.cycles):
+        if points and not all(cycle.whole for cycle in self.cycles):
             raise ValueError(f"centre, mosaics and spill need whole patches ({PATCH_SIDE} px) and no frozen cycle")
         if self.batch % self.unit:
             raise ValueError(f"mosaics and paste need a batch that is a multiple of {self.unit}")

@@ -125,7 +125,7 @@ def _fit(
             loss = losses[0] if len(losses) == 1 else losses[0].lerp(losses[1], config.centre)
             if maps is not None and config.spill:
                 loss = loss + config.spill * spilled(net, maps, labels)
-            if maps is not None and teacher and lesson and cycle.side == PATCH_SIDE:
+            if maps is not None and teacher and lesson and cycle.whole:
                 loss = loss + teacher.loss_of_maps(maps.float(), lesson)
             net.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -239,12 +239,12 @@ class State:
 
 
 def freeze(net: PatchNet, cycle: Cycle) -> None:
-    """Leave the head alone to be trained, or everything; a translator only where maps are those of whole patches."""
+    """Leave the head alone to be trained, or everything; a translator in cycles of whole patches."""
     net.requires_grad_(not cycle.frozen)
     net.net.get_classifier().requires_grad_(True)
     for name, parameter in net.named_parameters():
         if not name.startswith("net."):
-            parameter.requires_grad_(not cycle.frozen and cycle.side == PATCH_SIDE)
+            parameter.requires_grad_(cycle.whole)
 
 
 def set_training(net: PatchNet, cycle: Cycle) -> None:
