@@ -47,7 +47,8 @@ def counted(
 def spilled(net: PatchNet, maps: Tensor, labels: Tensor) -> Tensor:
     """Evidence for tumour where there is none, in logits: its positive part, mean over cells and patches.
 
-    A patch may hold tumour outside its label's box; that error is small beside what is gained.
+    It errs where a patch holds tumour outside its label's box alone, and weak tumour falls silent: in mosaics, where
+    silence counts as a miss, the tumour patch may lose by it what normal patches give up.
 
     Args:
         net: whose head weighs the maps.
