@@ -207,7 +207,7 @@ def evidence(
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option("--method", help="METHOD/LAYER beside gradcam/last, as in layercam/last; again for more."),
+        typer.Option("--method", help="METHOD/LAYER instead of the usual nine, as in layercam/last; again for more."),
     ] = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the report with the model.")] = False,
     engine: EngineName = "auto",
@@ -217,11 +217,11 @@ def evidence(
     What is done is kept under the cache folder, so that the same command goes on where it was stopped.
     """
     from core.data.pcam import Split
-    from core.evaluation.evidence import EVIDENCE, Examination, Plan, chosen_methods
+    from core.evaluation.evidence import EVIDENCE, METHODS, Examination, Plan, chosen_methods
     from core.inference import load_reader
 
     reader = load_reader(model, engine)
-    plan = Plan(sample=sample, methods=chosen_methods(methods, reader.layers)) if methods else Plan(sample=sample)
+    plan = Plan(sample=sample, methods=chosen_methods(methods or METHODS, reader.layers))
     with _progress("evidence", "patch") as bar:
 
         def tell(stage: str, done: int, total: int) -> None:
