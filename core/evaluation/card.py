@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from core.bundle import Bundle, Evaluation, Interval
 from core.evaluation.scores import FIGURES
 
@@ -120,9 +122,10 @@ def _operating_points(bundle: Bundle) -> list[str]:
     lines += ["", " ".join(f"{name}: {rule}." for name, rule in rules.items() if rule)]
     if bundle.precision:
         check = bundle.precision
+        alike = math.floor(check.map_correlation * 1e5) / 1e5  # what is not quite 1 is not to read as 1
         lines.append(
             f"{check.precision} arithmetic moves a probability by at most {check.largest_shift:.4f} "
-            f"over {check.patches:,} patches, and its maps correlate with exact ones at {check.map_correlation:.5f}; "
+            f"over {check.patches:,} patches, and its maps correlate with exact ones at {alike:.5f} or better; "
             + ("it serves where it is faster." if check.harmless else "that is too much, so it never serves.")
         )
     return lines
