@@ -150,9 +150,10 @@ def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
         groups: (n,) slide of each patch, or None.
 
     Returns:
-        "patches"; "grids", for each of GRIDS 3 x 3 figures; "context_change", of the centre's share from as served to
-        in context; "moved" and "fall" by part; "own", the share of the centre cell's movement that is due to its own
-        tissue: 1 for a cell that sees itself alone, the centre's share of the area for one that sees all alike.
+        "patches"; "silent", those of them without positive evidence as served, which have no share there; "grids", for
+        each of GRIDS 3 x 3 figures; "context_change", of the centre's share from as served to in context; "moved" and
+        "fall" by part; "own", the share of the centre cell's movement that is due to its own tissue: 1 for a cell that
+        sees itself alone, the centre's share of the area for one that sees all alike.
     """
     count = len(values["served"])
 
@@ -166,6 +167,7 @@ def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
     change = paired_difference(values["context"][:, 1, 1], values["served"][:, 1, 1], groups)
     return {
         "patches": count,
+        "silent": int(np.isnan(values["served"][:, 0, 0]).sum()),
         "resampled_by": "patch" if groups is None else "slide",
         "grids": {
             name: [[figure(values[name][:, row, column]) for column in range(3)] for row in range(3)] for name in GRIDS
@@ -308,9 +310,11 @@ def finding(curve: Mapping[str, Any]) -> list[Explanation]:
     """
     served = curve["grids"]["served"][1][1]
     sought = _above(served, CENTRE_CHANCE)
+    heard = curve["patches"] - curve["silent"]
+    silent = f" {curve['silent']:,} more have no positive evidence." if curve["silent"] else ""
     lean = (
-        f"The centre cell holds {_share(served)} of the positive evidence of {curve['patches']:,} true positives, "
-        f"{_beside_chance(served)}."
+        f"The centre cell holds {_share(served)} of the positive evidence of {heard:,} true positives, "
+        f"{_beside_chance(served)}.{silent}"
     )
     return [
         Explanation("The lean", "", lean),

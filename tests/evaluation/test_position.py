@@ -206,6 +206,16 @@ def test_a_map_that_never_moves_has_no_share_of_its_own(dark, pale):
     assert "an undefined share" in position.finding(curve)[2].text
 
 
+def test_patches_without_positive_evidence_are_counted_and_told(dark, pale):
+    values = position.measured(dark, pale, looking(local), local)
+    assert position.summary(values)["silent"] == 0
+    assert "no positive evidence" not in position.finding(position.summary(values))[0].text
+    values["served"][:3] = np.nan
+    curve = position.summary(values)
+    assert (curve["patches"], curve["silent"]) == (COUNT, 3)
+    assert f"of {COUNT - 3} true positives" in position.finding(curve)[0].text
+
+
 def test_slides_are_drawn_whole(dark, pale):
     values = position.measured(dark, pale, looking(local), local)
     by_patch = position.summary(values)
@@ -320,7 +330,8 @@ def figure(value, low, high):
 def curve():
     even = [[figure(1 / 9, 0.1, 0.12)] * 3 for _ in range(3)]
     return {
-        "patches": 1234,
+        "patches": 1241,
+        "silent": 7,
         "grids": {name: [list(row) for row in even] for name in position.GRIDS},
         "context_change": figure(0.01, -0.01, 0.03),
         "moved": {"centre": figure(0.61, 0.5, 0.7), "surround": figure(0.32, 0.2, 0.4)},
@@ -341,7 +352,7 @@ def test_every_figure_of_the_finding_is_the_curves(curve):
     curve["grids"]["same"][2][0], curve["grids"]["same"][0][1] = figure(0.4, 0.3, 0.5), figure(0.09, 0.08, 0.1)
     lean, padding, field, label = (line.text for line in position.finding(curve))
     assert "holds 11.1% [10.0, 12.0]" in lean
-    assert "1,234 true positives, not told from chance (11.1%)" in lean
+    assert lean.endswith("1,234 true positives, not told from chance (11.1%). 7 more have no positive evidence.")
     assert "holds 11.1% [10.0, 12.0], not told from as served" in padding
     assert "with most lower left (40.0%) and least at the top (9.0%)" in padding
     assert "by 0.61 [0.50, 0.70] logits" in field
