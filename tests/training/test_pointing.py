@@ -105,7 +105,7 @@ def test_what_cannot_be_is_refused(changes, reason):
 
 
 def test_the_card_says_that_the_centre_was_trained_for():
-    local = recipe_of(make_config("local", spill=1))
+    local = recipe_of(make_config("local"))
     assert "0.5 of the loss on what the label's own cell says alone" in local
     assert "every other batch read as mosaics of four patches" in local
     assert "1 times the evidence for tumour in cells of patches without" in local

@@ -77,7 +77,7 @@ def test_without_a_weight_maps_teach_nothing(folder, learner, patches):
     assert not hasattr(learner, "translator")
 
 
-def test_a_run_comes_to_tell_the_teachers_maps(taught, open_split, folder, tmp_path, patches):
+def test_a_run_comes_to_tell_the_teachers_maps(taught, open_split, tmp_path):
     run = Run.create(tmp_path / "run", taught.model_copy(update={"average": 0.0}))
     list(fit(run, open_split))
     saved = torch.load(run.folder / CHECKPOINT, weights_only=True)["net"]
