@@ -8,30 +8,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck
+from core.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck, StoredBundle
 from core.data.pcam import Split
 from core.data.transforms import VIEWS
 from core.evaluation.calibration import fit_operating_point
 from core.evaluation.scores import Scored, figures, reliability, with_intervals
 from core.evaluation.stability import varied
 from core.explain.cam import LAST, MARGIN, METHODS, SCALE_PASSES
-from core.inference.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
+from core.inference.openvino_engine import EXACT, FAST, OpenVinoEngine, fastest_engine, has_bf16
 from core.inference.reader import Reader, Readings, scale_key
 from core.settings import settings
 
 Progress = Callable[[int, int], None]
+Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 CHUNK = 256
 SCALE_QUANTILE = 0.99
 SCALE_SAMPLE = 256
 """Patches that fix the colour scales of maps which are no by-product of the reading."""
 
 
+def unchanged(patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Patches as they are."""
+    return patches
+
+
 def read_split(
-    reader: Reader,
-    split: Split,
-    views: int,
-    progress: Progress,
-    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda patches: patches,
+    reader: Reader, split: Split, views: int, progress: Progress, change: Change = unchanged
 ) -> Iterator[Readings]:
     """Readings of a split in its own order, a chunk at a time, each chunk changed before it is read."""
     for start in range(0, len(split), CHUNK):
@@ -59,15 +61,15 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     Returns:
         The bundle's new description; nothing is written.
     """
-    points: dict[Any, OperatingPoint] = {}
+    pieces = [(r.view_logits, r.attribution) for r in read_split(reader, split, 1, progress)]
+    logits, last_maps = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+    worn = _view_logits(reader, split, 1, progress, varied)
+    one = fit_operating_point(logits, worn, split.labels, split.name)
+    precision = bf16_check(reader, split, one, progress)
+    reader = _as_served(reader, precision)  # most of the work is to come
+    logits, worn = (_view_logits(reader, split, VIEWS, progress, change) for change in (unchanged, varied))
+    points = {"1": one, str(VIEWS): fit_operating_point(logits, worn, split.labels, split.name)}
     scales: dict[str, float] = {}
-    for views in (1, VIEWS):
-        passes = [(r.view_logits, r.attribution) for r in read_split(reader, split, views, progress)]
-        logits = np.concatenate([piece[0] for piece in passes])
-        worn = np.concatenate([r.view_logits for r in read_split(reader, split, views, progress, varied)])
-        points[str(views)] = fit_operating_point(logits, worn, split.labels, split.name)
-        if views == 1:
-            last_maps = np.concatenate([piece[1] for piece in passes])
     for name, method in METHODS.items():
         if method.sums_at_last:  # closed form: every patch counts
             scales[scale_key(name, LAST)] = _scale_of(last_maps)
@@ -83,7 +85,7 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
             "points": points,
             "scales": scales,
             "calibrated_on": record_of(split),
-            "precision": bf16_check(reader, split, points["1"], progress),
+            "precision": precision,
             "evaluations": (),
         }
     )
@@ -131,6 +133,20 @@ def with_evaluation(bundle: Bundle, evaluation: Evaluation) -> Bundle:
     order = {"valid": 0, "test": 1}
     ordered = sorted([*kept, evaluation], key=lambda e: (order.get(e.data.split, 2), e.data.split, e.views))
     return bundle.model_copy(update={"evaluations": tuple(ordered)})
+
+
+def _view_logits(
+    reader: Reader, split: Split, views: int, progress: Progress, change: Change = unchanged
+) -> NDArray[np.float32]:
+    return np.concatenate([r.view_logits for r in read_split(reader, split, views, progress, change)])
+
+
+def _as_served(reader: Reader, check: PrecisionCheck | None) -> Reader:
+    """The reader in the arithmetic that will serve its bundle once it holds this check."""
+    if not isinstance(reader.engine, OpenVinoEngine):
+        return reader
+    stored = StoredBundle(reader.stored.folder, reader.model.model_copy(update={"precision": check}))
+    return Reader(stored, fastest_engine(stored, settings().threads))
 
 
 def _scale_of(maps: NDArray[np.float32]) -> float:

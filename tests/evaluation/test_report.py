@@ -13,7 +13,7 @@ from core.evaluation.card import LIMITS, interval_text, model_card
 from core.evaluation.report import bf16_check, calibrate, evaluate, with_evaluation
 from core.evaluation.scores import FIGURES
 from core.explain.cam import METHODS, SCALE_PASSES
-from core.inference.openvino_engine import has_bf16
+from core.inference.openvino_engine import OpenVinoEngine, has_bf16
 from core.inference.reader import Reader
 
 SILENT = lambda done, total: None  # noqa: E731
@@ -48,6 +48,35 @@ def test_calibration_fits_each_pipeline_on_its_own_logits(calibrated, tiny_reade
     assert calibrated.calibrated_on.patches == 12
     assert calibrated.evaluations == ()
     assert Bundle.model_validate_json(calibrated.model_dump_json()) == calibrated
+
+
+@pytest.mark.parametrize("harmless", [True, False])
+def test_eight_views_are_calibrated_in_the_arithmetic_that_will_serve(split, tiny_bundle, monkeypatch, harmless):
+    """After the check has been made, and not before: one view is read exactly."""
+    counts = {"f32": 0, "bf16": 0}
+
+    class Counting(OpenVinoEngine):
+        def __init__(self, stored, threads, precision="f32"):
+            super().__init__(stored, threads)
+            self.precision = precision
+
+        def forward(self, patches):
+            counts[self.precision] += len(patches)
+            return super().forward(patches)
+
+    def fastest(stored, threads):
+        return Counting(stored, threads, "bf16" if stored.description.precision.harmless else "f32")
+
+    check = PrecisionCheck(precision="bf16", patches=12, largest_shift=0.0 if harmless else 1.0, map_correlation=1.0)
+    monkeypatch.setattr(reporting, "OpenVinoEngine", Counting)
+    monkeypatch.setattr(reporting, "fastest_engine", fastest)
+    monkeypatch.setattr(reporting, "bf16_check", lambda *_: check)
+    stored = StoredBundle.open(tiny_bundle)
+    bundle = calibrate(Reader(stored, Counting(stored, 1)), split, SILENT)
+    assert bundle.precision == check
+    read = counts["bf16"] if harmless else counts["f32"] - 2 * len(split)
+    assert read >= 2 * 8 * len(split)
+    assert counts["f32"] == 2 * len(split) if harmless else counts["bf16"] == 0
 
 
 def test_colour_scales_are_quantiles_of_the_evidence(calibrated, tiny_reader, patches):
