@@ -68,6 +68,11 @@ class Cycle(_Frozen):
     """Side of the centre crop in pixels; the label's box is always inside."""
 
     @property
+    def fixed(self) -> bool:
+        """Whether the body stays as it is, statistics and all, so that its maps are computed once."""
+        return self.frozen and self.frozen_norm == "fixed"
+
+    @property
     def whole(self) -> bool:
         """Whether all layers learn, from whole patches: what losses on the last maps need."""
         return not self.frozen and self.side == PATCH_SIDE
@@ -112,6 +117,10 @@ class TrainConfig(_Frozen):
     """Read every other batch as mosaics of four patches; see `pointing`."""
     spill: float = Field(default=0, ge=0, le=100)
     """Weight of the evidence for tumour in cells of patches without; see `pointing`."""
+    prior: float | None = Field(default=None, gt=0, lt=1)
+    """Probability of tumour that the head's bias says at the start, as of a patch without evidence (Lin et al. 2017,
+    arXiv:1708.02002). Below one half, normal tissue needs no evidence against tumour, and weak tumour keeps a voice.
+    None leaves the bias as it is."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast where the processor is found to compute in it faster when the run starts, else fp32."""
     mean: Triple = PCAM_MEAN

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+from torch import nn
+from torch.nn.functional import cross_entropy, softmax
 
 from core.bundle import DataRecord, Training
 from core.data.patch import PATCH_SIDE
@@ -40,7 +40,7 @@ from core.training.board import Board
 from core.training.config import Cycle, TrainConfig
 from core.training.crew import Crew, joined
 from core.training.features import FrozenFeatures
-from core.training.pointing import counted, spilled
+from core.training.objective import Objective
 from core.training.runs import CHECKPOINT, MODEL, PREDICTIONS, Fact, Run
 from core.training.schedule import one_cycle, one_cycle_momentum, spread
 from core.training.start import starting_net
@@ -98,16 +98,15 @@ def _fit(
         run.write_environment(describe_environment(train, valid, crew, uses_bf16(config, crew.device)))
     bf16 = crew.share(run.environment.get("bf16", config.precision == "bf16") if crew.leads else None)
     part = crew.part(config.batch, config.unit)
-    autocast = torch.autocast(crew.device.type, torch.bfloat16, enabled=bf16)
+    objective = Objective(config, net, teacher, crew.device, bf16)
 
     for number, cycle in list(enumerate(config.cycles))[state.cycle :]:
         batches = Batches(train, config, number)
         freeze(net, cycle)
-        fixed = cycle.frozen and cycle.frozen_norm == "fixed"
-        source = FrozenFeatures(net, batches, run.folder, stopped) if fixed else batches
+        source = FrozenFeatures(net, batches, run.folder, stopped) if cycle.fixed else batches
         if crew.any(isinstance(source, FrozenFeatures) and not source.whole):
             return
-        model = crew.wrap(net.net.get_classifier() if fixed else net)
+        model = crew.wrap(net.net.get_classifier() if cycle.fixed else net)
         optimiser, peaks = make_optimiser(net, cycle, config)
         if "optimiser" in saved:
             optimiser.load_state_dict(saved.pop("optimiser"))
@@ -117,16 +116,7 @@ def _fit(
             progress = state.step / batches.steps
             rates = set_rates(optimiser, peaks, progress)
             set_training(net, cycle)
-            inputs, labels = (torch.from_numpy(array).to(crew.device) for array in (batch.inputs, batch.labels))
-            lesson = teacher.lesson(batch.whole, crew.device) if teacher and not fixed else None
-            with autocast:
-                maps, logits = (None, [model(inputs)]) if fixed else counted(model, net, inputs, config, state.step)
-            losses = [loss_of(one.float(), labels, lesson.logits if lesson else None, config) for one in logits]
-            loss = losses[0] if len(losses) == 1 else losses[0].lerp(losses[1], config.centre)
-            if maps is not None and config.spill:
-                loss = loss + config.spill * spilled(net, maps, labels)
-            if maps is not None and teacher and lesson and cycle.whole:
-                loss = loss + teacher.loss_of_maps(maps.float(), lesson)
+            loss = objective(model, cycle, batch, state.step)
             net.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             if config.clip:
@@ -249,7 +239,7 @@ def freeze(net: PatchNet, cycle: Cycle) -> None:
 
 def set_training(net: PatchNet, cycle: Cycle) -> None:
     """Put the network into training mode; a frozen body with fixed normalisation stays as it is served."""
-    net.train(not (cycle.frozen and cycle.frozen_norm == "fixed"))
+    net.train(not cycle.fixed)
 
 
 def make_optimiser(net: PatchNet, cycle: Cycle, config: TrainConfig) -> tuple[torch.optim.Optimizer, list[float]]:
@@ -285,25 +275,6 @@ def set_rates(optimiser: torch.optim.Optimizer, peaks: list[float], progress: fl
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"], group["betas"] = rate, (momentum, SECOND_BETA)
     return rates
-
-
-def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None, config: TrainConfig) -> Tensor:
-    """Cross-entropy, mixed with the divergence from a teacher's softened probabilities where there is one.
-
-    Args:
-        logits: (n, 2).
-        labels: (n,) probability of tumour.
-        taught: (n, 2) logits of the teacher, or None.
-        config: label smoothing, and weight and temperature T of the teacher; its term counts T^2-fold (Hinton 2015).
-    """
-    truth = torch.stack([1 - labels, labels], 1).to(logits.dtype)
-    own = cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
-    lesson = config.distillation
-    if taught is None or lesson is None:
-        return own
-    hot = lesson.temperature
-    divergence = kl_div(log_softmax(logits / hot, 1), softmax(taught / hot, 1), reduction="batchmean") * hot**2
-    return (1 - lesson.weight) * own + lesson.weight * divergence
 
 
 @torch.no_grad()
@@ -390,6 +361,8 @@ def recipe_of(config: TrainConfig) -> str:
         parts.append("every other batch read as mosaics of four patches")
     if config.spill:
         parts.append(f"{config.spill:g} times the evidence for tumour in cells of patches without")
+    if config.prior is not None:
+        parts.append(f"a head that starts from a prior of {config.prior:g}")
     return ", ".join(parts) + "."
 
 

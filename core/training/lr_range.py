@@ -19,7 +19,8 @@ from core.inference.torch_engine import best_device
 from core.nets import PatchNet
 from core.training.batches import Batches, subsets
 from core.training.config import TrainConfig
-from core.training.fit import freeze, loss_of, make_optimiser, set_training, uses_bf16
+from core.training.fit import freeze, make_optimiser, set_training, uses_bf16
+from core.training.objective import loss_of
 from core.training.start import starting_net
 
 FIRST_RATE, LAST_RATE, STEPS = 1e-7, 10.0, 100

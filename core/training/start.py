@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def starting_net(config: TrainConfig) -> PatchNet:
             another architecture.
     """
     torch.manual_seed(config.seed)
+    net = _found(config)
+    if config.prior is not None:
+        _lean(net, config.prior)
+    return net
+
+
+def _found(config: TrainConfig) -> PatchNet:
     name = config.architecture
     if config.start == "imagenet" and name == "efficientnet_lite0" and importlib.util.find_spec(LITE_PACKAGE):
         return _with_even_head(_filled_in_order(PatchNet(name, config.mean, config.std), _lite_weights()))
@@ -63,6 +71,13 @@ def _with_even_head(net: PatchNet) -> PatchNet:
     torch.nn.init.normal_(head.weight, std=HEAD_STD)
     torch.nn.init.zeros_(head.bias)
     return net
+
+
+def _lean(net: PatchNet, prior: float) -> None:
+    """Give the head the bias that says `prior` of a patch without evidence."""
+    half = math.log(prior / (1 - prior)) / 2
+    with torch.no_grad():
+        net.net.get_classifier().bias.copy_(torch.tensor([-half, half]))
 
 
 def _lite_weights() -> Mapping[str, Tensor]:

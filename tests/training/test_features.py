@@ -8,7 +8,8 @@ import torch
 
 from core.training.batches import Batches, subsets, turned
 from core.training.features import FrozenFeatures
-from core.training.fit import fit, freeze, loss_of, make_optimiser, set_rates, set_training
+from core.training.fit import fit, freeze, make_optimiser, set_rates, set_training
+from core.training.objective import loss_of
 from core.training.runs import CHECKPOINT, Run
 from core.training.start import starting_net
 

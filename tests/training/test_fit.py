@@ -21,8 +21,7 @@ from core.inference import load_reader
 from core.nets import PatchNet
 from core.training import fit as fitting
 from core.training import runs
-from core.training.config import make_config
-from core.training.fit import fit, follow, judge, layer_groups, loss_of, make_optimiser
+from core.training.fit import fit, follow, judge, layer_groups, make_optimiser
 from core.training.launch import opener
 from core.training.runs import CHECKPOINT, Run
 
@@ -262,34 +261,6 @@ def test_each_mistake_is_one_sentence(run, train):
 
 
 class TestPieces:
-    LOGITS = torch.tensor([[0.0, 0.0], [0.0, np.log(3.0)]])
-    LABELS = torch.tensor([0, 1])
-
-    def test_cross_entropy_by_hand(self):
-        config = make_config("smoke")
-        expected = (np.log(2) + np.log(4 / 3)) / 2
-        assert float(loss_of(self.LOGITS, self.LABELS, None, config)) == pytest.approx(expected)
-        smooth = make_config("smoke", label_smoothing=0.2)
-        second = -0.9 * np.log(3 / 4) - 0.1 * np.log(1 / 4)
-        assert float(loss_of(self.LOGITS, self.LABELS, None, smooth)) == pytest.approx((np.log(2) + second) / 2)
-
-    def test_cross_entropy_of_a_blend_by_hand(self):
-        labels = torch.tensor([0.25, 1.0])
-        found = loss_of(self.LOGITS[[1, 1]], labels, None, make_config("smoke"))
-        blend = 0.25 * np.log(4 / 3) + 0.75 * np.log(4)
-        assert float(found) == pytest.approx((blend + np.log(4 / 3)) / 2)
-
-    def test_distillation_by_hand(self):
-        """At temperature 2 a teacher's logits (0, 2 ln 3) are odds of 1 : 3, the network's (0, 0) even: KL, times 4."""
-        lesson = {"teacher": "t", "weight": 0.25, "temperature": 2.0}
-        config = make_config("smoke", distillation=lesson)
-        taught = torch.tensor([[0.0, 2 * np.log(3.0)]])
-        divergence = 0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5)
-        expected = 0.75 * np.log(2) + 0.25 * 4 * divergence
-        assert float(loss_of(self.LOGITS[:1], self.LABELS[:1], taught, config)) == pytest.approx(expected)
-        agreed = loss_of(self.LOGITS, self.LABELS, self.LOGITS, config)
-        assert float(agreed) == pytest.approx(0.75 * float(loss_of(self.LOGITS, self.LABELS, None, config)))
-
     def test_average_follows_with_a_short_memory_first(self):
         nets = [PatchNet("tiny_resnet", (0, 0, 0), (1, 1, 1)) for _ in range(2)]
         name = "net.fc.bias"

@@ -98,3 +98,11 @@ def test_imagenet_weights_of_efficientnet_lite0():
         assert all(torch.equal(a, b) for a, b in zip(ours, other, strict=True))
     assert state["classifier.weight"].shape == (2, 1280)
     assert float(state["classifier.weight"].std()) < 0.1
+
+
+def test_without_evidence_the_head_says_the_prior(source, tmp_path):
+    save_file(source.net.state_dict(), tmp_path / "w.safetensors")
+    for start in ("random", str(tmp_path / "w.safetensors")):
+        net = starting_net(make_config("smoke", start=start, prior=0.2))
+        blank = torch.zeros(1, net.net.num_features, 3, 3)
+        assert net.forward_head(blank).softmax(1)[0, 1].item() == pytest.approx(0.2)
