@@ -40,6 +40,8 @@ MOST_SHIFT, LEAST_CORRELATION = 0.02, 0.995
 """What a faster arithmetic may do to a probability, and to maps, to be served."""
 
 _NEARLY_0 = 1e-6
+_SINH_ENDS = 30.0
+"""Arguments of sinh beyond which a probability is 0 or 1 all the same."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, lt=1e6)]
@@ -68,11 +70,13 @@ class DataRecord(_Record):
 class OperatingPoint(_Record):
     """How logits become a probability and a verdict, for one pipeline (a number of views).
 
-    A view's probability is sigmoid(logit / temperature + bias); the patch's is the mean over its views. At or above
-    `threshold` it reads tumour; from `refer_low` up to (not including) `refer_high` it is referred instead.
+    A view's probability is sigmoid(sinh(stretch * logit / temperature) / stretch + bias), where a stretch of 0 leaves
+    the sinh out; the patch's is the mean over its views. At or above `threshold` it reads tumour; from `refer_low` up
+    to (not including) `refer_high` it is referred instead.
     """
 
     temperature: Positive = 1.0
+    stretch: Annotated[float, Field(ge=0, le=1)] = 0.0
     bias: Annotated[float, Field(ge=-20, le=20)] = 0.0
     calibration_rule: str = ""
     threshold: Probability = 0.5
@@ -83,7 +87,10 @@ class OperatingPoint(_Record):
 
     def view_probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability of logits of single views, of any shape."""
-        return sigmoid(logits / self.temperature + self.bias)
+        scaled = np.asarray(logits, np.float64) / self.temperature
+        if self.stretch:
+            scaled = np.sinh(np.clip(self.stretch * scaled, -_SINH_ENDS, _SINH_ENDS)) / self.stretch
+        return sigmoid(scaled + self.bias)
 
     def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability (n,) of patches by the logits (n, views) of their views."""
@@ -93,7 +100,10 @@ class OperatingPoint(_Record):
     def threshold_logit(self) -> float:
         """The logit at which one view reads tumour; finite even where the threshold is 0 or 1."""
         threshold = min(max(self.threshold, _NEARLY_0), 1 - _NEARLY_0)
-        return self.temperature * (math.log(threshold / (1 - threshold)) - self.bias)
+        scaled = math.log(threshold / (1 - threshold)) - self.bias
+        if self.stretch:
+            scaled = math.asinh(self.stretch * scaled) / self.stretch
+        return self.temperature * scaled
 
 
 class Interval(_Record):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from core.bundle import OperatingPoint, sigmoid
+from core.bundle import OperatingPoint
 from core.evaluation.decisions import threshold_for
 
 SENSITIVITY = 0.9
@@ -26,24 +28,40 @@ def negative_log_likelihood(probability: NDArray[np.floating], labels: NDArray[n
     return float(-np.log(np.clip(likelihood, _TINY, 1)).mean())
 
 
-def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Platt scaling (Platt 1999), which is temperature scaling (Guo et al. 2017, arXiv:1706.04599) with a bias.
+class Calibration(NamedTuple):
+    """What makes a probability of a logit, see `OperatingPoint`: temperature, stretch and bias."""
+
+    temperature: float
+    stretch: float
+    bias: float
+
+
+def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Calibration:
+    """Temperature scaling (Guo et al. 2017, arXiv:1706.04599) with a bias (Platt 1999) and a sinh.
+
+    Label smoothing and a teacher's soft answers press sure logits together, which no temperature undoes: patches that
+    the network is surest of are right more often than a sigmoid grants, and those between less often. The sinh, inverse
+    of the arsinh that flattens both ends alike, pulls them apart again; with a stretch of 0 it is not there.
 
     Args:
         logits: (n, views), tumour minus normal of each view; the shown probability is the mean over views of
-            sigmoid(logit / temperature + bias).
+            `OperatingPoint.view_probability`.
         labels: (n,) 0 or 1.
 
     Returns:
-        The temperature in [0.05, 20] and the bias in [-10, 10] that minimise the negative log-likelihood.
+        The temperature in [0.05, 20], the stretch in [0, 1] and the bias in [-10, 10] that minimise the negative
+        log-likelihood.
     """
 
     def loss(values: NDArray[np.float64]) -> float:
-        probability = sigmoid(logits / np.exp(values[0]) + values[1]).mean(axis=1)
-        return negative_log_likelihood(probability, labels)
+        point = OperatingPoint(temperature=float(np.exp(values[0])), stretch=float(values[1]), bias=float(values[2]))
+        return negative_log_likelihood(point.probability(logits), labels)
 
-    found = minimize(loss, (0.0, 0.0), method="Nelder-Mead", bounds=((np.log(0.05), np.log(20)), (-10, 10)))
-    return float(np.exp(found.x[0])), float(found.x[1])
+    bounds = ((np.log(0.05), np.log(20)), (0, 1), (-10, 10))
+    start = np.array([np.log(np.clip(logits.std() / 2, 0.05, 10)), 0.2, 0.0])
+    options = {"maxiter": 2000, "initial_simplex": np.vstack([start, start + np.diag([0.5, 0.3, 0.5])])}
+    found = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options=options)
+    return Calibration(float(np.exp(found.x[0])), float(found.x[1]), float(found.x[2]))
 
 
 def refer_band(
@@ -78,7 +96,7 @@ def fit_operating_point(
 ) -> OperatingPoint:
     """Temperature, bias, threshold and refer band of one pipeline.
 
-    Temperature and bias are fitted on patches as they are and as other slides could have them together: fitted on the
+    The calibration is fitted on patches as they are and as other slides could have them together: fitted on the
     former alone, probabilities are too sure on new slides (Tomani et al. 2021, arXiv:2012.10988).
 
     Args:
@@ -87,14 +105,12 @@ def fit_operating_point(
         labels: (n,) 0 or 1.
         split: name of the split.
     """
-    temperature, bias = fit_calibration(np.concatenate([logits, varied]), np.tile(labels, 2))
-    calibrated = OperatingPoint(temperature=temperature, bias=bias)
-    probability = calibrated.probability(logits)
+    calibration = fit_calibration(np.concatenate([logits, varied]), np.tile(labels, 2))._asdict()
+    probability = OperatingPoint(**calibration).probability(logits)
     threshold = threshold_for(probability, labels, SENSITIVITY)
     low, high = refer_band(probability, labels, threshold)
     return OperatingPoint(
-        temperature=temperature,
-        bias=bias,
+        **calibration,
         calibration_rule=f"least negative log-likelihood on {split}, each patch as it is and varied as slides vary",
         threshold=threshold,
         threshold_rule=f"highest with a sensitivity of at least {SENSITIVITY:.0%} on {split}",

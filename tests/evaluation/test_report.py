@@ -42,7 +42,9 @@ def test_calibration_fits_each_pipeline_on_its_own_logits(calibrated, tiny_reade
     for views in (1, 8):
         point = calibrated.point(views)
         logits = tiny_reader.read(patches, views=views).view_logits
-        probability = expit(logits.astype(float) / point.temperature + point.bias).mean(axis=1)
+        scaled = np.sinh(point.stretch * logits.astype(float) / point.temperature) / max(point.stretch, 1e-9)
+        scaled = scaled if point.stretch else logits.astype(float) / point.temperature
+        probability = expit(scaled + point.bias).mean(axis=1)
         assert np.isclose(probability, point.threshold, atol=1e-6).any()
     assert calibrated.calibrated_on.split == "valid"
     assert calibrated.calibrated_on.patches == 12
