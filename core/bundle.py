@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 
 from core.architectures import CLASSES, Architecture, architecture
@@ -40,10 +40,9 @@ MOST_SHIFT, LEAST_CORRELATION = 0.02, 0.995
 """What a faster arithmetic may do to a probability, and to maps, to be served."""
 
 _NEARLY_0 = 1e-6
-_SINH_ENDS = 30.0
-"""Arguments of sinh beyond which a probability is 0 or 1 all the same."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Logit = Annotated[float, Field(gt=-1e6, lt=1e6)]
 Positive = Annotated[float, Field(gt=0, lt=1e6)]
 Channels = tuple[Positive, Positive, Positive]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -52,6 +51,14 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """1 / (1 + exp(-x)) in float64."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
+
+
+def along(places: NDArray[np.floating], knots: Sequence[float], values: Sequence[float]) -> NDArray[np.float64]:
+    """Values at places on a line through two knots or more, straight between and beyond them."""
+    starts, heights = np.asarray(knots, np.float64), np.asarray(values, np.float64)
+    segment = np.clip(np.searchsorted(starts, places) - 1, 0, len(starts) - 2)
+    slopes = np.diff(heights) / np.diff(starts)
+    return np.asarray(heights[segment] + slopes[segment] * (places - starts[segment]))
 
 
 class _Record(BaseModel):
@@ -70,14 +77,13 @@ class DataRecord(_Record):
 class OperatingPoint(_Record):
     """How logits become a probability and a verdict, for one pipeline (a number of views).
 
-    A view's probability is sigmoid(sinh(stretch * logit / temperature) / stretch + bias), where a stretch of 0 leaves
-    the sinh out; the patch's is the mean over its views. At or above `threshold` it reads tumour; from `refer_low` up
-    to (not including) `refer_high` it is referred instead.
+    A view's probability is the sigmoid of its calibrated logit; the patch's is the mean over its views. At or above
+    `threshold` it reads tumour; from `refer_low` up to (not including) `refer_high` it is referred instead.
     """
 
-    temperature: Positive = 1.0
-    stretch: Annotated[float, Field(ge=0, le=1)] = 0.0
-    bias: Annotated[float, Field(ge=-20, le=20)] = 0.0
+    curve: tuple[tuple[Logit, Logit], ...] = ()
+    """Knots (logit, calibrated logit), ascending in both. Between and beyond them the curve is straight: two knots are
+    a temperature and a bias. Without any a logit stays as it is."""
     calibration_rule: str = ""
     threshold: Probability = 0.5
     threshold_rule: str = "not chosen; 0.5"
@@ -85,12 +91,18 @@ class OperatingPoint(_Record):
     refer_high: Probability = 0.5
     refer_rule: str = "no band"
 
+    @field_validator("curve")
+    @classmethod
+    def _ascends(cls, curve: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        steps = np.diff(np.asarray(curve, np.float64).reshape(-1, 2), axis=0)
+        if len(curve) == 1 or (steps <= 0).any():
+            raise ValueError("a curve needs two knots or more that ascend in both values")
+        return curve
+
     def view_probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability of logits of single views, of any shape."""
-        scaled = np.asarray(logits, np.float64) / self.temperature
-        if self.stretch:
-            scaled = np.sinh(np.clip(self.stretch * scaled, -_SINH_ENDS, _SINH_ENDS)) / self.stretch
-        return sigmoid(scaled + self.bias)
+        logits = np.asarray(logits, np.float64)
+        return sigmoid(along(logits, *zip(*self.curve, strict=True)) if self.curve else logits)
 
     def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability (n,) of patches by the logits (n, views) of their views."""
@@ -100,10 +112,11 @@ class OperatingPoint(_Record):
     def threshold_logit(self) -> float:
         """The logit at which one view reads tumour; finite even where the threshold is 0 or 1."""
         threshold = min(max(self.threshold, _NEARLY_0), 1 - _NEARLY_0)
-        scaled = math.log(threshold / (1 - threshold)) - self.bias
-        if self.stretch:
-            scaled = math.asinh(self.stretch * scaled) / self.stretch
-        return self.temperature * scaled
+        calibrated = math.log(threshold / (1 - threshold))
+        if not self.curve:
+            return calibrated
+        logits, values = zip(*self.curve, strict=True)
+        return float(along(np.asarray(calibrated), values, logits))
 
 
 class Interval(_Record):

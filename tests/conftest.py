@@ -29,8 +29,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 POINTS = {
-    "1": OperatingPoint(temperature=1.3, threshold=0.45, refer_low=0.3, refer_high=0.6),
-    "8": OperatingPoint(temperature=0.7, threshold=0.55, refer_low=0.4, refer_high=0.7),
+    "1": OperatingPoint(curve=((-1.3, -1.0), (1.3, 1.0)), threshold=0.45, refer_low=0.3, refer_high=0.6),
+    "8": OperatingPoint(curve=((-0.7, -1.0), (0.7, 1.0)), threshold=0.55, refer_low=0.4, refer_high=0.7),
 }
 
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -46,7 +46,7 @@ def test_a_bundle_says_what_it_is(tiny_bundle):
 def test_an_uncalibrated_bundle_has_the_neutral_point(tiny_bundle):
     model = read_description(tiny_bundle).model_copy(update={"points": {}})
     assert model.point(1) == model.point(8) == OperatingPoint()
-    assert (OperatingPoint().temperature, OperatingPoint().threshold) == (1, 0.5)
+    assert (OperatingPoint().curve, OperatingPoint().threshold) == ((), 0.5)
 
 
 def test_a_graph_depends_on_weights_architecture_and_normalisation_alone(tiny_bundle):
@@ -78,7 +78,9 @@ def test_descriptions_are_frozen(tiny_bundle):
         ({"name": "../up"}, "name"),
         ({"format": 2}, "format"),
         ({"accuracy": 0.999}, "accuracy"),
-        ({"points": {"1": {"temperature": -1}}}, "points.1.temperature"),
+        ({"points": {"1": {"curve": [[0, 0]]}}}, "points.1.curve"),
+        ({"points": {"1": {"curve": [[0, 0], [1, -1]]}}}, "points.1.curve"),
+        ({"points": {"1": {"curve": [[1, 0], [1, 1]]}}}, "points.1.curve"),
         ({"points": {"1": {"threshold": 1.2}}}, "points.1.threshold"),
         ({"points": {"4": {}}}, "points.4"),
         ({"scales": {"gradcam/last": 0}}, "scales.gradcam/last"),

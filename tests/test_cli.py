@@ -293,7 +293,7 @@ def test_calibrate_writes_bundle_and_card(tmp_path, command, tiny_copy, tiny_bun
     model = read_description(tiny_copy)
     assert model.calibrated_on.fingerprint == split.fingerprint()
     assert model.points != read_description(tiny_bundle).points
-    assert f"| 8 | {model.point(8).temperature:.3f} |" in (tiny_copy / "CARD.md").read_text()
+    assert f"| 8 | {model.point(8).threshold:.3f} |" in (tiny_copy / "CARD.md").read_text()
     assert load_reader(tiny_copy, "torch").model == model
 
 

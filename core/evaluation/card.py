@@ -111,13 +111,13 @@ def _operating_points(bundle: Bundle) -> list[str]:
     lines = [
         f"Fitted on {on.split} ({on.patches:,} patches, {on.fingerprint[:8]}{', ' + on.note if on.note else ''}).",
         "",
-        "| views | temperature | stretch | bias | tumour from | refer band |",
-        "|---|---|---|---|---|---|",
+        "| views | tumour from | refer band | logit: calibrated logit |",
+        "|---|---|---|---|",
     ]
     for views, point in sorted(bundle.points.items()):
         band = f"{point.refer_low:.3f} to {point.refer_high:.3f}"
-        fitted = f"{point.temperature:.3f} | {point.stretch:.3f} | {point.bias:+.3f}"
-        lines.append(f"| {views} | {fitted} | {point.threshold:.3f} | {band} |")
+        curve = ", ".join(f"{logit:+.2f}: {calibrated:+.2f}" for logit, calibrated in point.curve)
+        lines.append(f"| {views} | {point.threshold:.3f} | {band} | {curve or 'unchanged'} |")
     point = bundle.point(1)
     rules = {"Calibration": point.calibration_rule, "Threshold": point.threshold_rule, "Band": point.refer_rule}
     lines += ["", " ".join(f"{name}: {rule}." for name, rule in rules.items() if rule)]

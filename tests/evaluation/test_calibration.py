@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import expit
 
 from core.bundle import OperatingPoint
 from core.evaluation.calibration import (
+    KNOTS,
+    STIFFNESS,
     fit_calibration,
     fit_operating_point,
     negative_log_likelihood,
@@ -15,57 +17,77 @@ from core.evaluation.calibration import (
 from core.evaluation.decisions import threshold_for
 
 
-def simulated(temperature, bias=0.0, stretch=0.0, count=20_000, views=1, seed=0):
-    """Logits whose probability is sigmoid(sinh(stretch * logit / temperature) / stretch + bias), and labels from it."""
+def simulated(curve, count=20_000, views=1, seed=0):
+    """Logits whose probability is the sigmoid of `curve`'s inverse, labels drawn from it, and the probability."""
     generator = np.random.default_rng(seed)
     true = generator.normal(0, 2, count)
     labels = (generator.random(count) < expit(true)).astype(np.uint8)
-    scaled = np.arcsinh(stretch * (true - bias)) / stretch if stretch else true - bias
-    return np.repeat(scaled[:, None] * temperature, views, axis=1), labels, expit(true)
+    return np.repeat(curve(true)[:, None], views, axis=1), labels, expit(true)
+
+
+def straight(temperature, bias=0.0):
+    return lambda true: (true - bias) * temperature
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("bias", [-1.5, 0.0, 0.7])
-@pytest.mark.parametrize("stretch", [0.0, 0.6])
 @pytest.mark.parametrize("views", [1, 8])
-def test_a_known_calibration_is_found(temperature, bias, stretch, views):
-    logits, labels, truth = simulated(temperature, bias, stretch, views=views)
-    found = fit_calibration(logits, labels)
-    assert found.temperature == pytest.approx(temperature, rel=0.1)
-    assert found.stretch == pytest.approx(stretch, abs=0.15)
-    assert found.bias == pytest.approx(bias, abs=0.06)
-    np.testing.assert_allclose(OperatingPoint(**found._asdict()).probability(logits), truth, atol=0.02)
+def test_a_known_temperature_and_bias_are_found(temperature, bias, views):
+    logits, labels, truth = simulated(straight(temperature, bias), views=views)
+    curve = fit_calibration(logits, labels)
+    assert len(curve) == KNOTS
+    for logit, calibrated in curve:
+        assert calibrated == pytest.approx(logit / temperature + bias, abs=0.2)
+    np.testing.assert_allclose(OperatingPoint(curve=curve).probability(logits), truth, atol=0.03)
 
 
-def test_flattened_logits_are_beyond_a_temperature():
-    """What the stretch is there for: without it, the surest patches are called less sure than they are."""
-    logits, labels, truth = simulated(1.0, stretch=1.0)
-    found = OperatingPoint(**fit_calibration(logits, labels)._asdict()).probability(logits)
-    temperature = minimize_scalar(lambda t: negative_log_likelihood(expit(logits[:, 0] / t), labels), (0.1, 1)).x
-    assert np.abs(expit(logits[:, 0] / temperature) - truth).max() > 0.04 > 3 * np.abs(found - truth).max()
+@pytest.mark.parametrize(
+    "flatten",
+    [lambda true: np.arcsinh(true), lambda true: np.where(true < -1, -1 + (true + 1) / 4, true)],
+    ids=["sure logits pressed together", "evidence that stops"],
+)
+def test_bent_logits_are_beyond_a_temperature_and_a_bias(flatten):
+    logits, labels, truth = simulated(flatten)
+    found = OperatingPoint(curve=fit_calibration(logits, labels)).probability(logits)
+
+    def loss(values):
+        return negative_log_likelihood(expit(logits[:, 0] * np.exp(values[0]) + values[1]), labels)
+
+    factor, bias = minimize(loss, (0.0, 0.0)).x
+    of_a_sigmoid = expit(logits[:, 0] * np.exp(factor) + bias)
+    wrong, less = (np.abs(probability - truth).mean() for probability in (of_a_sigmoid, found))
+    assert less < 0.5 * wrong
 
 
 def test_the_calibration_is_that_of_the_mean_over_views():
-    logits, labels, _ = simulated(1.0, 0.5, count=4000)
+    logits, labels, _ = simulated(straight(1.0, 0.5), count=4000)
     noisy = logits + np.random.default_rng(1).normal(0, 3, (4000, 8))
-    found = fit_calibration(noisy, labels)
+    curve = np.array(fit_calibration(noisy, labels))
 
-    def loss(**changes):
-        point = OperatingPoint(**(found._asdict() | changes))
-        return negative_log_likelihood(point.probability(noisy), labels)
+    def loss(heights):
+        point = OperatingPoint(curve=tuple(zip(curve[:, 0], heights, strict=True)))
+        slopes = np.diff(heights) / np.diff(curve[:, 0])
+        bends = np.diff(np.log(slopes))
+        return negative_log_likelihood(point.probability(noisy), labels) + STIFFNESS * (bends**2).sum()
 
-    around = [{"temperature": found.temperature * 1.05}, {"temperature": found.temperature / 1.05}]
-    around += [{"bias": found.bias + 0.05}, {"bias": found.bias - 0.05}, {"stretch": found.stretch + 0.05}]
-    assert loss() < min(loss(**changes) for changes in around)
+    best = loss(curve[:, 1])
+    for knot in range(KNOTS):
+        for step in (-0.05, 0.05):
+            assert loss(curve[:, 1] + step * (np.arange(KNOTS) == knot)) > best
     one = fit_calibration(noisy.mean(axis=1, keepdims=True), labels)
-    assert abs(found.temperature - one.temperature) > 0.1
+    assert one[-1][0] < curve[-1][0] - 1
 
 
-def test_logits_that_tell_the_labels_apart_have_a_calibration_all_the_same():
-    found = fit_calibration(np.array([[-3.0], [-2.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]))
-    assert 0.05 <= found.temperature <= 20
-    assert 0 <= found.stretch <= 1
-    assert abs(found.bias) <= 10
+@pytest.mark.parametrize(
+    "logits", [[-3.0, -2.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0], [-1.0, -1.0, 1.0, 1.0]], ids=["apart", "even", "two"]
+)
+def test_few_logits_have_a_calibration_all_the_same(logits):
+    curve = fit_calibration(np.array(logits)[:, None], np.array([0, 0, 1, 1]))
+    point = OperatingPoint(curve=curve)  # which checks that it ascends
+    assert np.isfinite(point.probability(np.array([[-1e3], [0.0], [1e3]]))).all()
+    slopes = np.diff(np.array(curve)[:, 1]) / np.diff(np.array(curve)[:, 0])
+    assert (slopes >= 1 / 20 - 1e-9).all()
+    assert (slopes <= 20 + 1e-9).all()
 
 
 def test_likelihood_by_hand():
@@ -130,11 +152,12 @@ def test_a_band_that_leaves_no_normal_reading_is_no_band():
 
 
 def test_an_operating_point_holds_all_three_and_says_how():
-    logits, labels, truth = simulated(2.0, -0.4, count=3000, views=8)
+    logits, labels, truth = simulated(straight(2.0, -0.4), count=3000, views=8)
     point = fit_operating_point(logits, logits, labels, "valid")
-    assert fit_calibration(logits, labels) == (point.temperature, point.stretch, point.bias)
+    twice = np.concatenate([logits, logits]), np.tile(labels, 2)
+    assert fit_calibration(*twice) == point.curve
     probability = point.probability(logits)
-    np.testing.assert_allclose(probability, truth, atol=0.05)
+    np.testing.assert_allclose(probability, truth, atol=0.06)
     assert probability[labels == 1][probability[labels == 1] >= point.threshold].size >= 0.9 * labels.sum()
     assert point.refer_low < point.threshold < point.refer_high
     sensitivity, specificity, kept = outside(probability, labels, point.refer_low, point.refer_high)
@@ -145,27 +168,32 @@ def test_an_operating_point_holds_all_three_and_says_how():
 
 
 def test_patches_varied_as_slides_vary_make_it_less_sure_and_leave_the_threshold_to_the_others():
-    logits, labels, _ = simulated(1.0, count=5000)
+    logits, labels, _ = simulated(straight(1.0), count=5000)
     varied = logits * np.random.default_rng(1).choice([1, -0.5], (5000, 1), p=[0.9, 0.1])
     point = fit_operating_point(logits, varied, labels, "valid")
-    assert point.temperature > fit_operating_point(logits, logits, labels, "valid").temperature * 1.1
+    alone = fit_operating_point(logits, logits, labels, "valid")
+    sure = np.array([[-3.0], [3.0]])
+    assert (np.abs(point.probability(sure) - 0.5) < np.abs(alone.probability(sure) - 0.5) - 0.005).all()
     called = point.probability(logits) >= point.threshold
     assert called[labels == 1].mean() == pytest.approx(0.9, abs=0.01)
 
 
+def test_a_curve_by_hand():
+    """Straight between its knots, and beyond them as it was before them."""
+    point = OperatingPoint(curve=((-1.0, -2.0), (1.0, 0.0), (2.0, 3.0)))
+    logits = np.array([-3.0, -1.0, 0.0, 1.0, 1.5, 2.0, 4.0])
+    np.testing.assert_allclose(point.view_probability(logits), expit([-4.0, -2.0, -1.0, 0.0, 1.5, 3.0, 9.0]))
+    assert point.view_probability(logits.reshape(7, 1)).shape == (7, 1)
+    assert OperatingPoint().view_probability(np.array([2.0])) == pytest.approx(expit(2.0))
+
+
 def test_the_threshold_in_logits():
-    point = OperatingPoint(temperature=2.0, bias=0.5, threshold=0.8)
-    assert point.threshold_logit == pytest.approx(2 * (np.log(4) - 0.5))
-    for stretch in (0.0, 1e-6, 0.5, 1.0):
-        stretched = point.model_copy(update={"stretch": stretch})
-        assert stretched.view_probability(np.array([stretched.threshold_logit])) == pytest.approx(0.8)
+    two = ((-2.0, -0.5), (2.0, 1.5))  # logit / 2 + 0.5
+    assert OperatingPoint(curve=two, threshold=0.8).threshold_logit == pytest.approx(2 * (np.log(4) - 0.5))
+    assert OperatingPoint(threshold=0.8).threshold_logit == pytest.approx(np.log(4))
+    for curve in ((), two, ((-1.0, -2.0), (1.0, 0.0), (2.0, 3.0))):
+        for threshold in (0.1, 0.5, 0.8):
+            point = OperatingPoint(curve=curve, threshold=threshold)
+            assert point.view_probability(np.array([point.threshold_logit])) == pytest.approx(threshold)
         for end in (0.0, 1.0):
-            assert np.isfinite(stretched.model_copy(update={"threshold": end}).threshold_logit)
-
-
-def test_a_stretch_by_hand():
-    """sinh(0.5 * 2 / 1) / 0.5; far ends are certain, and quiet."""
-    point = OperatingPoint(stretch=0.5)
-    assert point.view_probability(np.array([2.0])) == pytest.approx(expit(np.sinh(1.0) / 0.5))
-    with np.errstate(all="raise"):
-        assert point.view_probability(np.array([-1e4, 0.0, 1e4])).tolist() == pytest.approx([0, 0.5, 1], abs=1e-6)
+            assert np.isfinite(OperatingPoint(curve=curve, threshold=end).threshold_logit)

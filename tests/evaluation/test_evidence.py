@@ -91,7 +91,7 @@ def test_what_a_replacement_reads_as_is_kept_by_label(report, tiny_reader, demo)
     places = examination.some("mattering")
     patches, labels = examination.patches(places), examination.labels[places]
     point = tiny_reader.model.point(1)
-    assert kept["decision"] == pytest.approx(point.temperature * np.log(point.threshold / (1 - point.threshold)))
+    assert kept["decision"] == pytest.approx(1.3 * np.log(point.threshold / (1 - point.threshold)))
     whole = np.ones((96, 96), bool)
     assert set(kept["ways"]) == set(faithfulness.REPLACEMENTS)
     for way, replace in faithfulness.REPLACEMENTS.items():
@@ -188,7 +188,10 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monk
 
     assert key() == key()
     stored = tiny_reader.stored
-    points = {name: p.model_copy(update={"temperature": 2.0}) for name, p in stored.description.points.items()}
+    points = {
+        name: p.model_copy(update={"curve": ((-2.0, -1.0), (2.0, 1.0))})
+        for name, p in stored.description.points.items()
+    }
     calibrated = type(stored)(stored.folder, stored.description.model_copy(update={"points": points}))
     (tmp_path / "region.png").touch()
     rounded = copy.copy(tiny_reader.engine)

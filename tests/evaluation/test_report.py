@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.bundle import Bundle, Interval, PrecisionCheck, StoredBundle, Trial
+from core.bundle import Bundle, Interval, PrecisionCheck, StoredBundle, Trial, along
 from core.data.pcam import Split, file_of
 from core.evaluation import report as reporting
 from core.evaluation.card import LIMITS, interval_text, model_card
@@ -42,9 +42,10 @@ def test_calibration_fits_each_pipeline_on_its_own_logits(calibrated, tiny_reade
     for views in (1, 8):
         point = calibrated.point(views)
         logits = tiny_reader.read(patches, views=views).view_logits
-        scaled = np.sinh(point.stretch * logits.astype(float) / point.temperature) / max(point.stretch, 1e-9)
-        scaled = scaled if point.stretch else logits.astype(float) / point.temperature
-        probability = expit(scaled + point.bias).mean(axis=1)
+        places, heights = np.array(point.curve).T
+        inside = (logits > places[0]) & (logits < places[-1])
+        probability = expit(np.where(inside, np.interp(logits, places, heights), along(logits, places, heights)))
+        probability = probability.mean(axis=1)
         assert np.isclose(probability, point.threshold, atol=1e-6).any()
     assert calibrated.calibrated_on.split == "valid"
     assert calibrated.calibrated_on.patches == 12
@@ -124,7 +125,7 @@ def test_evaluation_counts_what_the_reader_says(tiny_reader, slides_split, patch
         "true_negative": (~called & ~truth).sum(),
     }
     assert sum(report["reliability"]["count"]) == 12
-    assert report["operating_point"]["temperature"] == readings.point.temperature
+    assert report["operating_point"]["threshold"] == readings.point.threshold
     assert report["model"] == tiny_reader.model.identity
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
@@ -151,7 +152,7 @@ def test_the_card_holds_the_bundles_figures_and_limits(calibrated, tiny_reader, 
         assert limit in card
     for name, interval in evaluation.figures.items():
         assert f"| {FIGURES[name]} | {interval_text(interval)} |" in card
-    assert f"{calibrated.point(8).temperature:.3f}" in card
+    assert ", ".join(f"{x:+.2f}: {y:+.2f}" for x, y in calibrated.point(8).curve) in card
     assert calibrated.identity in card
     assert calibrated.training.recipe in card
     assert evaluation.data.fingerprint[:8] in card
@@ -207,7 +208,7 @@ def test_the_check_compares_what_is_served(tiny_reader, split, patches, monkeypa
     point = tiny_reader.model.point(1)
     check = bf16_check(tiny_reader, split, point, SILENT)
     readings = tiny_reader.read(patches)
-    moved = expit((readings.logit + 0.1) / point.temperature) - readings.probability
+    moved = expit((readings.logit + 0.1) / 1.3) - readings.probability
     assert check.largest_shift == pytest.approx(moved.max(), abs=1e-6)
     maps = readings.attribution
     assert check.map_correlation == pytest.approx(np.corrcoef(maps.ravel(), maps[:, ::-1].ravel())[0, 1], abs=1e-6)

@@ -100,7 +100,7 @@ def test_eight_views_are_the_mean_of_eight_readings(tiny_reader, patches):
     eight = tiny_reader.read(patches, views=8)
     singles = [tiny_reader.read(view(patches, index)) for index in range(VIEWS)]
     logit = np.stack([single.logit for single in singles], axis=1)
-    probability = expit(logit.astype(np.float64) / 0.7)  # the temperature of the eight-view pipeline
+    probability = expit(logit.astype(np.float64) / 0.7)  # the curve of the eight-view pipeline
     assert np.ptp(logit, axis=1).max() > 0.1
     np.testing.assert_allclose(eight.view_logits, logit, atol=1e-6)
     np.testing.assert_allclose(eight.probability, probability.mean(axis=1), atol=1e-6)
@@ -149,7 +149,7 @@ def with_point(reader, **fields):
 def test_the_predicted_class_follows_the_threshold(tiny_reader, patches):
     probability = tiny_reader.read(patches).probability
     for threshold in (0.0, float(np.median(probability)), 1.0):
-        reader = with_point(tiny_reader, temperature=1.3, threshold=threshold)
+        reader = with_point(tiny_reader, curve=((-1.3, -1.0), (1.3, 1.0)), threshold=threshold)
         predicted, tumour, normal = (
             reader.explain(patches, target=target).attribution for target in ("predicted", "tumour", "normal")
         )
