@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError, safe_open
 
 from core.architectures import CLASSES, Architecture, architecture
@@ -90,6 +90,19 @@ class OperatingPoint(_Record):
     refer_low: Probability = 0.5
     refer_high: Probability = 0.5
     refer_rule: str = "no band"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_temperature(cls, values: Any) -> Any:
+        """Bundles made before there were curves hold a temperature and a bias, which are two knots."""
+        if not isinstance(values, dict) or "temperature" not in values:
+            return values
+        kept = {name: value for name, value in values.items() if name not in ("temperature", "bias")}
+        try:
+            slope, bias = 1 / float(values["temperature"]), float(values.get("bias", 0.0))
+        except (TypeError, ZeroDivisionError) as error:
+            raise ValueError("temperature and bias must be numbers, the temperature a positive one") from error
+        return kept | {"curve": ((-1.0, bias - slope), (1.0, bias + slope))}
 
     @field_validator("curve")
     @classmethod

@@ -435,7 +435,7 @@ def calibrate(
     data: DataFolder = Path("data/pcam"),
     split: SplitName = "valid",
 ) -> None:
-    """Fit temperature, threshold, refer band and colour scales on a validation split, through the served pipeline.
+    """Fit calibration, threshold, refer band and colour scales on a validation split, through the served pipeline.
 
     Where the data has a train split, what is unlike it is learned too, as by `model familiar`.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.numpy import load_file as numpy_load
 from safetensors.numpy import save_file as numpy_save
 from safetensors.torch import load_file, save_file
@@ -47,6 +48,16 @@ def test_an_uncalibrated_bundle_has_the_neutral_point(tiny_bundle):
     model = read_description(tiny_bundle).model_copy(update={"points": {}})
     assert model.point(1) == model.point(8) == OperatingPoint()
     assert (OperatingPoint().curve, OperatingPoint().threshold) == ((), 0.5)
+
+
+def test_a_bundle_from_before_there_were_curves_reads_as_it_did():
+    point = OperatingPoint.model_validate({"temperature": 2.0, "bias": 0.5, "threshold": 0.4})
+    logits = np.array([-8.0, -1.0, 0.0, 3.0])
+    np.testing.assert_allclose(point.view_probability(logits), 1 / (1 + np.exp(-(logits / 2 + 0.5))))
+    assert point.threshold == 0.4
+    for temperature in (0, -1, "hot", None):
+        with pytest.raises(ValidationError):
+            OperatingPoint.model_validate({"temperature": temperature})
 
 
 def test_a_graph_depends_on_weights_architecture_and_normalisation_alone(tiny_bundle):

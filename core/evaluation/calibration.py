@@ -35,9 +35,9 @@ def negative_log_likelihood(probability: NDArray[np.floating], labels: NDArray[n
 def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Curve:
     """A line of KNOTS knots from logits to calibrated ones (linear splines: Lucena 2018, arXiv:1809.07751).
 
-    A temperature and a bias (Platt 1999; Guo et al. 2017, arXiv:1706.04599) bend no curve, but label smoothing, a
-    teacher's soft answers and evidence that stops at zero do: patches that the network is surest of are right more
-    often than any sigmoid grants, and those between less often.
+    With two knots it would be a temperature and a bias (Guo et al. 2017, arXiv:1706.04599; Platt 1999). Those cannot
+    bend it, as label smoothing, a teacher's soft answers and evidence that stops at zero ask for: patches that the
+    network is surest of are right more often than a straight line grants, and those between less often.
 
     Args:
         logits: (n, views), tumour minus normal of each view; the shown probability is the mean over views of the
@@ -105,7 +105,7 @@ def refer_band(
 def fit_operating_point(
     logits: NDArray[np.floating], varied: NDArray[np.floating], labels: NDArray[np.integer], split: str
 ) -> OperatingPoint:
-    """Temperature, bias, threshold and refer band of one pipeline.
+    """Calibration curve, threshold and refer band of one pipeline.
 
     The calibration is fitted on patches as they are and as other slides could have them together: fitted on the
     former alone, probabilities are too sure on new slides (Tomani et al. 2021, arXiv:2012.10988).

@@ -56,7 +56,7 @@ METHODS = (
 MAIN = "gradcam/last"
 CHUNK = 32
 SHARES = {
-    "mosaic2": 1 / 5,
+    "mosaic2": 1 / 2,
     "mosaic3": 1 / 10,
     "mattering": 1 / 5,
     "learned": 1 / 10,

@@ -49,7 +49,7 @@ def record_of(split: Split) -> DataRecord:
 
 
 def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
-    """Fit all that turns logits into what is shown: temperatures, thresholds, refer bands, colour scales.
+    """Fit all that turns logits into what is shown: calibration curves, thresholds, refer bands, colour scales.
 
     Earlier evaluations are dropped, since they were made with another calibration.
 

@@ -196,6 +196,7 @@ _LOCAL: dict[str, Any] = {
     "centre": 0.5,
     "mosaics": True,
     "spill": 1.0,
+    "prior": 0.2,
 }
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (

@@ -47,8 +47,8 @@ def counted(
 def spilled(net: PatchNet, maps: Tensor, labels: Tensor) -> Tensor:
     """Evidence for tumour where there is none, in logits: its positive part, mean over cells and patches.
 
-    It errs where a patch holds tumour outside its label's box alone, and weak tumour falls silent: in mosaics, where
-    silence counts as a miss, the tumour patch may lose by it what normal patches give up.
+    It errs where a patch holds tumour outside its label's box alone. Weak tumour falls silent by it, unless the head
+    starts from a low prior (`TrainConfig.prior`), so that tumour has to speak up to be found.
 
     Args:
         net: whose head weighs the maps.

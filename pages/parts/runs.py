@@ -209,7 +209,7 @@ def _promote(run: Run) -> None:
             splits,
             index=splits.index(own) if own in splits else 0,
             key=f"promote_split_{run.name}",
-            help="Temperature, threshold, refer band and colour scales are fitted there; never on the test split.",
+            help="Calibration, threshold, refer band and colour scales are fitted there; never on the test split.",
         )
         if st.form_submit_button("Promote"):
             folder = library.split(split).folder

@@ -109,6 +109,7 @@ def test_the_card_says_that_the_centre_was_trained_for():
     assert "0.5 of the loss on what the label's own cell says alone" in local
     assert "every other batch read as mosaics of four patches" in local
     assert "1 times the evidence for tumour in cells of patches without" in local
+    assert "a head that starts from a prior of 0.2" in local
     assert "mosaics" not in recipe_of(make_config("default"))
 
 
