@@ -56,7 +56,7 @@ _QUESTIONS = {
     ),
     "after_randomising": _Question(
         "The map depends on what was learned: with random weights it is another one",
-        "The map does not depend on what was learned: with random weights it stays much the same",
+        "The map depends little on what was learned: with random weights it is more alike than maps of two patches are",
     ),
     "turns_drift": _Question(
         "The map holds still in part when the glass is turned",
