@@ -311,7 +311,8 @@ def finding(curve: Mapping[str, Any]) -> list[Explanation]:
     served = curve["grids"]["served"][1][1]
     sought = _above(served, CENTRE_CHANCE)
     heard = curve["patches"] - curve["silent"]
-    silent = f" {curve['silent']:,} more have no positive evidence." if curve["silent"] else ""
+    without = "has" if curve["silent"] == 1 else "have"
+    silent = f" {curve['silent']:,} more {without} no positive evidence." if curve["silent"] else ""
     lean = (
         f"The centre cell holds {_share(served)} of the positive evidence of {heard:,} true positives, "
         f"{_beside_chance(served)}.{silent}"

@@ -353,6 +353,8 @@ def test_every_figure_of_the_finding_is_the_curves(curve):
     lean, padding, field, label = (line.text for line in position.finding(curve))
     assert "holds 11.1% [10.0, 12.0]" in lean
     assert lean.endswith("1,234 true positives, not told from chance (11.1%). 7 more have no positive evidence.")
+    one = position.finding(curve | {"silent": 1})[0].text
+    assert one.endswith("1 more has no positive evidence.")
     assert "holds 11.1% [10.0, 12.0], not told from as served" in padding
     assert "with most lower left (40.0%) and least at the top (9.0%)" in padding
     assert "by 0.61 [0.50, 0.70] logits" in field
