@@ -146,7 +146,7 @@ def run(repeats: int = 3, batch: int = BATCH, batches: int = BATCHES) -> dict[st
         turns = [{name: measured(name, cycle, batch, batches) for name in NAMES} for _ in range(repeats)]
         for name in NAMES:
             found = {key: median(turn[name][key] for turn in turns) for key in turns[0][name]}
-            rows.append({"name": name, "batch": batch, "cycle": cycle, "unit": "images/s"} | found)
+            rows.append({"name": name, "batch": batch, "cycle": cycle, "unit": f"images/s, {cycle} cycle"} | found)
     return {"bench": "train", "processor": processor(), "rows": rows}
 
 
