@@ -412,7 +412,7 @@ class Examination:
         table = _Table()
         for method, heatmaps in last.items():
             table.add(method, similarity(before[method], heatmaps)["spearman"])
-            chance = float(np.nanmean(unrelated(before[method])))
+            chance = unrelated(before[method])
             found.curves["cascade"][method]["unrelated"] = chance
             found.rows.extend(table.rows("after_randomising", self.groups(places), chance, only=method))
         return found

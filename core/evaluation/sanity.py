@@ -48,20 +48,14 @@ def similarity(maps: Maps, others: Maps) -> dict[str, NDArray[np.float64]]:
     return {"spearman": pearson(*flat), "ssim": np.asarray(alike, np.float64)}
 
 
-def unrelated(maps: Maps) -> NDArray[np.float64]:
-    """Mean rank correlation (n,) of each map (n, h, w) with all others: what 'destroyed' is to be judged by.
+def unrelated(maps: Maps) -> float:
+    """Mean rank correlation of all pairs of maps (n, h, w), n >= 2: what 'destroyed' is to be judged by.
 
-    n >= 2. It is above 0 where maps have a shape in common. Even maps have no ranks: nan, and left out of the others'.
+    In [-1, 1], above 0 where maps have a shape in common. Even maps have no ranks and are left out.
     """
     ranks = rankdata(np.asarray(maps, np.float64).reshape(len(maps), -1), axis=1)
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    ways = np.divide(centred, length, out=np.full(centred.shape, np.nan), where=length > 0)
-    alike = ways @ ways.T
-    np.fill_diagonal(alike, np.nan)
-    counts = np.isfinite(alike).sum(axis=1)
-    mean = np.divide(np.nansum(alike, axis=1), counts, out=np.full(len(maps), np.nan), where=counts > 0)
-    return np.asarray(mean)
+    one, other = np.triu_indices(len(maps), 1)
+    return float(np.nanmean(pearson(ranks[one], ranks[other])))
 
 
 def randomised(stored: StoredBundle, threads: int, seed: int = 0) -> Iterator[tuple[int, str, Reader]]:
