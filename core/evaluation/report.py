@@ -15,7 +15,8 @@ from core.evaluation.calibration import fit_operating_point
 from core.evaluation.scores import Scored, figures, reliability, with_intervals
 from core.evaluation.stability import varied
 from core.explain.cam import LAST, MARGIN, METHODS, SCALE_PASSES
-from core.inference.openvino_engine import EXACT, FAST, OpenVinoEngine, fastest_engine, has_bf16
+from core.inference.engine import open_engine
+from core.inference.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
 from core.inference.reader import Reader, Readings, scale_key
 from core.settings import settings
 
@@ -143,10 +144,8 @@ def _view_logits(
 
 def _as_served(reader: Reader, check: PrecisionCheck | None) -> Reader:
     """The reader in the arithmetic that will serve its bundle once it holds this check."""
-    if not isinstance(reader.engine, OpenVinoEngine):
-        return reader
     stored = StoredBundle(reader.stored.folder, reader.model.model_copy(update={"precision": check}))
-    return Reader(stored, fastest_engine(stored, settings().threads))
+    return Reader(stored, open_engine(stored, settings()))
 
 
 def _scale_of(maps: NDArray[np.float32]) -> float:

@@ -13,8 +13,10 @@ from core.evaluation.card import LIMITS, interval_text, model_card
 from core.evaluation.report import bf16_check, calibrate, evaluate, with_evaluation
 from core.evaluation.scores import FIGURES
 from core.explain.cam import METHODS, SCALE_PASSES
+from core.inference import load_reader
 from core.inference.openvino_engine import OpenVinoEngine, has_bf16
 from core.inference.reader import Reader
+from core.settings import Settings
 
 SILENT = lambda done, total: None  # noqa: E731
 
@@ -67,12 +69,11 @@ def test_eight_views_are_calibrated_in_the_arithmetic_that_will_serve(split, tin
             counts[self.precision] += len(patches)
             return super().forward(patches)
 
-    def fastest(stored, threads):
-        return Counting(stored, threads, "bf16" if stored.description.precision.harmless else "f32")
+    def as_served(stored, settings):
+        return Counting(stored, settings.threads, "bf16" if stored.description.precision.harmless else "f32")
 
     check = PrecisionCheck(precision="bf16", patches=12, largest_shift=0.0 if harmless else 1.0, map_correlation=1.0)
-    monkeypatch.setattr(reporting, "OpenVinoEngine", Counting)
-    monkeypatch.setattr(reporting, "fastest_engine", fastest)
+    monkeypatch.setattr(reporting, "open_engine", as_served)
     monkeypatch.setattr(reporting, "bf16_check", lambda *_: check)
     stored = StoredBundle.open(tiny_bundle)
     bundle = calibrate(Reader(stored, Counting(stored, 1)), split, SILENT)
@@ -80,6 +81,21 @@ def test_eight_views_are_calibrated_in_the_arithmetic_that_will_serve(split, tin
     read = counts["bf16"] if harmless else counts["f32"] - 2 * len(split)
     assert read >= 2 * 8 * len(split)
     assert counts["f32"] == 2 * len(split) if harmless else counts["bf16"] == 0
+
+
+def test_whoever_asks_for_exact_arithmetic_is_calibrated_in_it(split, tiny_bundle, monkeypatch):
+    check = PrecisionCheck(precision="bf16", patches=12, largest_shift=0.0, map_correlation=1.0)
+    monkeypatch.setattr(reporting, "bf16_check", lambda *_: check)
+    exact = Settings.from_environment({"NODELENS_ENGINE": "openvino-fp32"})
+    monkeypatch.setattr(reporting, "settings", lambda: exact)
+    seen = []
+    real = reporting.read_split
+    monkeypatch.setattr(
+        reporting, "read_split", lambda reader, *rest: seen.append(reader.engine.name) or real(reader, *rest)
+    )
+    calibrate(load_reader(tiny_bundle, "openvino-fp32"), split, SILENT)
+    assert set(seen) == {"openvino-fp32"}
+    assert len(seen) == 4
 
 
 def test_colour_scales_are_quantiles_of_the_evidence(calibrated, tiny_reader, patches):
