@@ -54,7 +54,7 @@ def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def along(places: NDArray[np.floating], knots: Sequence[float], values: Sequence[float]) -> NDArray[np.float64]:
-    """Values at places on a line through two knots or more, straight between and beyond them."""
+    """Values at places, of any shape, on a line through k >= 2 ascending knots: straight between and beyond them."""
     starts, heights = np.asarray(knots, np.float64), np.asarray(values, np.float64)
     segment = np.clip(np.searchsorted(starts, places) - 1, 0, len(starts) - 2)
     slopes = np.diff(heights) / np.diff(starts)
