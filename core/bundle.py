@@ -77,8 +77,9 @@ class DataRecord(_Record):
 class OperatingPoint(_Record):
     """How logits become a probability and a verdict, for one pipeline (a number of views).
 
-    A view's probability is the sigmoid of its calibrated logit; the patch's is the mean over its views. At or above
-    `threshold` it reads tumour; from `refer_low` up to (not including) `refer_high` it is referred instead.
+    The patch's probability is the sigmoid of the mean logit over its views, calibrated: what the mean of the views'
+    maps adds up to is what is shown. At or above `threshold` it reads tumour; from `refer_low` up to (not including)
+    `refer_high` it is referred instead.
     """
 
     curve: tuple[tuple[Logit, Logit], ...] = ()
@@ -113,13 +114,13 @@ class OperatingPoint(_Record):
         return curve
 
     def view_probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probability of logits of single views, of any shape."""
+        """Calibrated probability of logits, of any shape, each taken for itself."""
         logits = np.asarray(logits, np.float64)
         return sigmoid(along(logits, *zip(*self.curve, strict=True)) if self.curve else logits)
 
     def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability (n,) of patches by the logits (n, views) of their views."""
-        return np.asarray(self.view_probability(logits).mean(axis=1))
+        return self.view_probability(np.asarray(logits, np.float64).mean(axis=1))
 
     @property
     def threshold_logit(self) -> float:

@@ -40,8 +40,7 @@ def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     network is surest of are right more often than a straight line grants, and those between less often.
 
     Args:
-        logits: (n, views), tumour minus normal of each view; the shown probability is the mean over views of the
-            sigmoid of the calibrated logit.
+        logits: (n,), tumour minus normal; the mean over views.
         labels: (n,) 0 or 1.
 
     Returns:
@@ -54,16 +53,14 @@ def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
         places = np.array([places[0] - 1, places[0] + 1])
     stretches = len(places) - 1
     starts, ends = np.append(-np.inf, places[1:-1]), np.append(places[1:-1], np.inf)
-    parts = np.clip(logits[..., None], starts, ends) - places[:-1]  # (n, views, stretches)
+    parts = np.clip(logits[:, None], starts, ends) - places[:-1]  # (n, stretches)
 
     def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         first, slopes = values[0], np.exp(values[1:])
-        of_views = sigmoid(first + parts @ slopes)
-        probability = np.clip(of_views.mean(axis=1), _TINY, 1 - _TINY)
-        by_probability = (probability - labels) / (probability * (1 - probability)) / len(labels)
-        by_logit = by_probability[:, None] * of_views * (1 - of_views) / logits.shape[1]
+        probability = sigmoid(first + parts @ slopes)
+        by_logit = (probability - labels) / len(labels)
         bends = np.diff(values[1:])
-        by_slope = slopes * np.einsum("nv,nvs->s", by_logit, parts)
+        by_slope = slopes * (by_logit @ parts)
         by_slope += 2 * STIFFNESS * (np.append(0, bends) - np.append(bends, 0))
         total = negative_log_likelihood(probability, labels) + STIFFNESS * float(bends @ bends)
         return total, np.append(by_logit.sum(), by_slope)
@@ -116,7 +113,7 @@ def fit_operating_point(
         labels: (n,) 0 or 1.
         split: name of the split.
     """
-    curve = fit_calibration(np.concatenate([logits, varied]), np.tile(labels, 2))
+    curve = fit_calibration(np.concatenate([logits, varied]).mean(axis=1), np.tile(labels, 2))
     probability = OperatingPoint(curve=curve).probability(logits)
     threshold = threshold_for(probability, labels, SENSITIVITY)
     low, high = refer_band(probability, labels, threshold)

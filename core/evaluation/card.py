@@ -111,7 +111,7 @@ def _operating_points(bundle: Bundle) -> list[str]:
     lines = [
         f"Fitted on {on.split} ({on.patches:,} patches, {on.fingerprint[:8]}{', ' + on.note if on.note else ''}).",
         "",
-        "| views | tumour from | refer band | logit: calibrated logit |",
+        "| views | tumour from | refer band | mean logit of the views: calibrated logit |",
         "|---|---|---|---|",
     ]
     for views, point in sorted(bundle.points.items()):

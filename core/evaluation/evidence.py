@@ -137,7 +137,7 @@ class Examination:
     def key(self) -> str:
         """Hex digest of all that the result depends on."""
         names = [_names(folder) for folder in (self.regions, self.odd)]
-        described = self.reader.model.model_dump_json(include={"points", "strangers"})
+        described = self.reader.model.model_dump_json(include={"points": {"1"}, "strangers": True})  # one view is read
         facts = (FORMAT, described, self.reader.model.graph_key, self.reader.engine.name)
         text = repr((facts, self.split.fingerprint(), asdict(self.plan), names))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

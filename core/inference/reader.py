@@ -31,7 +31,7 @@ class Readings:
     """What the network makes of n patches, and why.
 
     Attributes:
-        probability: (n,) float64 in [0, 1], calibrated probability of tumour; the mean over the views.
+        probability: (n,) float64 in [0, 1], calibrated probability of tumour: what `logit` says on the curve.
         logit: (n,) float32, tumour minus normal before calibration; the mean over the views.
         logits: (n, 2) float32, normal and tumour; the mean over the views.
         view_logits: (n, views) float32, tumour minus normal of each view.
@@ -72,7 +72,7 @@ class Readings:
 
     @property
     def view_probability(self) -> NDArray[np.float64]:
-        """(n, views) each view's own calibrated probability; `probability` is their mean."""
+        """(n, views) what each view's own logit says on the curve; `probability` is what their mean logit says."""
         return self.point.view_probability(self.view_logits)
 
     @property

@@ -17,12 +17,18 @@ from core.evaluation.calibration import (
 from core.evaluation.decisions import threshold_for
 
 
-def simulated(curve, count=20_000, views=1, seed=0):
+def simulated(curve, count=20_000, seed=0):
     """Logits whose probability is the sigmoid of `curve`'s inverse, labels drawn from it, and the probability."""
     generator = np.random.default_rng(seed)
     true = generator.normal(0, 2, count)
     labels = (generator.random(count) < expit(true)).astype(np.uint8)
-    return np.repeat(curve(true)[:, None], views, axis=1), labels, expit(true)
+    return curve(true), labels, expit(true)
+
+
+def spread_over_views(logits, seed=1):
+    """(n, 8) logits of views whose mean over views is `logits`."""
+    noise = np.random.default_rng(seed).normal(0, 3, (len(logits), 8))
+    return logits[:, None] + noise - noise.mean(axis=1, keepdims=True)
 
 
 def straight(temperature, bias=0.0):
@@ -31,14 +37,13 @@ def straight(temperature, bias=0.0):
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("bias", [-1.5, 0.0, 0.7])
-@pytest.mark.parametrize("views", [1, 8])
-def test_a_known_temperature_and_bias_are_found(temperature, bias, views):
-    logits, labels, truth = simulated(straight(temperature, bias), views=views)
+def test_a_known_temperature_and_bias_are_found(temperature, bias):
+    logits, labels, truth = simulated(straight(temperature, bias))
     curve = fit_calibration(logits, labels)
     assert len(curve) == KNOTS
     for logit, calibrated in curve:
         assert calibrated == pytest.approx(logit / temperature + bias, abs=0.2)
-    np.testing.assert_allclose(OperatingPoint(curve=curve).probability(logits), truth, atol=0.03)
+    np.testing.assert_allclose(OperatingPoint(curve=curve).view_probability(logits), truth, atol=0.03)
 
 
 @pytest.mark.parametrize(
@@ -48,41 +53,48 @@ def test_a_known_temperature_and_bias_are_found(temperature, bias, views):
 )
 def test_bent_logits_are_beyond_a_temperature_and_a_bias(flatten):
     logits, labels, truth = simulated(flatten)
-    found = OperatingPoint(curve=fit_calibration(logits, labels)).probability(logits)
+    found = OperatingPoint(curve=fit_calibration(logits, labels)).view_probability(logits)
 
     def loss(values):
-        return negative_log_likelihood(expit(logits[:, 0] * np.exp(values[0]) + values[1]), labels)
+        return negative_log_likelihood(expit(logits * np.exp(values[0]) + values[1]), labels)
 
     factor, bias = minimize(loss, (0.0, 0.0)).x
-    of_a_sigmoid = expit(logits[:, 0] * np.exp(factor) + bias)
+    of_a_sigmoid = expit(logits * np.exp(factor) + bias)
     wrong, less = (np.abs(probability - truth).mean() for probability in (of_a_sigmoid, found))
     assert less < 0.5 * wrong
 
 
-def test_the_calibration_is_that_of_the_mean_over_views():
-    logits, labels, _ = simulated(straight(1.0, 0.5), count=4000)
-    noisy = logits + np.random.default_rng(1).normal(0, 3, (4000, 8))
-    curve = np.array(fit_calibration(noisy, labels))
+def test_no_other_heights_are_likelier():
+    logits, labels, _ = simulated(np.arcsinh, count=4000)
+    curve = np.array(fit_calibration(logits, labels))
 
     def loss(heights):
         point = OperatingPoint(curve=tuple(zip(curve[:, 0], heights, strict=True)))
         slopes = np.diff(heights) / np.diff(curve[:, 0])
         bends = np.diff(np.log(slopes))
-        return negative_log_likelihood(point.probability(noisy), labels) + STIFFNESS * (bends**2).sum()
+        return negative_log_likelihood(point.view_probability(logits), labels) + STIFFNESS * (bends**2).sum()
 
     best = loss(curve[:, 1])
     for knot in range(KNOTS):
         for step in (-0.05, 0.05):
             assert loss(curve[:, 1] + step * (np.arange(KNOTS) == knot)) > best
-    one = fit_calibration(noisy.mean(axis=1, keepdims=True), labels)
-    assert one[-1][0] < curve[-1][0] - 1
+
+
+def test_of_several_views_the_mean_logit_is_calibrated():
+    logits, labels, _ = simulated(straight(2.0), count=4000)
+    views = spread_over_views(logits)
+    several, one = (fit_operating_point(x, x, labels, "valid") for x in (views, logits[:, None]))
+    np.testing.assert_allclose(several.curve, one.curve, atol=1e-3)
+    np.testing.assert_allclose(several.probability(views), several.view_probability(logits), atol=1e-9)
+    mean_of_probabilities = several.view_probability(views).mean(axis=1)
+    assert np.abs(mean_of_probabilities - several.probability(views)).max() > 0.1
 
 
 @pytest.mark.parametrize(
     "logits", [[-3.0, -2.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0], [-1.0, -1.0, 1.0, 1.0]], ids=["apart", "even", "two"]
 )
 def test_few_logits_have_a_calibration_all_the_same(logits):
-    curve = fit_calibration(np.array(logits)[:, None], np.array([0, 0, 1, 1]))
+    curve = fit_calibration(np.array(logits), np.array([0, 0, 1, 1]))
     point = OperatingPoint(curve=curve)  # which checks that it ascends
     assert np.isfinite(point.probability(np.array([[-1e3], [0.0], [1e3]]))).all()
     slopes = np.diff(np.array(curve)[:, 1]) / np.diff(np.array(curve)[:, 0])
@@ -152,11 +164,11 @@ def test_a_band_that_leaves_no_normal_reading_is_no_band():
 
 
 def test_an_operating_point_holds_all_three_and_says_how():
-    logits, labels, truth = simulated(straight(2.0, -0.4), count=3000, views=8)
-    point = fit_operating_point(logits, logits, labels, "valid")
-    twice = np.concatenate([logits, logits]), np.tile(labels, 2)
-    assert fit_calibration(*twice) == point.curve
-    probability = point.probability(logits)
+    logits, labels, truth = simulated(straight(2.0, -0.4), count=3000)
+    views = logits[:, None]
+    point = fit_operating_point(views, views, labels, "valid")
+    assert fit_calibration(np.tile(logits, 2), np.tile(labels, 2)) == point.curve
+    probability = point.probability(views)
     np.testing.assert_allclose(probability, truth, atol=0.06)
     assert probability[labels == 1][probability[labels == 1] >= point.threshold].size >= 0.9 * labels.sum()
     assert point.refer_low < point.threshold < point.refer_high
@@ -169,6 +181,7 @@ def test_an_operating_point_holds_all_three_and_says_how():
 
 def test_patches_varied_as_slides_vary_make_it_less_sure_and_leave_the_threshold_to_the_others():
     logits, labels, _ = simulated(straight(1.0), count=5000)
+    logits = logits[:, None]
     varied = logits * np.random.default_rng(1).choice([1, -0.5], (5000, 1), p=[0.9, 0.1])
     point = fit_operating_point(logits, varied, labels, "valid")
     alone = fit_operating_point(logits, logits, labels, "valid")
