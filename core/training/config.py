@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.architectures import ARCHITECTURES
 from core.data.patch import PATCH_SIDE
+from core.data.transforms import VIEWS
 from core.errors import TrainingConfigError
 
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -83,6 +84,8 @@ class Distillation(_Frozen):
 
     teacher: str
     """Name under models/, or path of a bundle."""
+    views: int = Field(default=1, ge=1, le=VIEWS)
+    """Flips and turns of each patch that the teacher's answer is the mean of, maps turned back: it knows more so."""
     weight: Share = 0.5
     temperature: float = Field(default=2.0, gt=0, le=20)
     maps: float = Field(default=0, ge=0, le=100)
@@ -180,13 +183,13 @@ _DEFAULT: dict[str, Any] = {
     "clip": 1.0,
     "average": 0.999,
     "augmentation": {
-        "shift": 3, "stain": 0.35, "brightness": 0.06, "contrast": 0.15, "blur": 0.8, "jpeg": 50, "paste": 0.5,
+        "shift": 3, "stain": 0.35, "brightness": 0.1, "contrast": 0.25, "blur": 2.0, "jpeg": 30, "paste": 0.5,
     },
-    "distillation": {"teacher": "efficientnet_lite0", "weight": 0.7, "temperature": 2.0, "maps": 2.0},
+    "distillation": {"teacher": "efficientnet_lite0", "views": 4, "weight": 0.7, "temperature": 2.0, "maps": 2.0},
 }  # fmt: skip
 _REFINE: dict[str, Any] = {
     "start": "densenet169",
-    "cycles": [{"epochs": 8, "peak": 1e-3, "first_peak": 5e-4}],
+    "cycles": [{"epochs": 7, "peak": 1e-3, "first_peak": 5e-4}],
 }
 _LOCAL: dict[str, Any] = {
     "start": "densenet169",

@@ -352,7 +352,8 @@ def recipe_of(config: TrainConfig) -> str:
     parts.append("flips and turns" + (", " + ", ".join(varied) if varied else ""))
     if config.distillation:
         lesson = config.distillation
-        parts.append(f"{lesson.weight:g} of the loss from the teacher {Path(lesson.teacher).name}")
+        seen = f" (mean of {lesson.views} views)" if lesson.views > 1 else ""
+        parts.append(f"{lesson.weight:g} of the loss from the teacher {Path(lesson.teacher).name}{seen}")
         if lesson.maps:
             parts.append(f"and {lesson.maps:g} times the distance to its maps")
     if config.centre:

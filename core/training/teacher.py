@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.data.patch import PATCH_SIDE
+from core.data.transforms import view, view_back
 from core.inference import load_reader
 from core.nets import PatchNet
 from core.training.config import Distillation
@@ -39,7 +40,7 @@ class Teacher:
         Raises:
             the errors of `load_reader`.
         """
-        self._weight = distillation.maps
+        self._weight, self._views = distillation.maps, distillation.views
         self._engine = load_reader(distillation.teacher).engine
         self._net = net
         if self._weight:
@@ -49,8 +50,13 @@ class Teacher:
             net.add_module("translator", _silent(nn.Conv2d(net.net.num_features, channels, 1)).to(device))
 
     def lesson(self, patches: NDArray[np.uint8], device: torch.device) -> Lesson:
-        """What the teacher says of patches (n, 96, 96, 3)."""
-        return Lesson(*(torch.from_numpy(array).to(device) for array in self._engine.forward(patches)))
+        """What the teacher says of patches (n, 96, 96, 3): the mean over its views, maps turned back."""
+        seen = np.concatenate([view(patches, index) for index in range(self._views)])
+        maps, logits = self._engine.forward(seen)
+        by_view = maps.reshape(self._views, len(patches), *maps.shape[1:]).transpose(0, 1, 3, 4, 2)
+        turned_back = np.mean([view_back(one, index) for index, one in enumerate(by_view)], axis=0)
+        told = np.ascontiguousarray(turned_back.transpose(0, 3, 1, 2)), logits.reshape(self._views, -1, 2).mean(axis=0)
+        return Lesson(*(torch.from_numpy(array).to(device) for array in told))
 
     def loss_of_maps(self, maps: Tensor, lesson: Lesson) -> Tensor | float:
         """Weighted distance of translated maps (n, k, 3, 3) to the teacher's; 0 without a weight."""

@@ -59,6 +59,19 @@ def test_a_lesson_is_what_the_model_says_when_it_is_served(folder, learner, patc
     torch.testing.assert_close(teacher.loss_of_maps(own, lesson), 2 * distance(learner.translator(own), lesson.maps))
 
 
+def test_a_lesson_of_several_views_is_their_mean_turned_back(folder, learner, patches):
+    cpu = torch.device("cpu")
+    four, one = (Teacher(Distillation(teacher=str(folder), views=views), learner) for views in (4, 1))
+    lesson = four.lesson(patches, cpu)
+    singles = [one.lesson(np.rot90(patches, turns, axes=(1, 2)).copy(), cpu) for turns in range(4)]
+    turned_back = [single.maps.rot90(-turns, (2, 3)) for turns, single in enumerate(singles)]
+    torch.testing.assert_close(lesson.maps, torch.stack(turned_back).mean(0))
+    torch.testing.assert_close(lesson.logits, torch.stack([single.logits for single in singles]).mean(0))
+    turned = four.lesson(np.rot90(patches, 1, axes=(1, 2)).copy(), cpu)
+    torch.testing.assert_close(turned.logits, lesson.logits)
+    assert float((singles[1].logits - singles[0].logits).abs().max()) > 1e-3
+
+
 def test_the_translator_is_trained_by_the_head_and_belongs_to_no_bundle(folder, learner, tmp_path):
     before = [len(group) for group in layer_groups(learner)]
     Teacher(Distillation(teacher=str(folder), maps=1), learner)
