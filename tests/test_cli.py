@@ -324,6 +324,17 @@ def test_familiar_changes_nothing_else(command, refuses, tiny_copy, known_tissue
     assert after.model_copy(update={"strangers": None}) == before
 
 
+def test_another_way_to_train_is_told_of_once_per_pipeline(command, tiny_copy, tiny_bundle, split):
+    arguments = ["model", "trial", tiny_copy, tiny_bundle, "--data", split.folder, "--what", "no stain"]
+    for pipeline in ("--tta", "--one-view", "--one-view"):
+        assert command(*arguments, pipeline)[0] == 0
+    trials = read_description(tiny_copy).training.trials
+    assert [(trial.what, trial.split, trial.views) for trial in trials] == [("no stain", "valid", n) for n in (8, 1)]
+    card = (tiny_copy / "CARD.md").read_text()
+    for trial, pipeline in zip(trials, ("8 views", "one view"), strict=True):
+        assert f"| no stain | valid, {pipeline} | {trial.figures['auc'].value:.3f} [" in card
+
+
 @pytest.fixture
 def own_models(tmp_path, monkeypatch):
     """A models folder of this test's own."""
