@@ -54,8 +54,9 @@ class Teacher:
         seen = np.concatenate([view(patches, index) for index in range(self._views)])
         maps, logits = self._engine.forward(seen)
         by_view = maps.reshape(self._views, len(patches), *maps.shape[1:]).transpose(0, 1, 3, 4, 2)
-        turned_back = np.mean([view_back(one, index) for index, one in enumerate(by_view)], axis=0)
-        told = np.ascontiguousarray(turned_back.transpose(0, 3, 1, 2)), logits.reshape(self._views, -1, 2).mean(axis=0)
+        turned_back = [np.asarray(view_back(one, index), np.float32) for index, one in enumerate(by_view)]
+        mean = np.ascontiguousarray(np.mean(turned_back, axis=0).transpose(0, 3, 1, 2))
+        told = mean, logits.reshape(self._views, -1, 2).mean(axis=0)
         return Lesson(*(torch.from_numpy(array).to(device) for array in told))
 
     def loss_of_maps(self, maps: Tensor, lesson: Lesson) -> Tensor | float:
