@@ -77,9 +77,9 @@ class DataRecord(_Record):
 class OperatingPoint(_Record):
     """How logits become a probability and a verdict, for one pipeline (a number of views).
 
-    The patch's probability is the sigmoid of the mean logit over its views, calibrated: what the mean of the views'
-    maps adds up to is what is shown. At or above `threshold` it reads tumour; from `refer_low` up to (not including)
-    `refer_high` it is referred instead.
+    The patch's probability is the sigmoid of the mean logit over its views, calibrated: so the mean of the views' maps
+    of tumour minus normal adds up, with the head's bias, to the logit that is shown. At or above `threshold` it reads
+    tumour; from `refer_low` up to (not including) `refer_high` it is referred instead.
     """
 
     curve: tuple[tuple[Logit, Logit], ...] = ()
