@@ -135,7 +135,8 @@ def _operating_points(bundle: Bundle) -> list[str]:
 def _evaluations(bundle: Bundle) -> list[str]:
     if not bundle.evaluations:
         return ["Not measured yet."]
-    lines = ["95 % bootstrap intervals in brackets."]
+    # A bin's gap is absolute, so that chance only widens it, and a resample has the sample's chance and its own.
+    lines = ["95 % bootstrap intervals in brackets. Resampling adds to a calibration error: its interval lies high."]
     for evaluation in bundle.evaluations:
         lines += ["", *_evaluation(evaluation)]
     return lines

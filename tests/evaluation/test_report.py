@@ -172,6 +172,7 @@ def test_the_card_holds_the_bundles_figures_and_limits(calibrated, tiny_reader, 
     assert calibrated.training.recipe in card
     assert evaluation.data.fingerprint[:8] in card
     assert "resampled by slide" in card
+    assert "a calibration error: its interval lies high" in card
     assert "Not measured yet" not in card
 
 
