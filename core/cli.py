@@ -43,8 +43,6 @@ model_app = typer.Typer(help="Make and describe model bundles.", no_args_is_help
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 
-_FORMULA_STARTS = tuple("=+-@＝＋－＠")
-
 Model = Annotated[str, typer.Option("--model", help="Name under models/, or path of a bundle.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
 DataFolder = Annotated[Path, typer.Option("--data", help="Folder with official PCam files.")]
@@ -89,6 +87,7 @@ def score(
     a formula stands behind an apostrophe.
     """
     from core.data.sources import check_inputs, count_items, items
+    from core.data.tables import csv_cell
     from core.inference import load_reader
 
     paths = check_inputs(inputs)
@@ -107,11 +106,11 @@ def score(
                 for item in group:
                     if item.patch is None or readings is None:
                         refusals.append(f"{item.id}: {item.refusal}")
-                        writer.writerow((_cell(item.id), "", "", "refused", _cell(str(item.refusal))))
+                        writer.writerow((csv_cell(item.id), "", "", "refused", csv_cell(str(item.refusal))))
                         continue
                     writer.writerow(
                         (
-                            _cell(item.id),
+                            csv_cell(item.id),
                             f"{readings.probability[position]:.6f}",
                             f"{readings.logit[position]:.6f}",
                             readings.verdict[position],
@@ -559,11 +558,6 @@ def _write_trial(out: Path, config: TrainConfig, decays: tuple[float, ...]) -> t
             _write_json(out, record(config, decays, curves))
             bar.update(1)
     return curves
-
-
-def _cell(text: str) -> str:
-    """Text for a CSV: an apostrophe before what spreadsheets take for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _batches(stream: Iterator[Item], size: int) -> Iterator[list[Item]]:

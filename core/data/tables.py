@@ -1,4 +1,7 @@
-"""CSV tables from a stranger: a few named columns, one record a line, and never more lines than a split can have."""
+"""CSV tables. From a stranger: a few named columns, one record a line, and never more lines than a split can have.
+
+To a stranger: no cell that a spreadsheet would run.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ MAX_PATCHES = 1_000_000
 """PCam has 327,680. A file may claim any number of patches without holding a byte of them."""
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_LINE = 4096
+_FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
 
 
 def read_columns(table: TextIO, names: Sequence[str]) -> Iterator[list[str]]:
@@ -41,6 +45,11 @@ def read_columns(table: TextIO, names: Sequence[str]) -> Iterator[list[str]]:
         raise ValueError(f"it has more than {MAX_PATCHES:,} rows")
     if not places:
         raise ValueError("it is not a CSV table")
+
+
+def csv_cell(text: str) -> str:
+    """Text for a CSV: an apostrophe before what spreadsheets take for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _fields(line: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,16 @@ def scale_of(readings: Readings, index: int, own: bool = False) -> float:
     return readings.scale if readings.scale and not own else max(highest, 1e-6)
 
 
-def as_record(readings: Readings, index: int, patch_id: str = "") -> dict[str, Any]:
-    """One reading with its explanation, all units named: what `explanation.json` and the page's download hold."""
+def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequence[str] = ()) -> dict[str, Any]:
+    """One reading with its explanation, all units named: what `explanation.json` and the page's download hold.
+
+    `notes` are the sentences on what was done to the picture before it was read, as in `Picture.notes`.
+    """
     heatmap = readings.attribution[index]
     point, share = readings.point, float(centre_share(heatmap[None])[0])
     return {
         "id": patch_id,
+        "notes": list(notes),
         "model": readings.model.identity,
         "engine": readings.engine,
         "probability": float(readings.probability[index]),
@@ -58,11 +63,12 @@ def as_picture(
     readings: Readings,
     index: int,
     *,
+    notes: Sequence[str] = (),
     opacity: float = 0.5,
     smooth: bool = True,
     own: bool = False,
 ) -> Image.Image:
-    """The patch beside its heatmap at 4x, with colour bar and what is explained."""
+    """The patch beside its heatmap at 4x, with colour bar, what is explained, and what was done to the picture."""
     probability = f"probability of tumour {readings.probability[index]:.2f}, calibrated; {readings.verdict[index]}."
     return overlay_image(
         patch,
@@ -71,5 +77,5 @@ def as_picture(
         opacity=opacity,
         smooth=smooth,
         unit=METHODS[readings.method].unit,
-        caption=f"{readings.explained}; {probability} Research use only.",
+        caption=" ".join((f"{readings.explained}; {probability}", *notes, "Research use only.")),
     )

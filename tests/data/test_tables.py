@@ -1,0 +1,15 @@
+"""What is written for a spreadsheet is never run by it."""
+
+import pytest
+
+from core.data.tables import csv_cell
+
+
+@pytest.mark.parametrize("start", list("=+-@＝＋－＠\t\r\n"))
+def test_a_formula_becomes_text(start):
+    assert csv_cell(f"{start}1+1") == f"'{start}1+1"
+
+
+@pytest.mark.parametrize("text", ["", "0029616", "a=1", "tumour/patch_0", "'quoted"])
+def test_other_text_stays_as_it_is(text):
+    assert csv_cell(text) == text

@@ -1,0 +1,38 @@
+"""What a reader takes away says what was done to the picture."""
+
+import json
+
+import pytest
+
+from core.view import export
+from core.view.export import as_picture, as_record
+
+NOTES = ("The file holds several images; the first is read.", "Transparent parts were laid on white.")
+
+
+@pytest.fixture(scope="module")
+def readings(tiny_reader, patches):
+    return tiny_reader.explain(patches[3])
+
+
+def test_a_record_holds_the_notes_as_sentences(readings):
+    assert as_record(readings, 0, "a")["notes"] == []
+    record = json.loads(json.dumps(as_record(readings, 0, "a", NOTES)))
+    assert record["notes"] == list(NOTES)
+    assert record["id"] == "a"
+
+
+def test_a_picture_says_the_notes_under_it(readings, patches, monkeypatch):
+    captions = []
+    drawn = export.overlay_image
+
+    def watched(*arguments, caption, **how):
+        captions.append(caption)
+        return drawn(*arguments, caption=caption, **how)
+
+    monkeypatch.setattr(export, "overlay_image", watched)
+    plain, noted = as_picture(patches[3], readings, 0), as_picture(patches[3], readings, 0, notes=NOTES)
+    assert noted.height > plain.height
+    assert " ".join(NOTES) in captions[1]
+    assert captions[1].endswith("Research use only.")
+    assert captions[0] == captions[1].replace(" ".join(NOTES) + " ", "")
