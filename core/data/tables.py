@@ -6,7 +6,8 @@ To a stranger: no cell that a spreadsheet would run.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
 MAX_PATCHES = 1_000_000
@@ -50,6 +51,18 @@ def read_columns(table: TextIO, names: Sequence[str]) -> Iterator[list[str]]:
 def csv_cell(text: str) -> str:
     """Text for a CSV: an apostrophe before what spreadsheets take for a formula (OWASP, CSV injection)."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as a CSV table under every name that one of them has; all text goes through `csv_cell`."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(map(csv_cell, names))
+    for row in rows:
+        values = (row.get(name) for name in names)
+        writer.writerow([csv_cell(value) if isinstance(value, str) else value for value in values])
+    return table.getvalue()
 
 
 def _fields(line: str) -> list[str]:

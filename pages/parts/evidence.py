@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.bundle import bundle_folder, read_description
 from core.data.pcam import Split
+from core.data.tables import csv_cell
 from core.evaluation.decisions import predictive_values
 from core.evaluation.evidence import EVIDENCE, MAIN, Examination, Plan
 from core.evaluation.localisation import tiled
@@ -242,7 +243,7 @@ def _cell(found: evidence_report.Table, row: str, measure: str) -> evidence_repo
 
 
 def _row_title(row: str) -> str:
-    return row if row == CHANCE else method_title(row)
+    return row if row == CHANCE else csv_cell(method_title(row))
 
 
 def _styled(frame: pd.DataFrame, found: evidence_report.Table) -> Any:

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from core.bundle import bundle_names, read_description
+from core.data.tables import csv_cell, csv_text
 from core.errors import NodeLensError
 from core.jobs import Job
 from core.settings import settings
@@ -157,7 +158,7 @@ def manage(run: Run) -> None:
                 job.start(["train", "--out", str(run.folder)])
                 st.rerun()
         st.download_button(
-            "History (CSV)", pd.DataFrame(run.history()).to_csv(index=False), f"{run.name}.csv", "text/csv",
+            "History (CSV)", csv_text(run.history()), f"{run.name}.csv", "text/csv",
             on_click="ignore", disabled=not run.history_size(),
         )  # fmt: skip
         st.download_button(
@@ -236,15 +237,15 @@ def _row(name: str) -> dict[str, Any]:
     try:
         run = Run.open(settings().runs / name)
     except NodeLensError:
-        return {"run": name, "status": "cannot be read"}
+        return {"run": csv_cell(name), "status": "cannot be read"}
     progress = _progress(run.folder, run.history_size())
     return {
-        "run": name,
+        "run": csv_cell(name),
         "status": state_of(run),
         "progress": progress.share,
         "best AUC": progress.best_auc,
         "started": pd.to_datetime(run.environment.get("started")),
-        "note": run.note,
+        "note": csv_cell(run.note),
     }
 
 

@@ -272,3 +272,12 @@ def test_a_finished_run_can_be_promoted_and_shows_the_studys_figures(screen, run
     assert path == run.folder / "promote"
     assert arguments[:5] == ["model", "promote", str(run.folder), "--name", "second"]
     assert arguments[-1] == "demo"
+
+
+def test_the_list_holds_no_formula_for_a_spreadsheet(screen, runs):
+    run = made_up(runs, "first")
+    run.note = '=HYPERLINK("http://x")'
+    shutil.copytree(run.folder, runs / "@first")
+    listed = screen("train").calm().at.dataframe[0].value
+    assert sorted(listed["run"]) == ["'@first", "first"]
+    assert set(listed["note"]) == {'\'=HYPERLINK("http://x")'}
