@@ -5,15 +5,42 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from core.errors import OutputError
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != EINVAL:  # a file system that cannot be asked to
+            raise
+    finally:
+        os.close(handle)
+
+
+def publish(part: Path, path: Path) -> None:
+    """Give a finished file or folder its name; after a power cut the name holds the old or the new, never half of it.
+
+    Raises:
+        OSError: as `Path.replace`, which takes the place of a file or of an empty folder only.
+    """
+    for inside in (*sorted(part.rglob("*")), part):
+        sync(inside)
+    part.replace(path)
+    sync(path.parent)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; it becomes `path` when the block ends well, and is removed otherwise.
+
+    What was written is on the disk before it takes the name.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
@@ -25,7 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary = Path(handle.name)
         yield temporary
         temporary.chmod(0o644)
-        temporary.replace(path)
+        publish(temporary, path)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OutputError(path, reason.lower()) from error

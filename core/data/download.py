@@ -29,6 +29,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from core.data.patch import PATCH_SIDE
 from core.data.pcam import PREFIX, Split, file_of, open_patches
 from core.errors import DownloadError, OutputError
+from core.files import publish
 from core.settings import PCAM_URL
 
 BLOCK = 2**20
@@ -157,7 +158,7 @@ def _fetch(url: str, file: Published, part: Path, path: Path, progress: Progress
     if path.suffix == ".h5":
         _unpack(url, file, part, path, progress)
     else:
-        part.replace(path)
+        publish(part, path)
 
 
 def _download(url: str, file: Published, part: Path, progress: Progress) -> None:
@@ -249,7 +250,7 @@ def _unpack(url: str, file: Published, part: Path, path: Path, progress: Progres
                     raise DownloadError(url, f"it unpacks to more than the {file.unpacked:,} bytes it may have")
                 sink.write(block)
                 progress(path.name, done, _held(part))
-        temporary.replace(path)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

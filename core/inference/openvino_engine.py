@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from core.bundle import StoredBundle
 from core.data.patch import PATCH_SIDE
 from core.errors import EngineError, OutputError
-from core.files import write_text
+from core.files import publish, write_text
 from core.inference.turns import TURN, SharedForward
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ def _keep(model: Any, kept: Path) -> None:
         part = Path(mkdtemp(dir=kept.parent, prefix=".part-"))
         ov.save_model(model, part / GRAPH, compress_to_fp16=False)
         part.chmod(0o755)  # a temporary folder is its maker's alone; the app may run as somebody else
-        part.replace(kept)
+        publish(part, kept)
     except (OSError, RuntimeError) as error:
         # Another process was first (the folder exists), or the folder is read-only or full: serve from memory.
         if not (kept / GRAPH).is_file():
