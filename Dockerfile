@@ -24,6 +24,7 @@ WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
+    NODELENS_READONLY=1 \
     NODELENS_DATA=/data \
     NODELENS_CACHE=/tmp/nodelens
 USER 10001

@@ -27,6 +27,8 @@ NodeLensError
 │   ├── TrainingConfigError  a value of its configuration cannot be
 │   ├── RunNotFoundError     no run of that name
 │   └── RunBusyError         another process trains it
+├── LineFullError            too many jobs wait already
+├── ReadOnlyError            this NodeLens only shows
 ├── ExplanationError         unknown method, layer or target
 └── OutputError              a result cannot be written
 
@@ -263,6 +265,24 @@ class RunBusyError(TrainingError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"The run '{name}' is being trained by another process. Stop that one first, or wait for it.")
+
+
+class LineFullError(NodeLensError):
+    """So many jobs are in line that nobody else may join."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        super().__init__(f"The line is full: {jobs} jobs work or wait already. Try again when one has ended.")
+
+
+class ReadOnlyError(NodeLensError):
+    """This NodeLens shows what there is and changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This NodeLens is read-only: nothing is trained, examined, changed or deleted here. "
+            "Whoever runs it can allow it with NODELENS_READONLY=0."
+        )
 
 
 class ExplanationError(NodeLensError):

@@ -1,58 +1,75 @@
-"""Commands of ours in processes of their own: they outlive the page that starts them.
+"""Commands of ours in processes of their own: they outlive the page that starts them, and wait for one another.
 
-The process inherits an open, locked file. The system lets the lock go when the process ends, however it ends, so a
-job runs exactly as long as its file is locked.
+The process inherits two open, locked files: its own, and its ticket in the line of long jobs. The system lets a lock
+go when the process ends, however it ends, so a job runs, or waits, exactly as long as its file is locked.
 """
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from core import line
 from core.errors import NodeLensError, OutputError
-from core.settings import ROOT
+from core.locks import ask_to_end, grasp, is_held, sign
+from core.settings import ROOT, settings
 
+COMMAND = (sys.executable, "-m", "core")
 MISTAKE = "nodelens: "
 """What a command's line on a person's mistake begins with."""
 TAIL_BYTES = 4096
+PATIENCE = 0.5
+"""Seconds that a start waits for somebody who only looks whether the job runs."""
+KILLED = "It was ended from outside, without a word (signal {}); perhaps memory ran out."
 
 
 @dataclass(frozen=True)
 class Job:
-    """`python -m core ...` in the background; `<path>.job` holds its number, `<path>.txt` what it says."""
+    """`python -m core ...` in the background; `<path>.job` holds its number, `<path>.txt` what it says.
+
+    One job works at a time; the others are in line, also those of another server with the same cache folder.
+
+    Attributes:
+        path: its files begin with it.
+        what: it does, in words for those who wait.
+    """
 
     path: Path
+    what: str = field(default="a job", compare=False)
 
     def start(self, arguments: Sequence[str]) -> None:
-        """Start the command; it goes on when this process ends.
+        """Put the command in line; it goes on when this process ends.
 
         Raises:
-            NodeLensError: it is running already.
+            NodeLensError: it is running already, or so many are in line that nobody else may join.
             OutputError: its files cannot be written.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock.open("a+", encoding="ascii") as lock, self.log.open("wb") as log:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise NodeLensError("This is running already. Wait for it, or stop it first.") from error
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "core", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
-                    stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[lock.fileno()],
-                )  # fmt: skip
-                lock.truncate(0)
-                lock.write(str(process.pid))
+            with self._lock.open("a+", encoding="utf-8") as lock:
+                if not grasp(lock, PATIENCE):
+                    raise NodeLensError("This is running already. Wait for it, or stop it first.")
+                words = json.dumps({"path": str(self.path), "what": self.what})
+                with line.join(_line_folder(), words) as ticket, self.log.open("wb") as log:
+                    lock.truncate(0)
+                    process = subprocess.Popen(
+                        [sys.executable, "-m", "core.line", ticket.name, *COMMAND, *arguments], cwd=ROOT,
+                        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                        pass_fds=[lock.fileno(), ticket.fileno()],
+                    )  # fmt: skip
+                    sign(lock, process.pid)
         except OSError as error:
             raise OutputError(self.path, os.strerror(error.errno or 0).lower()) from error
-        threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie is left
+        threading.Thread(target=self._see_off, args=(process,), daemon=True).start()
 
     @property
     def log(self) -> Path:
@@ -61,8 +78,21 @@ class Job:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
-        return holder(self._lock) is not None
+        """Whether the process lives, at work or in line."""
+        return is_held(self._lock)
+
+    @property
+    def before(self) -> int:
+        """Jobs in line before this one; 0 when its turn has come, and when it does not run."""
+        return next((place for place, job in enumerate(jobs_in_line()) if job == self), 0)
+
+    @property
+    def since(self) -> datetime | None:
+        """When it was started last; None before that."""
+        try:
+            return datetime.fromtimestamp(self._lock.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
 
     @property
     def complaint(self) -> str:
@@ -78,34 +108,30 @@ class Job:
         return f"It ended with an error of NodeLens itself: {last}" if "Traceback (most recent" in text else ""
 
     def stop(self) -> bool:
-        """Ask the process to end; False when there is none."""
+        """Ask the process to end, or to leave the line; False when there is none. Raises NodeLensError."""
         return ask_to_end(self._lock)
+
+    def _see_off(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the end, so that no zombie is left, and say in the log what a killed process could not."""
+        code = process.wait()
+        if code < 0 and -code not in (signal.SIGTERM, signal.SIGINT):
+            with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
+                log.write(f"\n{MISTAKE}{KILLED.format(-code)}\n")
 
     @property
     def _lock(self) -> Path:
         return self.path.with_name(self.path.name + ".job")
 
 
-def holder(lock: Path) -> int | None:
-    """Number of the process that holds a lock file and has signed it; None when nobody does."""
-    try:
-        with lock.open(encoding="ascii") as signed:
-            try:
-                fcntl.flock(signed, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(signed.read() or 0) or None
-    except (OSError, ValueError):
-        pass
-    return None
+def jobs_in_line() -> list[Job]:
+    """The jobs that were started and have not ended, in their order; the first is at work."""
+    found = []
+    for ticket in line.tickets(_line_folder()):
+        with suppress(OSError, ValueError):  # it has ended since
+            words = json.loads(ticket.read_text(encoding="utf-8"))
+            found.append(Job(Path(words["path"]), words["what"]))
+    return found
 
 
-def ask_to_end(lock: Path) -> bool:
-    """Send SIGTERM to the process that holds a lock file; False when there is none."""
-    number = holder(lock)
-    if number is None:
-        return False
-    try:
-        os.kill(number, signal.SIGTERM)
-    except ProcessLookupError:
-        return False
-    return True
+def _line_folder() -> Path:
+    return settings().cache / "line"

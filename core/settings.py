@@ -10,7 +10,12 @@
 | NODELENS_ENGINE         | auto, torch, openvino or openvino-fp32                     | auto            |
 | NODELENS_THREADS        | processor threads one inference may use; 0 = all cores     | 0               |
 | NODELENS_LOG            | debug, info, warning or error                              | warning         |
+| NODELENS_READONLY       | 1: pages only show; 0: they also train, promote, examine   | see below       |
+|                         | and delete                                                 |                 |
 | NODELENS_PCAM_URL       | where the official PCam files are fetched, a mirror if set | Zenodo's record |
+
+Unless NODELENS_READONLY says otherwise, pages only show in the container, and wherever the server's address is not this
+machine's own (127.0.0.1, ::1 or localhost).
 """
 
 from __future__ import annotations
@@ -44,6 +49,8 @@ class Settings:
     pcam_url: str = PCAM_URL
     demo: Path = ROOT / "assets" / "demo"
     runs: Path = ROOT / "runs"
+    readonly: bool | None = None
+    """Whether pages only show; None leaves it to the server's address."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -61,6 +68,9 @@ class Settings:
         threads = environ.get("NODELENS_THREADS", "0")
         if not threads.isdecimal() or int(threads) > 1024:
             raise SettingsError("NODELENS_THREADS", f"is '{threads}'; it must be a whole number from 0 to 1024.")
+        readonly = environ.get("NODELENS_READONLY", "")
+        if readonly not in ("", "0", "1"):
+            raise SettingsError("NODELENS_READONLY", f"is '{readonly}'; it must be 0 or 1.")
         pcam_url = environ.get("NODELENS_PCAM_URL", PCAM_URL)
         if not re.fullmatch(r"https?://[^\s/]\S*", pcam_url):
             raise SettingsError("NODELENS_PCAM_URL", f"is '{pcam_url}'; it must be an http or https address.")
@@ -74,6 +84,7 @@ class Settings:
             log=log,
             pcam_url=pcam_url.rstrip("/"),
             runs=_folder(environ, "NODELENS_RUNS", "runs"),
+            readonly=readonly == "1" if readonly else None,
         )
 
 

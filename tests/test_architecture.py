@@ -17,7 +17,7 @@ PAGES = sorted([*(ROOT / "pages").rglob("*.py"), *ROOT.glob("app.py")])
 STOREYS = [
     ["core", "core.errors"],
     ["core.settings", "core.files", "core.logs", "core.architectures"],
-    ["core.data", "core.bundle", "core.nets", "core.jobs", "core.strangers"],
+    ["core.data", "core.bundle", "core.nets", "core.jobs", "core.line", "core.locks", "core.strangers"],
     ["core.explain"],
     ["core.inference"],
     ["core.evaluation"],

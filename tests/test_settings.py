@@ -44,6 +44,7 @@ def test_the_environment_is_heard(tmp_path, monkeypatch):
         ("NODELENS_THREADS", "two"),
         ("NODELENS_THREADS", "1.5"),
         ("NODELENS_THREADS", "1025"),
+        ("NODELENS_READONLY", "yes"),
         ("NODELENS_DATA", __file__),
         ("NODELENS_MODELS", __file__),
         ("NODELENS_CACHE", __file__),
@@ -53,6 +54,12 @@ def test_what_cannot_be_used_is_named(variable, value):
     with pytest.raises(SettingsError, match=variable) as caught:
         Settings.from_environment({variable: value})
     assert caught.value.variable == variable
+
+
+@pytest.mark.parametrize(("value", "meant"), [("1", True), ("0", False), ("", None)])
+def test_read_only_is_said_or_left_open(value, meant):
+    assert Settings.from_environment({"NODELENS_READONLY": value}).readonly is meant
+    assert Settings.from_environment({}).readonly is None
 
 
 def test_settings_are_frozen():

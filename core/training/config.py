@@ -104,7 +104,7 @@ class TrainConfig(_Frozen):
     valid_split: str = "valid"
     holdout: Literal["split", "random"] = "split"
     """Validate on `valid_split`, or on a random tenth of the training patches as the study did (slides leak)."""
-    cycles: tuple[Cycle, ...] = Field(min_length=1)
+    cycles: tuple[Cycle, ...] = Field(min_length=1, max_length=20)
     batch: int = Field(default=64, ge=2, le=4096)
     weight_decay: float = Field(default=1e-2, ge=0, le=1)
     label_smoothing: float = Field(default=0, ge=0, lt=1)
@@ -129,9 +129,9 @@ class TrainConfig(_Frozen):
     mean: Triple = PCAM_MEAN
     std: Triple = PCAM_STD
     seed: int = Field(default=0, ge=0, lt=2**31)
-    limit: int = Field(default=0, ge=0)
+    limit: int = Field(default=0, ge=0, lt=2**31)
     """Train on so many patches, drawn once; 0 for all."""
-    checkpoint_every: int = Field(default=200, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1, lt=2**31)
     """Steps between checkpoints."""
 
     @model_validator(mode="after")

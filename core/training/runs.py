@@ -8,21 +8,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from core.bundle import DESCRIPTION
 from core.errors import OutputError, RunBusyError, RunNotFoundError, TrainingConfigError, TrainingError
 from core.files import write_text
-from core.jobs import ask_to_end, holder
+from core.locks import ask_to_end, grasp, holder, is_held, sign
 from core.training.config import TrainConfig, parse_config
 
 Fact = dict[str, Any]
@@ -33,6 +32,10 @@ PREDICTIONS, NOTE, LOCK, MODEL = "predictions.csv", "note.txt", "lock", "model"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 LOCK_PATIENCE = 2.0
 """Seconds that a start waits for somebody who only looks whether the run is held."""
+LONGEST_NOTE = 4000
+"""Characters."""
+LONGEST_FACT = 64 * 1024
+"""Bytes within which the last line of a history begins."""
 
 
 class Run:
@@ -47,11 +50,11 @@ class Run:
         """Make a new run, or open one that was made with the same configuration.
 
         Raises:
+            TrainingConfigError: the folder's name is none for a run, or differs from another's by capitals alone.
             TrainingError: the folder holds a run of another configuration.
             OutputError: the folder cannot be written.
         """
-        if not NAME.fullmatch(folder.name):
-            raise TrainingConfigError(f"'{folder.name}' is no name for a run; use letters, digits, '-', '_' and '.'")
+        check_run_name(folder.name, folder.parent)
         if (folder / CONFIG).is_file():
             run = cls.open(folder)
             if run.config != config:
@@ -79,14 +82,20 @@ class Run:
     @property
     def status(self) -> Status:
         """What the run is doing, told by its lock and its last fact."""
-        return "running" if self.holder is not None else self.settled
+        return "running" if is_held(self.folder / LOCK) else self.settled
 
     @property
     def settled(self) -> Status:
         """What the run is when nobody trains it."""
-        last = next(reversed(self.history()), None)
-        if last is None:
+        path = self.folder / HISTORY
+        if not path.is_file():
             return "new"
+        with path.open("rb") as lines:
+            lines.seek(max(0, path.stat().st_size - LONGEST_FACT))
+            whole = [line for line in lines.readlines() if line.endswith(b"\n")]
+        if not whole:
+            return "new"
+        last = json.loads(whole[-1])
         return last["fact"] if last["fact"] in ("finished", "failed") else "stopped"
 
     @property
@@ -98,22 +107,13 @@ class Run:
     def held(self) -> Iterator[None]:
         """Hold the run for this process; raises RunBusyError when another holds it."""
         try:
-            lock = (self.folder / LOCK).open("a+", encoding="ascii")
+            lock = (self.folder / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
             raise OutputError(self.folder, os.strerror(error.errno or 0).lower()) from error
         with lock:
-            give_up = time.monotonic() + LOCK_PATIENCE
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError:
-                    if time.monotonic() > give_up:
-                        raise RunBusyError(self.name) from None
-                    time.sleep(0.05)
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            if not grasp(lock, LOCK_PATIENCE):
+                raise RunBusyError(self.name)
+            sign(lock, os.getpid())
             for left in self.folder.glob(f".{CHECKPOINT}.*.part"):  # half written when a process was killed
                 left.unlink(missing_ok=True)
             yield
@@ -164,13 +164,25 @@ class Run:
         write_text(self.folder / ENVIRONMENT, _json(environment))
 
     @property
+    def began(self) -> datetime:
+        """When it was started first, or made if it never was."""
+        told = self.environment.get("started")
+        made = datetime.fromtimestamp((self.folder / CONFIG).stat().st_mtime, UTC)
+        return datetime.fromisoformat(told) if told else made
+
+    @property
     def note(self) -> str:
-        """A person's words on the run."""
+        """A person's words on the run, at most `LONGEST_NOTE` characters; a longer one raises TrainingError."""
         path = self.folder / NOTE
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        with path.open(encoding="utf-8", errors="replace") as words:
+            return words.read(LONGEST_NOTE)
 
     @note.setter
     def note(self, text: str) -> None:
+        if len(text) > LONGEST_NOTE:
+            raise TrainingError(f"A note holds at most {LONGEST_NOTE:,} characters; this one has {len(text):,}.")
         write_text(self.folder / NOTE, text)
 
     @property
@@ -187,6 +199,15 @@ class Run:
         """Remove the run and all it holds; raises RunBusyError while it is trained."""
         with self.held():
             shutil.rmtree(self.folder)
+
+
+def check_run_name(name: str, runs: Path) -> None:
+    """Raise TrainingConfigError for what cannot name a run, or differs from another's name by capitals alone."""
+    if not NAME.fullmatch(name):
+        raise TrainingConfigError(f"'{name}' is no name for a run; use letters, digits, '-', '_' and '.'")
+    for other in run_names(runs):
+        if other != name and other.casefold() == name.casefold():
+            raise TrainingConfigError(f"there is a run '{other}' already, and capitals tell no run from another")
 
 
 def run_names(runs: Path) -> list[str]:

@@ -20,6 +20,8 @@ COLOURS = ("#2f7fb5", "#c2701c", "#8a5fb0", "#2e8b74", "#b0526f", "#7d7f2a", "#7
 """Told apart by colour-blind readers, on light ground and on dark."""
 ACCENT, SECOND = COLOURS[:2]
 HEIGHT = 290
+MOST_POINTS = 1000
+"""Points of a curve: more than a screen shows, and few enough to be sent every other second."""
 
 
 def losses(runs: Mapping[str, Facts], cycle: int | None = None) -> go.Figure:
@@ -174,9 +176,11 @@ def epochs_before(facts: Facts) -> list[float]:
 
 
 def _series(facts: Facts, kind: str, key: str, cycle: int | None = None) -> tuple[list[float], list[float]]:
-    """Epochs and values of one kind of fact."""
+    """Epochs and values of one kind of fact; of a long run evenly chosen ones, the first and the last among them."""
     before = epochs_before(facts)
     told = [fact for fact in facts if fact["fact"] == kind and key in fact and cycle in (None, fact["cycle"])]
+    if len(told) > MOST_POINTS:
+        told = [told[place] for place in np.linspace(0, len(told) - 1, MOST_POINTS).astype(int)]
     x = [fact["epoch"] + (before[fact["cycle"]] if cycle is None else 0) for fact in told]
     return x, [fact[key] for fact in told]
 

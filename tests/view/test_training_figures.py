@@ -118,3 +118,10 @@ def test_roc_equals_sklearns(levels):
     assert np.allclose(false_positive, expected[0])
     assert np.allclose(true_positive, expected[1])
     assert figures.roc(probability, labels, 0.75).data[0].name == "AUC 0.750"
+
+
+def test_a_long_run_is_drawn_with_a_thousand_points():
+    facts = [{"fact": "step", "cycle": 0, "epoch": step / 1000, "loss": float(step)} for step in range(5001)]
+    (training, _) = figures.losses({"long": facts}).data
+    assert len(training.x) == figures.MOST_POINTS
+    assert (training.x[0], training.x[-1], training.y[-1]) == (0.0, 5.0, 5000.0)
