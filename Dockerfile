@@ -1,13 +1,16 @@
 # NodeLens on a processor, without privileges and with a root filesystem that may be read-only.
 #   docker build -t nodelens .          docker compose up
-# PIP_ARGS can name an index with CPU-only torch wheels; the default wheels are several gigabytes larger.
+# PIP_ARGS can name an index with CPU-only wheels of torch, which need several gigabytes less; see the Makefile.
 FROM python:3.11-slim-bookworm AS build
 ARG PIP_ARGS=""
 WORKDIR /app
-COPY requirements.txt .
-# hadolint ignore=SC2086
+COPY requirements.txt requirements.lock requirements-torch.lock ./
+# hadolint ignore=SC2046,SC2086
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check ${PIP_ARGS} -r requirements.txt
+    && pip="/opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check ${PIP_ARGS}" \
+    && $pip --no-deps --require-hashes -r requirements.lock \
+    && if [ -z "${PIP_ARGS}" ]; then $pip --no-deps --require-hashes -r requirements-torch.lock; \
+       else $pip $(grep -E '^torch(vision)?==' requirements.txt); fi
 COPY app.py ./
 COPY .streamlit .streamlit
 COPY core core
@@ -24,6 +27,7 @@ WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
+    TMPDIR=/tmp \
     NODELENS_READONLY=1 \
     NODELENS_DATA=/data \
     NODELENS_CACHE=/tmp/nodelens

@@ -1,20 +1,29 @@
-# make run: the app on a fresh machine.   make test: everything a change must pass.
+# make run: the app on a fresh machine.   make check: a few minutes' tests.   make test: everything a change must pass.
+#
+# PIP_ARGS goes to pip. It can name an index with CPU-only wheels of torch, which need several gigabytes less:
+#   make run PIP_ARGS="--extra-index-url ADDRESS"
+# Such wheels have hashes of their own, so that torch's are then not compared with requirements-torch.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
+PIP_ARGS ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+LOCKED := --no-deps --require-hashes -r
+TORCH := $(shell grep -E '^torch(vision)?==' requirements.txt)
+FAST := tests/data tests/view tests/explain $(filter-out tests/test_endurance.py tests/test_bench.py,$(wildcard tests/test_*.py))
 
-.PHONY: env run test clean
+.PHONY: env run check test lint lock clean
 
-$(VENV)/run.stamp: requirements.txt
+$(VENV)/run.stamp: requirements.lock requirements-torch.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) $(LOCKED) requirements.lock
+	$(PIP) $(if $(PIP_ARGS),$(TORCH),$(LOCKED) requirements-torch.lock)
 	touch $@
 
-$(VENV)/dev.stamp: requirements.txt requirements-dev.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	touch $(VENV)/run.stamp $@
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	touch $@
 
 env: $(VENV)/dev.stamp
 
@@ -22,11 +31,25 @@ run: $(VENV)/run.stamp
 	$(BIN)/python -m core model prepare
 	$(BIN)/streamlit run app.py --server.port $(PORT)
 
-test: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: lint
+	$(BIN)/pytest -q $(FAST)
+
+test: lint
 	$(BIN)/pytest
+
+# What requirements.txt leads to, on every system, with the hashes that its files have on the public index.
+lock: $(VENV)/dev.stamp
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		requirements.txt -o $(VENV)/requirements.lock
+	awk -v rest=requirements.lock -v torch=requirements-torch.lock ' \
+		BEGIN { for (i = 1; i <= 2; i++) print "# Made by `make lock` from requirements.txt." > (i == 1 ? rest : torch) } \
+		/^[a-z]/ { file = /^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==/ ? torch : rest } \
+		file { print > file }' $(VENV)/requirements.lock
 
 clean:
 	rm -rf .cache .pytest_cache .mypy_cache .ruff_cache models/*/.engine
