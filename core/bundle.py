@@ -337,9 +337,13 @@ def bundle_folder(name_or_path: str | Path, models: Path) -> Path:
     try:
         if "/" not in name and "\\" not in name and name not in ("", ".", "..") and (by_name / DESCRIPTION).is_file():
             return by_name
-        if ("/" in name or isinstance(name_or_path, Path)) and (Path(name) / DESCRIPTION).is_file():
-            return Path(name)
-    except OSError:  # a name too long for the file system, or a folder that may not be entered
+        path = Path(name).expanduser()
+        if ("/" in name or isinstance(name_or_path, Path)) and (path / DESCRIPTION).is_file():
+            return path
+    except (
+        OSError,
+        RuntimeError,
+    ):  # a name too long, a folder that may not be entered, nobody's home
         pass
     raise ModelNotFoundError(name, bundle_names(models))
 

@@ -232,6 +232,13 @@ def test_bundles_are_found_by_name_and_by_path(tiny_bundle, tmp_path, monkeypatc
     assert bundle_names(tmp_path / "none") == []
 
 
+def test_a_bundle_at_home_is_found(tiny_bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tiny_bundle.parent))
+    assert bundle_folder(f"~/{tiny_bundle.name}", tmp_path) == tiny_bundle
+    with pytest.raises(ModelNotFoundError):
+        bundle_folder("~nobody-of-that-name/x", tmp_path)
+
+
 @pytest.mark.parametrize(
     "name", ["../tiny", "x/../tiny", "..", ".", "", "/", "tiny/", "..\\tiny", "a\0b", "x/\0", "n" * 300, "TINY "]
 )

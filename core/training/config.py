@@ -6,16 +6,19 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.architectures import ARCHITECTURES
 from core.data.patch import PATCH_SIDE
 from core.data.transforms import VIEWS
 from core.errors import TrainingConfigError
+from core.files import without_home
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
+Place = Annotated[str, AfterValidator(without_home)]
+"""A path, or a name; it goes into the bundle that a run becomes."""
 
 PCAM_MEAN, PCAM_STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 STUDY_MEAN = (0.702447 * 255, 0.546243 * 255, 0.696453 * 255)
@@ -82,7 +85,7 @@ class Cycle(_Frozen):
 class Distillation(_Frozen):
     """Learning from a teacher as well: from its logits (Hinton et al. 2015, arXiv:1503.02531) and its maps."""
 
-    teacher: str
+    teacher: Place
     """Name under models/, or path of a bundle."""
     views: int = Field(default=1, ge=1, le=VIEWS)
     """Flips and turns of each patch that the teacher's answer is the mean of, maps turned back: it knows more so."""
@@ -97,9 +100,9 @@ class TrainConfig(_Frozen):
     """Everything that decides what a run becomes."""
 
     architecture: str = "densenet169"
-    start: str = "random"
+    start: Place = "random"
     """`random`, `imagenet`, or the name or path of a bundle (or safetensors file) whose weights it starts from."""
-    data: str = "data/pcam"
+    data: Place = "data/pcam"
     train_split: str = "train"
     valid_split: str = "valid"
     holdout: Literal["split", "random"] = "split"

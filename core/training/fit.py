@@ -342,7 +342,7 @@ def recipe_of(config: TrainConfig) -> str:
         + (f", {cycle.side} px crops" if cycle.side != PATCH_SIDE else "")
         for cycle in config.cycles
     )
-    parts = [f"From {config.start} weights, one cycle each of: {cycles}. AdamW, batch {config.batch}"]
+    parts = [f"From {Path(config.start).name} weights, one cycle each of: {cycles}. AdamW, batch {config.batch}"]
     parts.append(f"weight decay {config.weight_decay:g}")
     if config.label_smoothing:
         parts.append(f"label smoothing {config.label_smoothing:g}")

@@ -48,7 +48,7 @@ def _found(config: TrainConfig) -> PatchNet:
         return _with_even_head(PatchNet(name, config.mean, config.std, pretrained=config.start == "imagenet"))
     if config.start.endswith(".safetensors"):
         net = PatchNet(name, config.mean, config.std)
-        path = Path(config.start)
+        path = Path(config.start).expanduser()
         try:
             net.net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
         except (SafetensorError, OSError) as error:

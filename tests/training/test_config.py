@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from core.errors import TrainingConfigError
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
+from core.training.fit import recipe_of
 from core.training.launch import chosen_config, opener
 from core.training.runs import Run
 
@@ -146,3 +148,28 @@ class TestChosen:
 def test_data_are_looked_for_from_the_project():
     split = opener(make_config("smoke"))("demo")
     assert len(split) == 400
+
+
+def test_a_home_folder_stays_at_home(monkeypatch, tmp_path):
+    """The configuration goes into the bundle, and a bundle is passed on."""
+    monkeypatch.setenv("HOME", str(tmp_path / "jane.doe"))
+    mine = tmp_path / "jane.doe" / "mine"
+    config = make_config(
+        "smoke", data=str(mine), start=str(mine / "w.safetensors"), distillation={"teacher": str(mine / "t")}
+    )
+    assert (config.data, config.start) == ("~/mine", "~/mine/w.safetensors")
+    assert config.distillation.teacher == "~/mine/t"
+    assert "jane.doe" not in recipe_of(config) + config.model_dump_json()
+    assert "w.safetensors" in recipe_of(config)
+
+
+@pytest.mark.parametrize("place", ["data/pcam", "/data/pcam", "densenet169", "random", "~/mine"])
+def test_other_places_stay_as_they_are(place, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/jane.doe")
+    assert make_config("smoke", data=place).data == place
+
+
+def test_what_lies_at_home_is_found_again(monkeypatch, tmp_path, write_split):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_split(tmp_path / "mine", np.zeros((2, 96, 96, 3), np.uint8), np.array([0, 1], np.uint8), "train")
+    assert opener(make_config("smoke", data=str(tmp_path / "mine")))("train").name == "train"
