@@ -264,7 +264,7 @@ class RunBusyError(TrainingError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"The run '{name}' is being trained by another process. Stop that one first, or wait for it.")
+        super().__init__(f"The run '{name}' is in the hands of another process. Stop that one first, or wait for it.")
 
 
 class LineFullError(NodeLensError):

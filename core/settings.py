@@ -95,6 +95,15 @@ def _folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
     return path
 
 
+def without_paths(text: str) -> str:
+    """A sentence for a page: where this machine keeps its folders is not the reader's business."""
+    known = settings()
+    folders = {str(folder): folder.name for folder in (known.data, known.models, known.cache, known.runs, known.demo)}
+    for path in sorted(folders, key=len, reverse=True):
+        text = text.replace(path, folders[path])
+    return text.replace(f"{ROOT}{os.sep}", "")
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process."""

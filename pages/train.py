@@ -5,13 +5,16 @@ import streamlit as st
 from core.settings import settings
 from core.training.runs import run_names
 from pages.parts import frame
-from pages.parts.runs import choose_runs, invite, manage, open_runs, show_overlay, show_run
+from pages.parts.managing import manage
+from pages.parts.runs import choose_runs, invite, open_runs, show_overlay, show_run
 from pages.parts.start import DECAY, NEW, RANGE, RUNS, choose_section, start_run
 from pages.parts.study import study_figures
 from pages.parts.trials import trials
+from pages.parts.waiting import show_line
 
 frame.require()
 section = choose_section()
+show_line()
 
 if section == RUNS:
     names = run_names(settings().runs)

@@ -196,7 +196,9 @@ class Run:
         return ask_to_end(self.folder / LOCK)
 
     def delete(self) -> None:
-        """Remove the run and all it holds; raises RunBusyError while it is trained."""
+        """Remove the run and all it holds; raises RunBusyError while a job on it works or waits."""
+        if any(is_held(job) for job in self.folder.glob("*.job")):
+            raise RunBusyError(self.name)
         with self.held():
             shutil.rmtree(self.folder)
 

@@ -20,11 +20,11 @@ from core.evaluation.evidence import EVIDENCE, MAIN, Examination, Plan
 from core.evaluation.localisation import tiled
 from core.evaluation.measures import MEASURES
 from core.jobs import Job
-from core.settings import settings
+from core.settings import settings, without_paths
 from core.view import evidence_figures as figures
 from core.view import evidence_report
 from core.view.evidence_figures import Mosaics, method_title
-from pages.parts import library
+from pages.parts import access, library
 from pages.parts.runs import chart
 
 Report = dict[str, Any]
@@ -105,6 +105,9 @@ def examine(model: str, split: Split) -> None:
         if job.running:
             st.fragment(_watch, run_every=EVERY)(job, model, split, sample)
             return
+    if access.readonly():
+        st.caption(f"{access.READ_ONLY}no examination can be started here.")
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sample = st.selectbox(
             "Sample",
@@ -116,25 +119,34 @@ def examine(model: str, split: Split) -> None:
             help="Half of them tumour. More patches give narrower intervals and take longer.",
         )
         job = _job(model, split, sample)
-        if st.button("Examine", type="primary"):
-            st.session_state.pop("examined_since", None)
-            job.start(
-                [
-                    "evidence", "--data", str(split.folder), "--split", split.name, "--sample", str(sample),
-                    "--model", model, "--out", str(_report_file(model, split, sample)),
-                ]
-            )  # fmt: skip
-            st.rerun()
+        pressed = st.button("Examine", type="primary")
+    if pressed and access.attempt(_start, job, model, split, sample):
+        st.rerun()
     if job.complaint:
-        st.error(job.complaint)
+        st.error(without_paths(job.complaint))
     share, _ = _examination(model, split, sample).progress(settings().cache)
     if 0 < share < 1:
         st.caption(f"{share:.0%} of this has been done before; it goes on from there.")
 
 
+def _start(job: Job, model: str, split: Split, sample: int) -> None:
+    st.session_state.pop("examined_since", None)
+    access.start(
+        job,
+        [
+            "evidence", "--data", str(split.folder), "--split", split.name, "--sample", str(sample),
+            "--model", model, "--out", str(_report_file(model, split, sample)),
+        ],
+    )  # fmt: skip
+
+
 def _watch(job: Job, model: str, split: Split, sample: int) -> None:
     if not job.running:
         st.rerun()
+    if waiting := access.waits(job):
+        st.info(f"The examination of {model} {waiting}. It starts by itself, also when you leave.")
+        access.stop_button(job, "this examination", "stop_examination")
+        return
     share, stage = _examination(model, split, sample).progress(settings().cache)
     began, first = st.session_state.setdefault("examined_since", (time.monotonic(), share))
     gone, done = time.monotonic() - began, share - first
@@ -144,7 +156,8 @@ def _watch(job: Job, model: str, split: Split, sample: int) -> None:
         f"Examining {model} on {min(sample, len(split)):,} patches of {split.name}: "
         f"{STAGES.get(stage, 'loading the model')}{left}. It goes on when you leave.",
     )
-    st.button("Stop", on_click=job.stop, help="What is done is kept; 'Examine' goes on from there.")
+    kept = "What is done is kept; 'Examine' goes on from there."
+    access.stop_button(job, "this examination", "stop_examination", help=kept)
 
 
 def _examination(model: str, split: Split, sample: int) -> Examination:
@@ -157,7 +170,7 @@ def _report_file(model: str, split: Split, sample: int) -> Path:
 
 
 def _job(model: str, split: Split, sample: int) -> Job:
-    return Job(_report_file(model, split, sample))
+    return Job(_report_file(model, split, sample), f"examining {model} on {sample:,} patches of {split.name}")
 
 
 def show_answer(report: Report) -> None:

@@ -12,7 +12,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from core.errors import NodeLensError
 from core.logs import configure as configure_logs
-from core.settings import settings
+from core.settings import settings, without_paths
 
 CSS = (Path(__file__).parents[2] / "assets" / "app.css").read_text(encoding="utf-8")
 
@@ -41,7 +41,7 @@ def around() -> Iterator[None]:
         configure_logs(settings().log)
         yield
     except NodeLensError as error:
-        st.error(str(error))
+        st.error(without_paths(str(error)))
     st.html(
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
         "A heatmap shows what moved the network, not where tumour is.</p>"

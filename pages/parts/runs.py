@@ -1,4 +1,4 @@
-"""Training runs on the page: their list, one of them live, several overlaid, and what can be done with one."""
+"""Training runs on the page: their list, one of them live, several overlaid."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.bundle import bundle_names, read_description
-from core.data.tables import csv_cell, csv_text
+from core.data.tables import csv_cell
 from core.errors import NodeLensError
-from core.jobs import Job
-from core.settings import settings
+from core.settings import settings, without_paths
 from core.training.config import make_config
 from core.training.runs import Fact, Run
 from core.training.watch import Progress, progress_of
 from core.view import training_figures as figures
-from pages.parts import library
+from pages.parts import access
 from pages.parts.start import NEW, RUNS, go_to, start, training
 
-GOING = ("running", "starting")
+GOING = ("running", "starting", "waiting")
 EVERY = 2.0
 """Seconds between two looks at a run that is going."""
+NOTE_WIDTH = 120
+"""Characters of a note's first line that the list shows."""
 
 
 def invite() -> None:
@@ -35,9 +35,12 @@ def invite() -> None:
         "model of it that Read, Browse and Compare offer at once.\n\n"
         "Try it on the synthetic demo split first: a small network, about a minute on a quiet machine."
     )
+    if access.readonly():
+        st.info(f"{access.READ_ONLY}no run can be started here.")
+        return
     with st.container(horizontal=True):
-        if st.button("Start a smoke run", type="primary"):
-            start("smoke-1", make_config("smoke", data=str(settings().demo)))
+        config = make_config("smoke", data=str(settings().demo))
+        if st.button("Start a smoke run", type="primary") and access.attempt(start, "smoke-1", config):
             go_to(section=RUNS, run=["smoke-1"])
         if st.button("Set up a run of your own"):
             go_to(section=NEW)
@@ -80,8 +83,9 @@ def state_of(run: Run) -> str:
     status = run.status
     if status == "running":
         return status
-    if training(run).running:
-        return "starting"
+    job = training(run)
+    if job.running:
+        return "waiting" if job.before else "starting"
     return "not started" if status == "new" else status
 
 
@@ -107,9 +111,11 @@ def _live(run: Run, drawn_as: str) -> None:
     if state not in GOING and state != "finished":
         reason = facts[-1].get("reason", "") if facts else ""
         if complaint := reason or training(run).complaint:
-            st.error(complaint)
+            st.error(without_paths(complaint))
     if not progress.cycle:
-        if state in GOING:
+        if state == "waiting":
+            st.info("It starts by itself when its turn comes, also when nobody looks.")
+        elif state in GOING:
             st.info("Reading the data and building the network. The curves begin with the tenth step.")
         return
     st.html(_strip(_numbers(run, progress, facts)))
@@ -146,93 +152,6 @@ def chart(figure: Any, name: str) -> None:
     )
 
 
-def manage(run: Run) -> None:
-    """Stop, resume, note, promote, delete."""
-    state, job = state_of(run), training(run)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        if state in GOING:
-            st.button("Stop", on_click=_stop, args=(run,), help="Saves first; it can be resumed.")
-        elif state != "finished":
-            word = "Start" if state == "not started" else "Resume"
-            if st.button(word, type="primary"):
-                job.start(["train", "--out", str(run.folder)])
-                st.rerun()
-        st.download_button(
-            "History (CSV)", csv_text(run.history()), f"{run.name}.csv", "text/csv",
-            on_click="ignore", disabled=not run.history_size(),
-        )  # fmt: skip
-        st.download_button(
-            "Configuration (JSON)", run.config.model_dump_json(indent=2), f"{run.name}.json", "application/json",
-            on_click="ignore",
-        )  # fmt: skip
-        with st.popover("Delete", disabled=state in GOING):
-            st.markdown(f"Delete the run '{run.name}' with its history, checkpoint and model? Promoted models stay.")
-            if st.button("Delete for good", key="delete_run"):
-                run.delete()
-                go_to(run=[])
-    with st.container(key="run_words"):
-        note, model = st.columns([1, 1], gap="large")
-    with note:
-        key = f"note_{run.name}"
-        st.text_area(
-            "Note", run.note, key=key, height=96, placeholder="What is tried here, and what came of it",
-            on_change=lambda: setattr(run, "note", st.session_state[key]),
-        )  # fmt: skip
-    with model:
-        if run.model:
-            _promote(run)
-
-
-def _stop(run: Run) -> None:
-    if run.stop() or training(run).stop():
-        st.toast("It stops after the step at hand and saves.")
-
-
-def _promote(run: Run) -> None:
-    job = Job(run.folder / "promote")
-    if job.running:
-        st.fragment(_wait_for_promotion, run_every=EVERY)(job)
-        return
-    if job.complaint:
-        st.error(job.complaint)
-    for name in _models_of(run):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"This run is the model **{name}**.")
-            if st.button("Read with it", key=f"read_{name}"):
-                st.switch_page("pages/read.py", query_params={"model": name})
-    with st.form("promote"):
-        one, two = st.columns([3, 2])
-        name = one.text_input("Make a model of it, named", run.name, key=f"promote_{run.name}").strip()
-        own = run.config.valid_split if run.config.holdout == "split" else run.config.train_split
-        splits = [name for name in library.split_names() if name not in ("train", "test")]
-        split = two.selectbox(
-            "Calibrated on",
-            splits,
-            index=splits.index(own) if own in splits else 0,
-            key=f"promote_split_{run.name}",
-            help="Calibration, threshold, refer band and colour scales are fitted there; never on the test split.",
-        )
-        if st.form_submit_button("Promote"):
-            folder = library.split(split).folder
-            job.start(["model", "promote", str(run.folder), "--name", name, "--data", str(folder), "--split", split])
-            st.rerun()
-
-
-def _wait_for_promotion(job: Job) -> None:
-    if not job.running:
-        st.rerun()
-    st.info("Calibrating the model through the served pipeline. It goes on when you leave.")
-
-
-def _models_of(run: Run) -> list[str]:
-    """Installed models that are this run's weights."""
-    if run.model is None:
-        return []
-    weights = read_description(run.model).weights_sha256
-    models = settings().models
-    return [name for name in bundle_names(models) if read_description(models / name).weights_sha256 == weights]
-
-
 def _row(name: str) -> dict[str, Any]:
     try:
         run = Run.open(settings().runs / name)
@@ -245,7 +164,7 @@ def _row(name: str) -> dict[str, Any]:
         "progress": progress.share,
         "best AUC": progress.best_auc,
         "started": pd.to_datetime(run.environment.get("started")),
-        "note": csv_cell(run.note),
+        "note": csv_cell(_first_line(run.note)),
     }
 
 
@@ -256,7 +175,7 @@ def _progress(folder: Path, size: int) -> Progress:  # noqa: ARG001 - part of th
 
 
 def _headline(run: Run, state: str, progress: Progress) -> str:
-    words = [f"**{run.name}** {state}"]
+    words = [f"**{run.name}** {access.waits(training(run)) or state}"]
     if progress.cycle and state != "finished":
         cycles = run.config.cycles
         words.append(
@@ -281,13 +200,18 @@ def _numbers(run: Run, progress: Progress, facts: Sequence[Fact]) -> dict[str, s
         rate += f" (first layers {progress.first_rate:.1e})"
     numbers |= {"learning rate": rate, "momentum": f"{progress.momentum:.3f}"}
     numbers["speed"] = f"{progress.speed:,.0f} patches/s"
-    numbers["network"] = f"{run.config.architecture}, from {run.config.start}"
+    numbers["network"] = f"{run.config.architecture}, from {without_paths(run.config.start)}"
     return numbers
 
 
 def _strip(numbers: dict[str, str]) -> str:
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in numbers.items())
     return f'<dl class="nl-strip" data-testid="run-numbers">{cells}</dl>'
+
+
+def _first_line(note: str) -> str:
+    line = note.strip().partition("\n")[0]
+    return line if len(line) <= NOTE_WIDTH else f"{line[: NOTE_WIDTH - 4]} ..."
 
 
 def _time(seconds: float) -> str:

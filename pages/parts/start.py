@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import streamlit as st
 from core.architectures import ARCHITECTURES
 from core.bundle import bundle_names
 from core.data.pcam import split_names
-from core.errors import NodeLensError, TrainingConfigError
+from core.errors import NodeLensError, RunBusyError, TrainingConfigError
 from core.jobs import Job
-from core.settings import ROOT, settings
+from core.settings import ROOT, settings, without_paths
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
-from core.training.runs import NAME, Run, run_names
+from core.training.runs import NAME, Run, check_run_name, run_names
+from pages.parts import access
 
 RUNS, NEW, RANGE, DECAY = SECTIONS = ("Runs", "New run", "Learning-rate range", "Weight decay")
 PCAM, DEMO = "PCam", "demo (synthetic, not tissue)"
+LONGEST_JSON = 20_000
+"""Characters of the form's other values."""
 
 
 def choose_section() -> str:
@@ -26,9 +30,10 @@ def choose_section() -> str:
     wanted = st.session_state.pop("train_wanted", None)
     if wanted:
         st.session_state.update(wanted)
+    sections = [name for name in SECTIONS if name != NEW or not access.readonly()]
     return st.segmented_control(
         "Section",
-        SECTIONS,
+        sections,
         default=RUNS,
         required=True,
         key="section",
@@ -45,36 +50,41 @@ def go_to(**state: Any) -> None:
 
 def training(run: Run) -> Job:
     """The process that trains a run."""
-    return Job(run.folder / "log")
+    return Job(run.folder / "log", f"training '{run.name}'")
 
 
 def start(name: str, config: TrainConfig) -> None:
     """Make a run and train it in a process of its own; raises NodeLensError."""
-    if not NAME.fullmatch(name):
-        raise TrainingConfigError(f"'{name}' is no name for a run; use letters, digits, '-', '_' and '.'")
+    access.require_writable()
+    check_run_name(name, settings().runs)
     if name in run_names(settings().runs):
         raise TrainingConfigError(f"there is a run '{name}' already; resume that one, or give another name")
     run = Run.create(settings().runs / name, config)
-    training(run).start(["train", "--out", str(run.folder)])
+    try:
+        go_on(run)
+    except NodeLensError:
+        with suppress(RunBusyError):
+            run.delete()
+        raise
+
+
+def go_on(run: Run) -> None:
+    """Train a run, from its start or from where it was stopped; raises NodeLensError."""
+    access.start(training(run), ["train", "--out", str(run.folder)])
 
 
 def start_run() -> None:
     """The form of a new run."""
     preset = choose_preset("new")
     with st.form("new_run", border=False):
-        name = st.text_input("Name of the run", _free_name(preset), key=f"new_name_{preset}")
+        name = st.text_input("Name of the run", _free_name(preset), max_chars=80, key=f"new_name_{preset}").strip()
         values = choose_values("new", preset, cycles=True)
         begin = st.form_submit_button("Start training", type="primary")
-    if begin:
-        try:
-            start(name.strip(), read_values(values))
-        except NodeLensError as error:
-            st.error(str(error))
-        else:
-            go_to(section=RUNS, run=[name.strip()])
+    if begin and access.attempt(lambda: start(name, read_values(values))):
+        go_to(section=RUNS, run=[name])
     st.caption(
         "Training runs in a process of its own: close the page, and it goes on. It uses every core of this machine, "
-        "so reading is slower meanwhile."
+        "so reading is slower meanwhile. One long job works at a time; what is started meanwhile waits for its turn."
     )
 
 
@@ -108,7 +118,7 @@ def choose_values(key: str, preset: str, *, cycles: bool, decay: bool = True) ->
             list(sources),
             index=list(sources).index(DEMO) if synthetic else 0,
             key=f"{key}_data",
-            help=f"PCam's training split is looked for in {settings().data}; "
+            help=f"PCam's training split is looked for in the folder '{without_paths(str(settings().data))}'; "
             "`python -m core data fetch` brings it there.",
         ),
         "architecture": two.selectbox(
@@ -142,7 +152,9 @@ def choose_values(key: str, preset: str, *, cycles: bool, decay: bool = True) ->
         known = entered["cycles"][0].keys()
         rest["cycles"] = [{n: v for n, v in cycle.items() if n not in known} for cycle in start_values["cycles"]]
     with st.expander("All other values"):
-        entered["rest"] = st.text_area("As JSON", json.dumps(rest, indent=2), height=320, key=f"{key}_rest")
+        entered["rest"] = st.text_area(
+            "As JSON", json.dumps(rest, indent=2), max_chars=LONGEST_JSON, height=320, key=f"{key}_rest"
+        )
     return entered
 
 
@@ -160,7 +172,10 @@ def read_values(entered: dict[str, Any]) -> TrainConfig:
         cycle | chosen[number] if number < len(chosen) and isinstance(cycle, dict) else cycle
         for number, cycle in enumerate(rest["cycles"])
     ]
-    return parse_config(rest | main | _sources()[entered["source"]] | {"cycles": cycles})
+    config = parse_config(rest | main | _sources()[entered["source"]] | {"cycles": cycles})
+    if config.distillation and not NAME.fullmatch(config.distillation.teacher):  # a page opens no path it is given
+        raise TrainingConfigError(f"'{config.distillation.teacher}' is no name of a model to learn from")
+    return config
 
 
 def _choose_cycle(key: str, number: int, cycle: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +213,7 @@ def _shown(folder: Path) -> str:
 
 
 def _free_name(preset: str) -> str:
-    taken, number = run_names(settings().runs), 1
+    taken, number = {name.casefold() for name in run_names(settings().runs)}, 1
     while f"{preset}-{number}" in taken:
         number += 1
     return f"{preset}-{number}"

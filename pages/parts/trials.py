@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from core.errors import NodeLensError, TrainingConfigError
+from core.errors import NodeLensError, OutputError, TrainingConfigError
 from core.files import write_text
 from core.jobs import Job
-from core.settings import settings
+from core.settings import settings, without_paths
+from core.training.config import TrainConfig
 from core.view import training_figures as figures
+from pages.parts import access
 from pages.parts.runs import chart
 from pages.parts.start import choose_preset, choose_values, go_to, read_values
 
 EVERY = 1.0
+MOST_DECAYS = 8
 
 
 def trials(kind: str, command: str, meaning: str) -> None:
@@ -29,8 +35,11 @@ def trials(kind: str, command: str, meaning: str) -> None:
     """
     st.markdown(meaning)
     names = _names(kind)
-    with st.expander("Start one", expanded=not names):
-        _start(kind, command)
+    if not access.readonly():
+        with st.expander("Start one", expanded=not names):
+            _choose(kind, command)
+    elif not names:
+        st.info(f"{access.READ_ONLY}no test has been made here, and none can be started.")
     if names:
         st.session_state.setdefault(kind, names[0])
         if st.session_state[kind] not in names:
@@ -46,24 +55,38 @@ def latest_comparison() -> dict[str, Any] | None:
     return next((record for record in records if record and record["finished"]), None)
 
 
-def _start(kind: str, command: str) -> None:
+def _choose(kind: str, command: str) -> None:
     preset = choose_preset(kind)
     with st.form(f"{kind}_form", border=False):
         values = choose_values(kind, preset, cycles=False, decay=kind == "range")
-        decays = st.text_input("Weight decays to compare", "1e-2, 1e-4, 1e-6", key="decays") if kind == "decay" else ""
+        decays = ""
+        if kind == "decay":
+            decays = st.text_input("Weight decays to compare", "1e-2, 1e-4, 1e-6", max_chars=200, key="decays")
         begin = st.form_submit_button("Start", type="primary")
-    if not begin:
-        return
+    if begin and access.attempt(lambda: _start(kind, command, read_values(values), _numbers(decays))):
+        go_to(**{kind: _names(kind)[0]})
+
+
+def _start(kind: str, command: str, config: TrainConfig, decays: Sequence[str]) -> None:
+    access.require_writable()
+    options = [word for decay in decays for word in ("--decay", decay)]
+    path = _new(kind)
+    write_text(path.with_suffix(".config"), config.model_dump_json(indent=2))
     try:
-        options = [word for decay in _numbers(decays) for word in ("--decay", decay)]
-        name = _free_name(kind)
-        path = _folder() / name
-        write_text(path.with_suffix(".config"), read_values(values).model_dump_json(indent=2))
-        _job(name).start([command, str(path.with_suffix(".config")), *options, "--out", str(path.with_suffix(".json"))])
-    except NodeLensError as error:
-        st.error(str(error))
-    else:
-        go_to(**{kind: name})
+        access.start(
+            _job(path.name),
+            [command, str(path.with_suffix(".config")), *options, "--out", str(path.with_suffix(".json"))],
+        )
+    except NodeLensError:
+        _delete(path.name)
+        raise
+
+
+def _delete(name: str) -> None:
+    if _job(name).running:
+        raise NodeLensError(f"The test '{name}' works or waits. Stop it first.")
+    for path in _folder().glob(f"{name}.*"):
+        path.unlink(missing_ok=True)
 
 
 def _show(name: str, drawn_as_running: bool) -> None:
@@ -71,10 +94,12 @@ def _show(name: str, drawn_as_running: bool) -> None:
     if job.running != drawn_as_running:
         st.rerun()
     if job.complaint:
-        st.error(job.complaint)
+        st.error(without_paths(job.complaint))
     curves = record["curves"] if record else []
     done = sum(len(curve["rates"]) for curve in curves)
-    if drawn_as_running:
+    if waiting := access.waits(job):
+        st.info(f"The test {waiting}. It starts by itself, also when nobody looks.")
+    elif drawn_as_running:
         of = record["steps"] * len(record["decays"]) if record else 1
         st.progress(min(done / of, 1.0), f"{done} of {of} batches" if record else "Building the network ...")
     elif record and not record["finished"]:
@@ -89,18 +114,17 @@ def _show(name: str, drawn_as_running: bool) -> None:
             chart(figures.decay_comparison(curves), name)
     with st.container(horizontal=True):
         if drawn_as_running:
-            st.button("Stop", on_click=job.stop, key=f"stop_{name}")
+            access.stop_button(job, "this test", f"stop_{name}")
         elif record:
             st.download_button(
                 "Curves (JSON)", json.dumps(record, indent=2), f"{name}.json", "application/json", on_click="ignore"
             )
-        if not drawn_as_running:
+        if not drawn_as_running and not access.readonly():
             with st.popover("Delete"):
-                st.markdown(f"Delete the test '{name}'?")
-                if st.button("Delete for good", key=f"delete_{name}"):
-                    for path in _folder().glob(f"{name}.*"):
-                        path.unlink(missing_ok=True)
-                    st.rerun(scope="app")
+                st.markdown(f"Delete the test '{name}'? {access.whose(job, 'this test', job.since)}")
+                pressed = st.button("Delete for good", key=f"delete_{name}")
+            if pressed and access.attempt(_delete, name):
+                st.rerun(scope="app")
 
 
 def _suggestions(curve: dict[str, Any]) -> str:
@@ -113,6 +137,8 @@ def _suggestions(curve: dict[str, Any]) -> str:
 
 def _numbers(text: str) -> list[str]:
     words = text.replace(",", " ").split()
+    if len(words) > MOST_DECAYS:
+        raise TrainingConfigError(f"{len(words)} weight decays are too many to compare; give at most {MOST_DECAYS}")
     for word in words:
         try:
             sensible = 0 <= float(word) <= 1
@@ -128,7 +154,7 @@ def _folder() -> Path:
 
 
 def _names(kind: str) -> list[str]:
-    found = [path.stem for path in _folder().glob(f"{kind}-*.config")]
+    found = [path.stem for path in _folder().glob(f"{kind}-*.config") if path.stem.rpartition("-")[2].isdecimal()]
     return sorted(found, key=lambda name: -int(name.rpartition("-")[2]))
 
 
@@ -137,8 +163,21 @@ def _free_name(kind: str) -> str:
     return f"{kind}-{int(names[0].rpartition('-')[2]) + 1 if names else 1}"
 
 
+def _new(kind: str) -> Path:
+    """A name that nobody else takes at the same time."""
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        while True:
+            path = _folder() / _free_name(kind)
+            with suppress(FileExistsError):
+                path.with_suffix(".config").touch(exist_ok=False)
+                return path
+    except OSError as error:
+        raise OutputError(_folder(), os.strerror(error.errno or 0).lower()) from error
+
+
 def _job(name: str) -> Job:
-    return Job(_folder() / name)
+    return Job(_folder() / name, f"test '{name}'")
 
 
 def _record(name: str) -> dict[str, Any] | None:

@@ -47,6 +47,7 @@ def test_a_smoke_run_from_start_to_a_patch_read_with_it(own_server, visit, tmp_p
     expect(promote).to_be_visible(timeout=PATIENT)
     page.get_by_label("Make a model of it, named").fill("tried")
     promote.click()
+    page.get_by_role("button", name="Make it a model").click()
     read = page.get_by_role("button", name="Read with it")
     expect(read).to_be_visible(timeout=PATIENT)
     assert (tmp_path / "models" / "tried" / "CARD.md").is_file()

@@ -113,6 +113,22 @@ def test_a_note_is_kept_in_the_run(screen, runs):
     assert page.at.dataframe[0].value["note"].tolist() == ["No stain augmentation."]
 
 
+def test_the_list_shows_the_first_line_of_a_note(screen, runs):
+    made_up(runs, "one").note = "\nWhat came of it\nand why"
+    made_up(runs, "two").note = "x" * 4000
+    notes = screen("train", run="one").calm().at.dataframe[0].value.set_index("run")["note"]
+    assert notes["one"] == "What came of it"
+    assert notes["two"] == "x" * 116 + " ..."
+
+
+def test_a_note_that_is_too_long_is_cut(screen, runs):
+    run = made_up(runs, "first")
+    page = screen("train", run="first").calm()
+    page.at.text_area(key="note_first").set_value("x" * 5000).run()
+    page.calm()
+    assert Run.open(run.folder).note == "x" * 4000
+
+
 def test_deleting_needs_a_second_press(screen, runs):
     made_up(runs, "kept")
     made_up(runs, "gone")
@@ -133,7 +149,8 @@ def test_stop_signals_and_resume_starts_the_same_command(screen, runs, started):
         assert "**first** running" in page.at.get("progress")[0].proto.text
         assert "Resume" not in {button.label for button in page.at.button}
         with patch.object(Run, "stop", return_value=True) as stop:
-            page.press("Stop")
+            assert "This run was started elsewhere" in page.markdown
+            page.press("Stop all the same").calm()
         stop.assert_called_once_with()
 
 
@@ -146,6 +163,22 @@ def test_stop_signals_and_resume_starts_the_same_command(screen, runs, started):
         (lambda at: at.text_input(key="new_name_smoke").set_value("taken"), "there is a run 'taken' already"),
         (lambda at: at.text_area(key="new_smoke_rest").set_value("{"), "the other values are not JSON"),
         (lambda at: at.text_area(key="new_smoke_rest").set_value("[]"), "must be a JSON object"),
+        (lambda at: at.text_input(key="new_name_smoke").set_value("Taken"), "there is a run 'taken' already"),
+        (lambda at: at.text_input(key="new_name_smoke").set_value("x" * 5000), "is no name for a run"),
+        (lambda at: at.text_area(key="new_smoke_rest").set_value("[" * 100_000), "the other values are not JSON"),
+        (lambda at: with_rest(at, seed=10**4000), "seed: "),
+        (lambda at: with_rest(at, limit=10**40), "limit: "),
+        (lambda at: with_rest(at, clip=float("nan")), "clip: Input should be"),
+        (lambda at: with_rest(at, clip=float("inf")), "clip: Input should be"),
+        (
+            lambda at: with_rest(at, cycles=[{"epochs": 1, "peak": 1e-3}] * 30),
+            "cycles: Tuple should have at most 20 items",
+        ),
+        (lambda at: with_rest(at, distillation={"teacher": "/etc"}), "'/etc' is no name of a model to learn from"),
+        (lambda at: at.number_input(key="new_smoke_batch").set_value(-5), "batch: Input should be greater than"),
+        (lambda at: at.number_input(key="new_smoke_batch").set_value(10**15), "batch: Input should be less than"),
+        (lambda at: at.number_input(key="new_smoke_1_peak").set_value(-1e300), "cycles.1.peak: Input should be"),
+        (lambda at: at.number_input(key="new_smoke_1_epochs").set_value(1e300), "cycles.1.epochs: Input should be"),
     ],
 )
 def test_start_refuses_what_cannot_be(screen, runs, started, change, sentence):
@@ -161,6 +194,11 @@ def test_start_refuses_what_cannot_be(screen, runs, started, change, sentence):
     assert started == []
     assert run_names(runs) == ["taken"]
     assert [path.name for path in runs.parent.glob("*/config.json")] == []
+
+
+def with_rest(at, **values):
+    box = at.text_area(key="new_smoke_rest")
+    box.set_value(json.dumps(json.loads(box.value) | values))
 
 
 def test_start_takes_what_was_entered(screen, runs, started):
@@ -267,7 +305,9 @@ def test_a_finished_run_can_be_promoted_and_shows_the_studys_figures(screen, run
     assert matrix["data"][0]["text"] == [["1<br>50%", "1<br>50%"], ["1<br>33%", "2<br>67%"]]
     assert any(c["data"][0].get("name") == "AUC 0.833" for c in drawn)
     page.at.text_input(key="promote_first").set_value("second")
-    page.press("Promote").calm()
+    assert started == []
+    assert "Make the run 'first' a model that every page offers? This run was started elsewhere, on" in page.markdown
+    page.press("Make it a model").calm()
     ((path, arguments),) = started
     assert path == run.folder / "promote"
     assert arguments[:5] == ["model", "promote", str(run.folder), "--name", "second"]
