@@ -397,6 +397,14 @@ def module(*arguments, **environment):
     )
 
 
+def test_it_runs_from_another_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "core", "score", "none", "--out", "scores.csv"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "nodelens: none cannot be imported: it does not exist.\n")
+
+
 def test_a_mistake_ends_with_code_2_in_a_real_shell(tmp_path):
     done = module("score", tmp_path / "none", "--out", tmp_path / "scores.csv")
     assert (done.returncode, done.stdout) == (2, "")
