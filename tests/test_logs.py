@@ -120,6 +120,29 @@ def test_nothing_in_a_server_writes_anything_else():
     assert "Doe_Jane" not in done.stderr
 
 
+STREAMLIT = """
+from pages.parts.logs import speak_json
+from streamlit.error_util import handle_uncaught_app_exception
+speak_json()
+try:
+    {}["Doe_Jane.png"]
+except KeyError as error:
+    handle_uncaught_app_exception(error)
+from streamlit.logger import get_logger
+get_logger("streamlit.made.later").error("later")
+get_logger("uvicorn.error").warning("served")
+"""
+
+
+def test_streamlits_tracebacks_are_json_lines_too():
+    done = subprocess.run([sys.executable, "-c", STREAMLIT], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = {line["logger"]: line for line in map(json.loads, done.stderr.splitlines())}
+    assert lines["streamlit.error_util"]["error"] == "KeyError"
+    assert {"streamlit.made.later", "uvicorn.error"} <= lines.keys()
+    assert "Doe_Jane" not in done.stderr
+    assert "Traceback" not in done.stdout
+
+
 def test_an_unknown_level_is_refused():
     with pytest.raises(SettingsError, match="NODELENS_LOG"):
         Settings.from_environment({"NODELENS_LOG": "loud"})
