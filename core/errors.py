@@ -155,7 +155,8 @@ class PatchShapeError(IntakeError):
         if um_per_px is None:
             advice = ". Crop it at 0.97 um/px; it is not resized for you."
         else:
-            advice = f" once brought from {um_per_px:.3g} to 0.97 um/px. Cut out a region of 93 x 93 um."
+            advice = f" once brought from {um_per_px:.3g} to 0.97 um/px. "
+            advice += "Cut out a region of 93 x 93 um, or correct the pixel size."
         super().__init__(f"Expected a 96 x 96 RGB patch, got {size}{advice}")
 
 

@@ -6,8 +6,6 @@ Metadata is dropped; of all that a file says about itself only the pixel size is
 
 from __future__ import annotations
 
-import logging
-import math
 import struct
 import warnings
 from collections.abc import Iterator
@@ -18,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from core.data.patch import PATCH_SIDE, UM_PER_PX
-from core.data.screening import MAX_EXIF_BYTES, is_a_maze
+from core.data.pixel_size import PixelSize, from_dpi, from_resolution, is_at_scale, is_plausible
+from core.data.pixels import GRAY_16, as_rgb, profile_note, refuse_dark, scaled_note
+from core.data.screening import MAX_EXIF_BYTES, is_a_maze, odd_jpeg
 from core.errors import (
     CoarseImageError,
     EmptyFileError,
@@ -40,24 +40,20 @@ INTAKE_TYPES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 40_000_000
 MAX_WEBP_PIXELS = 25_000_000  # libwebp keeps two canvases and hands over a third
-MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0  # 72 to 300 dpi, what screens and printers write, is 85 um/px and more
-SCALE_TOLERANCE = 0.02  # a pixel size this close to 0.97 is taken for it
 MAX_ENLARGEMENT = 1.25
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_GRAY_16 = ("I;16", "I;16B", "I;16L")
-_GRAY = ("L", "LA", *_GRAY_16)
-_COLOUR = ("P", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
-_BAND_PIXELS = 2**20  # converted at a time, so that no second copy of a large picture is made
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # by Pillow; TIFF by tifffile
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_GRAY = ("L", "LA", *GRAY_16)
+_COLOUR = ("P", "RGB", "RGBA", "CMYK")
 # Pillow refuses at twice this, in some formats before its header is read to the end. Its warnings, of this and of
 # damage, are for programmers; what matters of them becomes a refusal.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
-# Pillow's readers trust the file, so damage surfaces as whatever a parser stumbles over.
+# Readers trust the file, so damage surfaces as whatever a parser stumbles over; codecs raise kinds of RuntimeError.
 _DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, LookupError),
-    *(ArithmeticError, AssertionError, MemoryError, RecursionError, struct.error, Warning),
+    *(ArithmeticError, AssertionError, MemoryError, RuntimeError, struct.error, Warning),
 )
 
 
@@ -109,24 +105,19 @@ def open_picture(data: bytes, *, um_per_px: float | None = None) -> Picture:
         raise EmptyFileError()
     if len(data) > MAX_BYTES:
         raise ImageTooLargeError(MAX_BYTES, "bytes")
-    if um_per_px is not None and not _plausible(um_per_px):
+    if um_per_px is not None and not is_plausible(um_per_px):
         raise PixelSizeError(um_per_px)
 
-    image, stated, notes = _decode(data)
-    if um_per_px is not None:
-        notes.append(f"The reader gave a pixel size of {um_per_px:.3g} um.")
-    elif stated is not None:
-        notes.append(f"The file gives a pixel size of {stated:.3g} um.")
-    else:
-        notes.append(f"The file gives no usable pixel size; {UM_PER_PX} um is assumed.")
-    known = um_per_px or stated
+    pixels, stated, notes = _decode(data)
+    known = um_per_px or stated.um_per_px
     scale = known or UM_PER_PX
-    if not _at_scale(scale):
-        image, note = _rescale(image, scale)
+    notes.append(_source_of_scale(um_per_px, stated))
+    if not is_at_scale(scale):
+        pixels, note = _rescaled(pixels, scale)
         notes.append(note)
-    if min(image.size) < PATCH_SIDE:
-        raise _shape_error(image.size, scale)
-    return Picture(_pixels(image), scale, known is not None, tuple(notes))
+    if min(pixels.shape[:2]) < PATCH_SIDE:
+        raise _shape_error(pixels, scale)
+    return Picture(pixels, scale, known is not None, tuple(notes))
 
 
 def picture_of(path: Path, *, um_per_px: float | None = None) -> NDArray[np.uint8]:
@@ -151,14 +142,13 @@ def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.u
     """
     picture = open_picture(data, um_per_px=um_per_px)
     if not picture.is_patch:
-        height, width = picture.pixels.shape[:2]
-        raise _shape_error((width, height), picture.um_per_px)
+        raise _shape_error(picture.pixels, picture.um_per_px)
     return picture.window()
 
 
 @contextmanager
-def _pillow_reads() -> Iterator[None]:
-    """Turn what Pillow raises on strange files into refusals."""
+def _reading() -> Iterator[None]:
+    """Turn what decoders raise on strange files into refusals."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where those are errors
@@ -169,99 +159,127 @@ def _pillow_reads() -> Iterator[None]:
         raise UnreadableImageError("it is damaged or incomplete") from error
 
 
-def _decode(data: bytes) -> tuple[Image.Image, float | None, list[str]]:
-    """The first page as an upright RGB image, the um/px its file states if any, and notes."""
-    notes = []
+def _decode(data: bytes) -> tuple[NDArray[np.uint8], PixelSize, list[str]]:
+    """The first page upright, uint8 (h, w, 3) RGB; the pixel size its file states; notes."""
     if is_a_maze(data):
         raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
-    with _pillow_reads():
-        image = Image.open(BytesIO(data), formats=_FORMATS)  # reads the header only
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageTooLargeError(MAX_PIXELS, "pixels")
-        if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
-            raise ImageTooLargeError(MAX_WEBP_PIXELS, "pixels in a WebP")
-        if any(tile[0] == "bmp_rle" for tile in image.tile):  # unpacked in Python, byte by byte
-            raise UnreadableImageError("it is a run-length coded BMP; save it as PNG")
-        if any(len(image.info.get(key, "")) > MAX_EXIF_BYTES for key in ("exif", "Raw profile type exif")):
-            raise UnreadableImageError("its EXIF data are too large; save it without them")
-        if image.mode not in _GRAY + _COLOUR:
-            raise UnreadableImageError(f"its pixels are of type '{image.mode}'; save it as 8-bit RGB")
-        stated = _stated_um_per_px(image)
-        if getattr(image, "is_animated", False):
-            notes.append("The file holds several images; the first is read.")
-        if ";16" in str(getattr(image, "tile", "")):  # Pillow's name of the stored layout, gone once loaded
-            notes.append("16-bit values were scaled to 8 bits over their full range.")
-        if image.mode in _GRAY:
-            notes.append("The image is grayscale: it shows no stain colours.")
-        if image.mode == "CMYK":
-            notes.append("CMYK was converted to RGB without a colour profile.")
-        turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-        image.load()
-        if turned:
-            ImageOps.exif_transpose(image, in_place=True)
-            notes.append("The image was turned upright as its EXIF orientation says.")
-        rgb, see_through = _in_rgb(image)
-        if see_through:
-            notes.append("Transparent parts were laid on white.")
-    return rgb, stated, notes
+    with _reading():
+        if data.startswith(_TIFF_MAGIC):
+            from core.data.tiff import read_tiff  # a tenth of a second, spared where there is no TIFF
+
+            return read_tiff(data, MAX_PIXELS)
+        if reason := odd_jpeg(data):
+            raise UnreadableImageError(reason)
+        image: ImageFile.ImageFile = Image.open(BytesIO(data), formats=_FORMATS)  # reads the header only
+        _check(image)
+        return _loaded(image, data)
 
 
-def _bands(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """First and last row (not included) of pieces as wide as the picture."""
-    rows = max(1, _BAND_PIXELS // size[0])
-    return ((top, min(top + rows, size[1])) for top in range(0, size[1], rows))
+def _check(image: ImageFile.ImageFile) -> None:
+    """Refuse an opened image, whose pixels are not decoded yet, for its size or kind."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageTooLargeError(MAX_PIXELS, "pixels")
+    if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
+        raise ImageTooLargeError(MAX_WEBP_PIXELS, "pixels in a WebP")
+    if any(tile[0] == "bmp_rle" for tile in image.tile):  # unpacked in Python, byte by byte
+        raise UnreadableImageError("it is a run-length coded BMP; save it as PNG")
+    if any(len(image.info.get(key, "")) > MAX_EXIF_BYTES for key in ("exif", "Raw profile type exif")):
+        raise UnreadableImageError("its EXIF data are too large; save it without them")
+    if image.mode == "1":
+        raise UnreadableImageError("its pixels are only black or white (1 bit); save it as 8-bit RGB")
+    if image.mode not in _GRAY + _COLOUR:
+        raise UnreadableImageError(f"its pixels are of type '{image.mode}'; save it as 8-bit RGB")
+    if image.mode == "CMYK" and "adobe" not in image.info:  # Pillow takes all for Adobe's, which are inverted
+        raise UnreadableImageError("its CMYK values do not say whether they are inverted; save it as 8-bit RGB")
+    key = image.info.get("transparency")  # on the scale of the file, where Pillow compares it with 8 bits
+    if image.mode != "P" and key is not None and ";" in _stored(image):
+        raise UnreadableImageError("its transparent colour is not of 8 bits; save it as 8-bit RGB")
 
 
-def _in_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """`_to_rgb`, band by band."""
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image, False
-    rgb = Image.new("RGB", image.size)
-    any_see_through = False
-    for top, bottom in _bands(image.size):
-        band, see_through = _to_rgb(image.crop((0, top, image.width, bottom)))
-        rgb.paste(band, (0, top))
-        any_see_through |= see_through
-    return rgb, any_see_through
+def _stored(image: ImageFile.ImageFile) -> str:
+    """Pillow's name of the stored layout, which is gone once pixels are loaded, as in "RGB;16B"."""
+    return str(image.tile[0].args) if image.tile else ""
 
 
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Pixels of an RGB image, uint8 (h, w, 3)."""
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top, bottom in _bands(image.size):
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
-    return pixels
+def _loaded(image: ImageFile.ImageFile, data: bytes) -> tuple[NDArray[np.uint8], PixelSize, list[str]]:
+    """What `_decode` returns, of an image that Pillow opened."""
+    notes = []
+    deep = ";16" in _stored(image) and image.format == "PNG"  # before anything asks for EXIF, which loads a PNG
+    stated = _stated(image)
+    if getattr(image, "is_animated", False):
+        notes.append("The file holds several images; the first is read.")
+    if deep:
+        notes.append(scaled_note(16))
+    if image.mode in _GRAY:
+        notes.append("The image is grayscale: it shows no stain colours.")
+    if image.mode == "CMYK":
+        notes.append("CMYK was converted to RGB without a colour profile.")
+    turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    colours = _colour_notes(image)
+    image.load()
+    if deep:
+        refuse_dark(_highest_of_16(image, data), 16)
+    if turned:
+        ImageOps.exif_transpose(image, in_place=True)
+        notes.append("The image was turned upright as its EXIF orientation says.")
+    pixels, see_through = as_rgb(image)
+    if see_through:
+        notes.append("Transparent parts were laid on white.")
+    return pixels, stated, notes + colours
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The image in RGB on white, and whether anything of it was transparent."""
-    if image.mode in _GRAY_16:  # Pillow would clip at 255; it keeps the high byte of 16-bit colour by itself
-        gray = (np.asarray(image).astype(np.uint32) + 128) // 257
-        return Image.fromarray(gray.astype(np.uint8)).convert("RGB"), False
-    if not image.has_transparency_data:
-        return image.convert("RGB"), False
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB"), layer.getchannel("A").getextrema() != (255, 255)
+def _highest_of_16(image: Image.Image, data: bytes) -> int:
+    """The highest colour of a loaded 16-bit PNG; to the full where Pillow kept it or where all high bytes are 0."""
+    if image.mode in GRAY_16:
+        return int(np.asarray(image).max())
+    colours = 1 if image.mode == "LA" else 3
+    highest = max(int(np.asarray(image.getchannel(colour)).max()) for colour in range(colours))
+    if highest:
+        return highest * 256 + 255
+    from imagecodecs import png_decode
+
+    values = png_decode(data)
+    return int(values[..., :colours].max())
 
 
-def _stated_um_per_px(image: Image.Image) -> float | None:
-    """Pixel size in the resolution tags, or None when absent, implausible or not square."""
-    across, down = (25_400 / float(dpi) if dpi > 0 else math.inf for dpi in image.info.get("dpi", (0, 0)))
-    square = math.isclose(across, down, rel_tol=SCALE_TOLERANCE)
-    return across if square and _plausible(across) else None
+def _colour_notes(image: Image.Image) -> list[str]:
+    """What the file says about its colours and nobody heeds: the model was trained on values as they are stored."""
+    notes = [profile_note(image.info.get("icc_profile") or b"")]
+    gamma = image.info.get("gamma")
+    if gamma and abs(gamma - 1 / 2.2) > 0.01 and "srgb" not in image.info:
+        notes.append(f"The file's gamma of {gamma:.3g} was not applied.")
+    return [note for note in notes if note]
 
 
-def _plausible(um_per_px: float) -> bool:
-    return MIN_UM_PER_PX <= um_per_px <= MAX_UM_PER_PX
+def _stated(image: Image.Image) -> PixelSize:
+    """Pixel size in the header's resolution or, where there is none, in the EXIF data."""
+    exif = image.getexif()
+    across, down = (_number(exif.get(tag)) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution))
+    unit = exif.get(ExifTags.Base.ResolutionUnit, 2)
+    header = image.info.get("dpi")
+    if header and not (image.format == "JPEG" and image.info.get("jfif_unit") not in (1, 2)):
+        return from_dpi(*header)
+    return from_resolution(across, down, unit)  # Pillow would take EXIF's unit 'none' for inches
 
 
-def _at_scale(um_per_px: float) -> bool:
-    return math.isclose(um_per_px, UM_PER_PX, rel_tol=SCALE_TOLERANCE)
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 0.0
 
 
-def _rescale(image: Image.Image, um_per_px: float) -> tuple[Image.Image, str]:
-    """Bring an image to 0.97 um/px, to the nearest whole pixel; the note says how.
+def _source_of_scale(given: float | None, stated: PixelSize) -> str:
+    """The note that says where the pixel size comes from."""
+    if given is not None:
+        return f"The reader gave a pixel size of {given:.3g} um."
+    if stated.um_per_px is not None:
+        return f"The file gives a pixel size of {stated.um_per_px:.3g} um."
+    return f"{stated.doubt or 'The file gives no usable pixel size'}; {UM_PER_PX} um is assumed."
+
+
+def _rescaled(pixels: NDArray[np.uint8], um_per_px: float) -> tuple[NDArray[np.uint8], str]:
+    """Bring a picture to 0.97 um/px, to the nearest whole pixel, colour by colour; the note says how.
 
     Raises:
         CoarseImageError: it would have to grow more than 1.25 times.
@@ -270,15 +288,19 @@ def _rescale(image: Image.Image, um_per_px: float) -> tuple[Image.Image, str]:
     factor = um_per_px / UM_PER_PX
     if factor > MAX_ENLARGEMENT:
         raise CoarseImageError(um_per_px)
-    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    height, width = pixels.shape[:2]
+    size = max(1, round(width * factor)), max(1, round(height * factor))
     if size[0] * size[1] > MAX_PIXELS:
         raise ImageTooLargeError(MAX_PIXELS, f"pixels at {UM_PER_PX} um/px")
-    sizes = f"from {image.width} x {image.height} to {size[0]} x {size[1]} pixels to reach {UM_PER_PX} um/px"
+    method = Image.Resampling.BILINEAR if factor > 1 else Image.Resampling.BOX
+    scaled = np.empty((size[1], size[0], 3), np.uint8)
+    for colour in range(3):
+        scaled[..., colour] = np.asarray(Image.fromarray(pixels[..., colour]).resize(size, method))
+    sizes = f"from {width} x {height} to {size[0]} x {size[1]} pixels to reach {UM_PER_PX} um/px"
     if factor > 1:
-        return image.resize(size, Image.Resampling.BILINEAR), f"Enlarged {sizes}; this adds no detail."
-    return image.resize(size, Image.Resampling.BOX), f"Reduced {sizes}, averaging areas."
+        return scaled, f"Enlarged {sizes}; this adds no detail."
+    return scaled, f"Reduced {sizes}, averaging areas."
 
 
-def _shape_error(size: tuple[int, int], um_per_px: float) -> PatchShapeError:
-    width, height = size
-    return PatchShapeError((height, width), None if _at_scale(um_per_px) else um_per_px)
+def _shape_error(pixels: NDArray[np.uint8], um_per_px: float) -> PatchShapeError:
+    return PatchShapeError(pixels.shape[:2], None if is_at_scale(um_per_px) else um_per_px)

@@ -20,8 +20,11 @@ MAX_EXIF_BYTES = 2**20
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _MARKER_AMONG_PIXELS = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")  # without restarts, which carry no segment
 _ALONE = frozenset([0x01, *range(0xD0, 0xDA)])  # JPEG markers without a segment
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_READ_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman coded
 _START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
 _TEXT_TYPES = (1, 2, 7)  # bytes, ASCII and undefined: taken as a whole, not number by number
+_STACK, _STACK_COST = range(33628, 33632), 100  # MetaMorph's tables, each of whose entries points at further ones
 _DIRECTORIES = (34665, 34853, 40965)  # tags that point at further tags: EXIF, GPS, interoperability
 
 
@@ -34,6 +37,23 @@ def is_a_maze(data: bytes) -> bool:
     if data.startswith((b"II", b"MM")):
         return _tiff_is_a_maze(data)
     return False
+
+
+def odd_jpeg(data: bytes) -> str:
+    """Why an ordinary decoder cannot read a JPEG, in words that follow 'cannot be read:'; empty when it can."""
+    place = 2
+    while data.startswith(b"\xff\xd8") and (found := _MARKER.search(data, place)):
+        marker, place = found[1][0], found.end()
+        if marker == _START_OF_SCAN:
+            break
+        if marker in _FRAMES:
+            bits = data[place + 2 : place + 3]
+            if marker not in _READ_FRAMES:
+                return "it is a JPEG of a rare kind (lossless, hierarchical or arithmetic); save it as PNG"
+            return "" if bits in (b"\x08", b"") else f"its JPEG holds {bits[0]}-bit values; save it as 8-bit RGB"
+        if marker not in _ALONE:
+            place += int.from_bytes(data[place : place + 2], "big")
+    return ""
 
 
 def _png_is_a_maze(data: bytes) -> bool:
@@ -70,7 +90,7 @@ def _tiff_is_a_maze(data: bytes) -> bool:
     big = data[2:4] in (b"+\0", b"\0+")
     count, entry, first = ("Q", "HHQQ", 8) if big else ("H", "HHII", 4)
     width = struct.calcsize(order + entry)
-    numbers = 0
+    numbers = text = 0
     try:
         waiting = list(struct.unpack_from(order + ("Q" if big else "I"), data, first))
         for _ in range(1 + len(_DIRECTORIES)):
@@ -83,11 +103,12 @@ def _tiff_is_a_maze(data: bytes) -> bool:
             place += struct.calcsize(order + count)
             for at in range(place, min(place + entries * width, len(data) - width + 1), width):
                 tag, kind, held, value = struct.unpack_from(order + entry, data, at)
-                if kind not in _TEXT_TYPES and held <= len(data):  # more than the file holds is skipped by every reader
-                    numbers += held
+                if held <= len(data):  # more than the file holds is skipped by every reader
+                    numbers += held * (_STACK_COST if tag in _STACK else kind not in _TEXT_TYPES)
+                    text += held * (kind in _TEXT_TYPES)
                 if tag in _DIRECTORIES and held == 1:
                     waiting.append(value)
-                if numbers > MAX_NUMBERS:
+                if numbers > MAX_NUMBERS or text > 2 * len(data):
                     return True
     except (struct.error, OverflowError):  # damaged: the decoder will say so
         pass

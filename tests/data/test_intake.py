@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
@@ -37,6 +38,13 @@ def encode(pixels, format="PNG", **options):
     with io.BytesIO() as file:
         image.save(file, format, **options)
         return file.getvalue()
+
+
+def resolution_in_exif(per_unit, unit):
+    exif = Image.Exif()
+    exif[282] = exif[283] = IFDRational(round(per_unit * 100), 100)
+    exif[296] = unit
+    return exif
 
 
 def png(width, height, depth, colour, rows):
@@ -159,6 +167,26 @@ def test_pixels_without_a_meaning_in_rgb_are_refused(image):
         open_picture(encode(image, "TIFF"))
 
 
+def test_a_transparent_colour_is_compared_on_the_scale_of_the_file():
+    few = Image.fromarray((np.arange(96 * 96).reshape(96, 96) % 16 * 17).astype(np.uint8))
+    data = encode(few, "PNG", transparency=17)  # one of 8 bits: what it means is known
+    assert "Transparent parts were laid on white." in open_picture(data).notes
+    rows = b"".join(b"\0" + bytes(48) for _ in range(96))
+    key = struct.pack(">I", 2) + b"tRNS" + b"\0\0" + struct.pack(">I", zlib.crc32(b"tRNS\0\0"))
+    data = png(96, 96, 4, 0, rows)
+    with pytest.raises(UnreadableImageError, match="transparent colour"):
+        open_picture(data[:33] + key + data[33:])
+
+
+def test_a_gamma_is_not_applied_and_said():
+    data = encode(tissue())
+    gamma = b"gAMA" + struct.pack(">I", 100_000)
+    chunk = struct.pack(">I", 4) + gamma + struct.pack(">I", zlib.crc32(gamma))
+    picture = open_picture(data[:33] + chunk + data[33:])
+    np.testing.assert_array_equal(picture.pixels, tissue())
+    assert picture.notes[0] == "The file's gamma of 1 was not applied."
+
+
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
 def test_the_first_of_several_pages_is_read(format):
     first, second = tissue(), np.zeros((96, 96, 3), np.uint8)
@@ -209,8 +237,8 @@ def test_png_resolution_is_followed():
     assert picture.is_patch
 
 
-@pytest.mark.parametrize("dpi", [(72, 72), (96, 96), (300, 300), (50_000, 25_000)])
-def test_screen_resolutions_and_oblong_pixels_are_not_believed(dpi):
+@pytest.mark.parametrize("dpi", [(72, 72), (96, 96), (300, 300), (72, 300)])
+def test_screen_resolutions_are_not_believed(dpi):
     picture = open_picture(encode(tissue(), dpi=dpi))
     assert not picture.um_per_px_known
     assert picture.notes == (ASSUMED,)
@@ -256,6 +284,117 @@ def test_an_impossible_pixel_size_is_refused(um_per_px):
 def test_a_patch_of_finer_pixels_is_too_small():
     with pytest.raises(PatchShapeError, match=r"got 48 x 48 once brought from 0\.485 to 0\.97"):
         decode_patch(encode(tissue()), um_per_px=0.485)
+
+
+def imwrite(pixels, **options):
+    with io.BytesIO() as file:
+        tifffile.imwrite(file, pixels, photometric="rgb", **{"metadata": None} | options)
+        return file.getvalue()
+
+
+def described(text, resolution=(1, 1), unit="NONE"):
+    """A TIFF of 200 x 200 px with a description of its own."""
+    return imwrite(tissue(200, 200), description=text, resolution=resolution, resolutionunit=unit)
+
+
+IMAGEJ = {"resolution": (1 / 0.485, 1 / 0.485), "imagej": True}
+OME_XML = """<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+<Image ID="Image:0"><Pixels ID="Pixels:0" SizeC="3" {} SizeX="200"/></Image></OME>"""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        imwrite(tissue(200, 200), **IMAGEJ, metadata={"unit": "micron"}),
+        imwrite(tissue(200, 200), **IMAGEJ, metadata={"unit": "um"}),
+        imwrite(tissue(200, 200), **IMAGEJ, metadata={"unit": r"\u00B5m"}),
+        described("ImageJ=1.54f\nunit=mm\n", (1000 / 0.485, 1000 / 0.485)),
+        described("ImageJ=1.54f\nunit=micron\n", (1 / 0.485, 1 / 0.485), "INCH"),
+        described("ImageJ=1.54f\nunit=cm\n", (10_000 / 0.485, 10_000 / 0.485), "CENTIMETER"),
+        imwrite(tissue(200, 200), ome=True, metadata={"axes": "YXS", "PhysicalSizeX": 0.485, "PhysicalSizeY": 0.485}),
+        described(OME_XML.format('PhysicalSizeX="0.485" PhysicalSizeY="0.485"')),
+        described(
+            OME_XML.format("PhysicalSizeX='485' PhysicalSizeXUnit='nm' PhysicalSizeY='485' PhysicalSizeYUnit='nm'")
+        ),
+        described(OME_XML.format('PhysicalSizeX="4.85e-4" PhysicalSizeXUnit="mm" PhysicalSizeY="0.485"')),
+        described("Aperio Image Library v11.2.1\r\n200x200 JPEG/RGB Q=70|AppMag = 20|MPP = 0.4850|Left = 25"),
+        described("any", (10_000 / 0.485, 10_000 / 0.485), "CENTIMETER"),
+        described("any", (25_400 / 0.485, 25_400 / 0.485), "INCH"),
+        encode(tissue(200, 200), dpi=(25_400 / 0.485, 25_400 / 0.485)),
+    ],
+    ids=["imagej", "um", "escaped", "mm", "inch", "cm", "ome", "default", "nm", "mixed", "aperio", "cm", "inch", "png"],
+)
+def test_pixel_sizes_of_the_usual_programs_are_understood(data):
+    picture = open_picture(data)
+    assert picture.um_per_px == pytest.approx(0.485, rel=2e-3)
+    assert picture.um_per_px_known
+    assert picture.notes[-2:] == (
+        "The file gives a pixel size of 0.485 um.",
+        "Reduced from 200 x 200 to 100 x 100 pixels to reach 0.97 um/px, averaging areas.",
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        described("any", (52_371, 52_371), "NONE"),
+        described("ImageJ=1.54f\nunit=pixel\n", (2, 2)),
+        described("ImageJ=1.54f\n", (2, 2)),
+        described(OME_XML.format('PhysicalSizeX="0.485" PhysicalSizeXUnit="reference frame" PhysicalSizeY="0.485"')),
+        described(OME_XML.format('PhysicalSizeX="wide"')),
+        encode(tissue(200, 200), "JPEG", exif=resolution_in_exif(52_371, unit=1)),
+    ],
+    ids=["none", "pixel", "imagej without unit", "frame", "words", "exif none"],
+)
+def test_a_resolution_without_a_length_is_not_taken_for_inches(data):
+    assert open_picture(data).notes == (ASSUMED,)
+
+
+@pytest.mark.parametrize(("format", "unit"), [("JPEG", 2), ("WEBP", 2), ("PNG", 2), ("WEBP", 3)])
+def test_the_resolution_in_exif_is_followed(format, unit):
+    per_unit = (25_400 if unit == 2 else 10_000) / 0.485
+    picture = open_picture(encode(tissue(200, 200), format, exif=resolution_in_exif(per_unit, unit=unit)))
+    assert picture.um_per_px == pytest.approx(0.485, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (encode(tissue(), dpi=(50_000, 25_000)), "oblong pixels of 0.508 x 1.02 um, which are not used"),
+        (
+            imwrite(tissue(), resolution=(3e7, 3e7), resolutionunit="INCH"),
+            "size of 0.000847 um, which no microscope has",
+        ),
+        (described("Aperio|MPP = 36.0"), "size of 36 um, which no microscope has"),
+        (described(OME_XML.format('PhysicalSizeX="0.5" PhysicalSizeY="1"')), "oblong pixels of 0.5 x 1 um"),
+    ],
+    ids=["oblong", "tiny", "aperio", "ome"],
+)
+def test_a_pixel_size_that_is_not_believed_is_said(data, said):
+    picture = open_picture(data)
+    assert (picture.um_per_px, picture.um_per_px_known) == (0.97, False)
+    assert said in picture.notes[0]
+    assert picture.notes[0].endswith("; 0.97 um is assumed.")
+    assert open_picture(data, um_per_px=0.97).notes == ("The reader gave a pixel size of 0.97 um.",)
+
+
+@pytest.mark.parametrize("stated", [2.525, 0.243])
+def test_a_wrong_pixel_size_in_the_file_can_be_corrected(stated):
+    data = encode(tissue(), "TIFF", resolution=10_000 / stated, resolution_unit="cm")
+    with pytest.raises(IntakeError, match="correct the pixel size"):
+        open_picture(data)
+    assert open_picture(data, um_per_px=0.97).is_patch
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_a_colour_profile_is_not_applied_and_said(format):
+    pixels = tissue(96, 96) // 8 * 8
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(format, {})
+    plain = open_picture(encode(pixels, format, **options))
+    for profile, said in ((b"\0" * 128 + b"scanner", True), (b"\0" * 128 + b"sRGB IEC61966-2.1", False)):
+        picture = open_picture(encode(pixels, format, icc_profile=profile, **options))
+        np.testing.assert_array_equal(picture.pixels, plain.pixels)
+        assert ("The file's colour profile was not applied." in picture.notes) == said
 
 
 # -- size and window ---------------------------------------------------------------------------------------------

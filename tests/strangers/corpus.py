@@ -22,6 +22,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import tifffile
 from PIL import Image
 
 READ, EITHER = "read", ""
@@ -80,6 +81,12 @@ def patch_png() -> bytes:
     return encode(tissue(), "PNG")
 
 
+def by_tifffile(**options: object) -> bytes:
+    with io.BytesIO() as file:
+        tifffile.imwrite(file, np.asarray(tissue()), photometric="rgb", metadata=None, **options)
+        return file.getvalue()
+
+
 def _exif() -> Image.Exif:
     exif = Image.Exif()
     exif[274] = 6
@@ -95,6 +102,13 @@ HONEST = {
     "lzw tiff": encode(tissue(), "TIFF", compression="tiff_lzw"),
     "deflate tiff": encode(tissue(), "TIFF", compression="tiff_deflate"),
     "jpeg tiff": encode(tissue(), "TIFF", compression="jpeg"),
+    "packbits tiff": encode(tissue(), "TIFF", compression="packbits"),
+    "zstd tiff": encode(tissue(), "TIFF", compression="zstd"),
+    "lzma tiff": encode(tissue(), "TIFF", compression="lzma"),
+    "webp tiff": by_tifffile(compression="webp"),
+    "jpeg 2000 tiff": by_tifffile(compression="jpeg2000", tile=(48, 48)),
+    "predicted tiff": by_tifffile(compression="deflate", predictor=2, byteorder=">"),
+    "palette tiff": encode(tissue().convert("P"), "TIFF"),
     "webp": encode(tissue(), "WEBP"),
     "lossless webp": encode(tissue(), "WEBP", lossless=True),
     "bmp": encode(tissue(), "BMP"),
@@ -217,11 +231,11 @@ for _name, _data, _expected in (
     ("0 x 0", png(0, 0, 8, 2, b""), "cannot be read"),
     ("95 x 96", encode(Image.new("RGB", (95, 96)), "BMP"), "got 95 x 96"),
     ("40,000 x 1", encode(Image.new("RGB", (40_000, 1)), "PNG"), "got 40000 x 1"),
-    ("NaN", encode(Image.fromarray(np.full((96, 96), np.nan, np.float32)), "TIFF"), "type 'F'"),
-    ("infinite", encode(Image.fromarray(np.full((96, 96), np.inf, np.float32)), "TIFF"), "type 'F'"),
-    ("32-bit whole", encode(Image.fromarray(np.full((96, 96), -1, np.int32)), "TIFF"), "type 'I'"),
-    ("one bit", encode(Image.new("1", (96, 96)), "PNG"), "type '1'"),
-    ("lab", encode(Image.new("LAB", (96, 96)), "TIFF"), "type 'LAB'"),
+    ("NaN", encode(Image.fromarray(np.full((96, 96), np.nan, np.float32)), "TIFF"), "floating point"),
+    ("infinite", encode(Image.fromarray(np.full((96, 96), np.inf, np.float32)), "TIFF"), "floating point"),
+    ("32-bit whole", encode(Image.fromarray(np.full((96, 96), -1, np.int32)), "TIFF"), "32-bit signed"),
+    ("one bit", encode(Image.new("1", (96, 96)), "PNG"), "black or white"),
+    ("lab", encode(Image.new("LAB", (96, 96)), "TIFF"), "CIELAB"),
     ("palette of no colour", png(96, 96, 8, 3, zlib.compress(bytes(97 * 96))), EITHER),
     ("pixel size of nothing", tiff({282: (5, 1, 200), 283: (5, 1, 200)}), READ),
     ("orientation 99", tiff({274: (3, 1, 99)}), READ),

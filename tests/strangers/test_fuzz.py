@@ -139,7 +139,7 @@ def test_honest_files_are_no_mazes():
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed")
 def test_coverage_guided(tmp_path):
-    """libFuzzer over Pillow's readers and ours, from the honest files as seeds, for a few seconds."""
+    """libFuzzer over Pillow's and tifffile's readers and ours, from the honest files as seeds, for a few seconds."""
     seeds = tmp_path / "seeds"
     seeds.mkdir()
     for name, data in HONEST.items():
@@ -150,9 +150,9 @@ def test_coverage_guided(tmp_path):
 import sys, warnings
 import atheris
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-with atheris.instrument_imports(include=["PIL", "core"]):
-    import PIL.PngImagePlugin, PIL.JpegImagePlugin, PIL.TiffImagePlugin, PIL.BmpImagePlugin, PIL.WebPImagePlugin
-    import core.data.intake
+with atheris.instrument_imports(include=["PIL", "tifffile", "core"]):
+    import PIL.PngImagePlugin, PIL.JpegImagePlugin, PIL.BmpImagePlugin, PIL.WebPImagePlugin
+    import core.data.intake, core.data.tiff
 from test_fuzz import read_or_refuse
 # Not -rss_limit_mb: it would count the peak that a child inherits from its parent.
 atheris.Setup([sys.argv[0], {str(seeds)!r}, "-max_total_time={SECONDS}", "-timeout=20", "-rss_limit_mb=0",

@@ -17,8 +17,10 @@ WATCHED = (
     *("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "subprocess.Popen", "pickle.find_class"),
     *("socket.connect", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "os.remove", "os.rename", "os.mkdir"),
 )
-IMPORTED_AT_FIRST_USE = ("encodings.cp437", "encodings.unicode_escape", "encodings.utf_8_sig", "numpy.ma")
-KNOWN_MODULES = ("PIL", "encodings", "h5py", "numpy", "unicodedata")
+IMPORTED_AT_FIRST_USE = (
+    *("encodings.cp437", "encodings.cp1252", "encodings.unicode_escape", "encodings.utf_8_sig", "numpy.ma"),
+)
+KNOWN_MODULES = ("PIL", "encodings", "h5py", "imagecodecs", "numpy", "tifffile", "unicodedata")
 MEMORY = 2 * 2**30  # beyond what is mapped at the start; the test itself allows 500 MB of resident memory
 
 seen: list[list[str]] = []
