@@ -1,23 +1,27 @@
-"""NodeLens: the table of contents."""
+"""NodeLens: the table of contents, and the server's doors before it.
+
+Streamlit runs this file twice over: it imports it once for the server, and runs it as the page of each visitor.
+"""
+
+from pathlib import Path
 
 import streamlit as st
 
-from pages.parts import choices, frame
+from pages.parts import choices, frame, server
 
-st.set_page_config(page_title="NodeLens", page_icon="assets/icon.svg", layout="wide")
-st.logo("assets/logo.svg")
-page = st.navigation(
-    [
-        st.Page("pages/read.py", title="Read", default=True),
-        st.Page("pages/browse.py", title="Browse"),
-        st.Page("pages/compare.py", title="Compare"),
-        st.Page("pages/train.py", title="Train"),
-        st.Page("pages/evidence.py", title="Evidence"),
-        st.Page("pages/about.py", title="About"),
-    ],
-    position="top",
-)
-with frame.around():
-    if page.title not in ("Compare", "Train"):  # where each panel, or each run, has choices of its own
-        choices.choose_model_and_split()
-    page.run()
+ROOT = Path(__file__).resolve().parent
+PAGES = ("Read", "Browse", "Compare", "Train", "Evidence", "About")
+
+if __name__ == "__main__":
+    st.set_page_config(page_title="NodeLens", page_icon=ROOT / "assets" / "icon.svg", layout="wide")
+    st.logo(ROOT / "assets" / "logo.svg")
+    page = st.navigation(
+        [st.Page(ROOT / "pages" / f"{title.lower()}.py", title=title, default=title == "Read") for title in PAGES],
+        position="top",
+    )
+    with frame.around():
+        if page.title not in ("Compare", "Train"):  # where each panel, or each run, has choices of its own
+            choices.choose_model_and_split()
+        page.run()
+else:
+    app = st.App(__file__, middleware=server.doors(), lifespan=server.lifespan)

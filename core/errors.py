@@ -15,7 +15,8 @@ NodeLensError
 │   ├── PatchShapeError      smaller than one 96 x 96 patch, or not cut to one
 │   ├── PixelSizeError       a um/px value that cannot be true
 │   ├── CoarseImageError     more um/px than the model reads
-│   └── WindowError          a window that leaves the picture
+│   ├── WindowError          a window that leaves the picture
+│   └── FullError            all visitors together hold as much as they may
 ├── ModelError
 │   ├── ModelNotFoundError   no bundle of that name
 │   ├── BundleError          a bundle is damaged, altered or incomplete
@@ -187,6 +188,13 @@ class WindowError(IntakeError):
         super().__init__(
             f"A 96 x 96 window at {left}, {top} does not lie inside the picture of {width} x {height} pixels."
         )
+
+
+class FullError(IntakeError):
+    """What all visitors together hold leaves no room for another file."""
+
+    def __init__(self) -> None:
+        super().__init__("The server holds as many pictures as it may. Remove files, or wait a minute and try again.")
 
 
 class ModelError(NodeLensError):

@@ -12,6 +12,7 @@
 | NODELENS_LOG            | debug, info, warning or error                              | warning         |
 | NODELENS_READONLY       | 1: pages only show; 0: they also train, promote, examine   | see below       |
 |                         | and delete                                                 |                 |
+| NODELENS_HOSTS          | names, parted by commas, by which others may call the app  | none            |
 | NODELENS_PCAM_URL       | where the official PCam files are fetched, a mirror if set | Zenodo's record |
 
 Unless NODELENS_READONLY says otherwise, pages only show in the container, and wherever the server's address is not this
@@ -32,6 +33,8 @@ from core.errors import SettingsError
 ROOT = Path(__file__).resolve().parents[1]
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENGINES = ("auto", "torch", "openvino", "openvino-fp32")
+HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
+"""A name or an address; `*.` at its beginning stands for all names under it."""
 PCAM_URL = "https://zenodo.org/records/2546921/files"
 
 
@@ -51,6 +54,7 @@ class Settings:
     runs: Path = ROOT / "runs"
     readonly: bool | None = None
     """Whether pages only show; None leaves it to the server's address."""
+    hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -74,6 +78,13 @@ class Settings:
         pcam_url = environ.get("NODELENS_PCAM_URL", PCAM_URL)
         if not re.fullmatch(r"https?://[^\s/]\S*", pcam_url):
             raise SettingsError("NODELENS_PCAM_URL", f"is '{pcam_url}'; it must be an http or https address.")
+        hosts = tuple(name.strip().lower() for name in environ.get("NODELENS_HOSTS", "").split(",") if name.strip())
+        for name in hosts:
+            if not HOST.fullmatch(name):
+                raise SettingsError(
+                    "NODELENS_HOSTS",
+                    f"names '{name}'; give host names without scheme and port, such as lens.example.org.",
+                )
         return cls(
             data=_folder(environ, "NODELENS_DATA", "data/pcam"),
             models=_folder(environ, "NODELENS_MODELS", "models"),
@@ -85,6 +96,7 @@ class Settings:
             pcam_url=pcam_url.rstrip("/"),
             runs=_folder(environ, "NODELENS_RUNS", "runs"),
             readonly=readonly == "1" if readonly else None,
+            hosts=hosts,
         )
 
 
