@@ -33,13 +33,14 @@ PATIENCE = 120.0
 class Server:
     """`streamlit run app.py` on a free port of 127.0.0.1, ended with the `with` block; its resources as Linux tells."""
 
-    def __init__(self, environment: dict[str, str], *options: str) -> None:
+    def __init__(self, environment: dict[str, str], *options: str, folder: Path = ROOT) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port), *options]
+        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *options]
+        command += ["--server.port", str(self.port)]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd=folder, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._proc = Path(f"/proc/{self._process.pid}")
         self.address = f"http://127.0.0.1:{self.port}"
@@ -60,6 +61,11 @@ class Server:
     def _end(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def ask_to_end(self, seconds: float) -> None:
+        """SIGTERM, and wait; TimeoutExpired when it goes on."""
+        self._process.terminate()
+        self._process.wait(seconds)
 
     @property
     def alive(self) -> bool:

@@ -7,6 +7,7 @@ same device: the sum over the colours, signed.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -25,14 +26,15 @@ AT_ONCE = 16
 class Target(nn.Module):
     """The explained logit of normalised images: (n, 3, h, w) -> (n,)."""
 
-    def __init__(self, net: PatchNet, row: Tensor) -> None:
-        """Weigh the logits of `net` by `row` (2,)."""
+    def __init__(self, net: PatchNet, row: Tensor, tick: Callable[[int], None] = lambda _: None) -> None:
+        """Weigh the logits of `net` by `row` (2,); `tick` is told how many images each pass took, and may raise."""
         super().__init__()
-        self.net, self.row = net, row
+        self.net, self.row, self._tick = net, row, tick
 
     def forward(self, images: Tensor) -> Tensor:
         """Row times logits."""
         logits: Tensor = self.net.net(images)
+        self._tick(len(images))
         return logits @ self.row
 
 

@@ -125,7 +125,7 @@ class Explainer:
 
     def _at_pixels(self, method: str, patches: Patches, rows: Array, tick: Tick) -> Array:
         name = "guided_backprop" if method == "guided_gradcam" else method
-        return self._differentiable.pixel_maps(name, patches, rows, lambda: tick(METHODS[method].passes))
+        return self._differentiable.pixel_maps(name, patches, rows, tick)
 
     def _through(self, patch: Patches, masks: Array) -> Iterator[Patches]:
         """The patch seen through each mask, a batch at a time."""

@@ -139,12 +139,12 @@ class TorchEngine:
                     without[range(len(chosen)), chosen] = 0
                     left = self.net.forward_from_layer(without, layer) @ row
                     drops[index, start : start + self.batch] = (target - left).cpu().numpy()
+                    tick(len(chosen))
                 give_back()
-            tick(count)
         return drops
 
     def pixel_maps(
-        self, method: str, patches: NDArray[np.uint8], rows: NDArray[np.float32], tick: Callable[[], None]
+        self, method: str, patches: NDArray[np.uint8], rows: NDArray[np.float32], tick: Callable[[int], None]
     ) -> NDArray[np.float32]:
         """Gradients at the pixels, in the colours' sum; guided backpropagation runs on a copy of the network.
 
@@ -152,7 +152,7 @@ class TorchEngine:
             method: name of a function of `core.explain.pixels`.
             patches: uint8 (n, h, w, 3).
             rows: float32 (n, 2); see `gradients`.
-            tick: told after each patch.
+            tick: told how many copies of a patch each pass took.
 
         Returns:
             float32 (n, h, w).
@@ -164,10 +164,9 @@ class TorchEngine:
         for index, row in enumerate(rows):
             with TURN:
                 image = self.net.normalise(self._tensor(patches[index : index + 1]))
-                target = pixels.Target(net, self._tensor(row))
+                target = pixels.Target(net, self._tensor(row), tick)
                 found[index] = getattr(pixels, method)(target, image).cpu().numpy()
                 give_back()
-            tick()
         return found
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:

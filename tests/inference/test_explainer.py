@@ -250,13 +250,29 @@ def test_a_costly_map_is_the_patchs_own_and_tells_how_far_it_is(small, patches, 
         assert one.logit[0] == small.read(patches[1]).logit[0]
         total = METHODS[method].passes_at(layer)
         assert told[-1:] == ([(total, total)] if total else [])
-        assert all(done <= total for done, _ in told)
+        steps = np.diff([0, *(done for done, _ in told)])
+        assert all((0 <= steps) & (steps <= small.engine.batch))  # whoever waits for a step waits for one batch
     many = small.explain(patches[:2], method, layer)
     again = small.explain(patches[1], method, layer)
     np.testing.assert_array_equal(again.attribution, one.attribution)  # same patch, same map
     largest = np.abs(one.attribution).max()
     np.testing.assert_allclose(many.attribution[1], one.attribution[0], atol=1e-4 * largest)
     assert small.explain(patches[:0], method, layer).attribution.shape == (0, *grid)
+
+
+@pytest.mark.parametrize("method", COSTLY)
+def test_a_costly_map_is_given_up_at_the_next_step(small, patches, method):
+    class Enough(BaseException):
+        pass
+
+    def enough(done, total):
+        if 0 < done < total:
+            raise Enough
+
+    layer = METHODS[method].layers(small.layers)[-1]
+    with pytest.raises(Enough):
+        small.explain(patches[1], method, layer, progress=enough)
+    assert small.read(patches[1]).logit[0] == small.read(patches).logit[1]  # and whoever comes next is served
 
 
 @pytest.mark.parametrize("method", ["scorecam", "occlusion", "integrated_gradients"])
