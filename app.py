@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts import choices, frame, server
+from pages.parts import choices, frame, logs, server
 
 ROOT = Path(__file__).resolve().parent
 PAGES = ("Read", "Browse", "Compare", "Train", "Evidence", "About")
@@ -24,4 +24,5 @@ if __name__ == "__main__":
             choices.choose_model_and_split()
         page.run()
 else:
+    logs.speak_json()
     app = st.App(__file__, middleware=server.doors(), lifespan=server.lifespan)

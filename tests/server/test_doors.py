@@ -21,7 +21,7 @@ UPGRADE = {
     "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
     "Sec-WebSocket-Protocol": "streamlit",
 }
-PATIENT = 60  # seconds; a server that is frozen stays so for minutes
+PATIENT = 120  # seconds; a server that is frozen stays so for minutes
 
 
 class Answer(NamedTuple):
@@ -46,6 +46,7 @@ def enter(server: Server, **headers: str) -> int:
     return knock(server, "/_stcore/stream", **(UPGRADE | headers)).status
 
 
+@pytest.mark.timeout(600)
 def test_a_flood_of_reruns_neither_freezes_the_server_nor_keeps_it_alive(own_server):
     visitor = Visitor(own_server)
     assert visitor.open("about").faults == []
