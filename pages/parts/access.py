@@ -73,11 +73,11 @@ def stop_button(job: Job, what: str, key: str, stop: Callable[[], Any] | None = 
         what: it is called, as in "this run".
         key: of the button.
         stop: does it; the job's own `stop` when None.
-        help: says what is kept.
+        help: says what is kept when it has begun to work.
     """
     if readonly():
         return
-    word = "Take out of the line" if job.before else "Stop"
+    word, help = ("Take out of the line", None) if job.before else ("Stop", help)
     if is_own(job):
         pressed = st.button(word, key=key, help=help)
     else:

@@ -29,7 +29,7 @@ def _line(drawn: int) -> None:
 
 def _place(place: int, job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        since = f"{job.since:%Y-%m-%d %H:%M} UTC" if job.since else ""
-        st.markdown(f"{place + 1}. {job.what}, {'waits' if place else 'works'}; asked for {since}")
+        since = f", asked for on {job.since:%Y-%m-%d at %H:%M} UTC" if job.since else ""
+        st.markdown(f"{'Waits' if place else 'Works'}: {job.what}{since}")
         if place:
             access.stop_button(job, "this job", f"leave_{job.path}")

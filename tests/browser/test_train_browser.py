@@ -5,6 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from core import jobs
+from core.settings import settings
+
 PATIENT = 900_000
 """Milliseconds: training and calibration share the processor with the browser."""
 
@@ -54,3 +57,31 @@ def test_a_smoke_run_from_start_to_a_patch_read_with_it(own_server, visit, tmp_p
     read.click()
     expect(page.get_by_test_id("probability")).to_be_visible(timeout=PATIENT)
     expect(page.get_by_text(re.compile(r"model tried 1\.0\.0")).first).to_be_visible()
+
+
+@pytest.fixture
+def colleague(own_server, monkeypatch, tmp_path):
+    """A job of another session of the server that works; it does nothing but last."""
+    monkeypatch.setenv("NODELENS_CACHE", str(own_server.cache))
+    settings.cache_clear()
+    monkeypatch.setattr(jobs, "COMMAND", ("/bin/sh", "-c", "exec sleep 600"))
+    job = jobs.Job(tmp_path / "elsewhere", "training 'of a colleague'")
+    job.start([])
+    yield job
+    for one in reversed(jobs.jobs_in_line()):
+        one.stop()
+    settings.cache_clear()
+
+
+def test_a_run_waits_in_line_and_can_be_taken_out(own_server, colleague, visit):
+    page = visit("train", own_server)
+    page.get_by_role("button", name="Start a smoke run").click()
+    expect(page.get_by_text("smoke-1 waits: 1 job before it")).to_be_visible()
+    page.get_by_text("In line: 1 works, 1 waits").click()
+    expect(page.get_by_text(re.compile("Works: training 'of a colleague'"))).to_be_visible()
+    page.reload()  # another tab, as far as anybody can tell
+    page.get_by_test_id("stPopover").get_by_role("button", name="Take out of the line").click()
+    expect(page.get_by_text(re.compile("^This run was started elsewhere, on "))).to_be_visible()
+    page.get_by_role("button", name="Take out of the line all the same").click()
+    expect(page.get_by_text("smoke-1 not started")).to_be_visible()
+    assert colleague.running

@@ -176,8 +176,8 @@ def test_a_second_job_waits_and_can_be_taken_out(screen, runs, busy):
     assert page.at.dataframe[0].value["status"].tolist() == ["waiting"]
     assert page.at.expander[0].label == "In line: 1 works, 1 waits"
     said = [markdown.value for markdown in page.at.expander[0].markdown]
-    assert said[0].startswith("1. training 'of a colleague', works; asked for 2")
-    assert said[1].startswith("2. training 'smoke-1', waits; asked for 2")
+    assert said[0].startswith("Works: training 'of a colleague', asked for on 2")
+    assert said[1].startswith("Waits: training 'smoke-1', asked for on 2")
     job = start.training(Run.open(runs / "smoke-1"))
     assert job.before == 1
     page.at.button(key="stop_run").click().run()  # this tab's own: not asked again
