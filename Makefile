@@ -44,8 +44,8 @@ test: lint
 
 # What requirements.txt leads to, on every system, with the hashes that its files have on the public index.
 lock: $(VENV)/dev.stamp
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		requirements.txt -o $(VENV)/requirements.lock
+	$(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header requirements.txt -o $(VENV)/requirements.lock
 	awk -v rest=requirements.lock -v torch=requirements-torch.lock ' \
 		BEGIN { for (i = 1; i <= 2; i++) print "# Made by `make lock` from requirements.txt." > (i == 1 ? rest : torch) } \
 		/^[a-z]/ { file = /^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==/ ? torch : rest } \
