@@ -131,6 +131,7 @@ except KeyError as error:
 from streamlit.logger import get_logger
 get_logger("streamlit.made.later").error("later")
 get_logger("uvicorn.error").warning("served")
+get_logger("uvicorn.access").error("GET /_stcore/upload_file/SECRET")
 """
 
 
@@ -140,6 +141,7 @@ def test_streamlits_tracebacks_are_json_lines_too():
     assert lines["streamlit.error_util"]["error"] == "KeyError"
     assert {"streamlit.made.later", "uvicorn.error"} <= lines.keys()
     assert "Doe_Jane" not in done.stderr
+    assert "SECRET" not in done.stderr
     assert "Traceback" not in done.stdout
 
 

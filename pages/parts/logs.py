@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
 from streamlit import logger
@@ -18,3 +19,4 @@ def speak_json() -> None:
         configure(settings().log)
     logger.setup_formatter = hand_over  # for the loggers that Streamlit is yet to make
     take_over()
+    logging.getLogger("uvicorn.access").disabled = True  # its lines hold the secret ids of sessions and uploads
