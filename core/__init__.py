@@ -1,3 +1,3 @@
 """NodeLens: read lymph-node patches, explain the reading, and judge the explanation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import yaml
 
+from core import __version__
 from core.settings import ROOT
 
 LOCKS = ("requirements.lock", "requirements-torch.lock")
@@ -118,3 +119,10 @@ def test_docker_is_given_what_it_copies():
     assert len(copied) == 9
     for name in copied:
         assert any((ROOT / name) in ROOT.glob(pattern) for pattern in let_in), name
+
+
+def test_the_newest_release_in_the_changelog_is_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", text, re.MULTILINE)
+    assert released[0] == __version__
+    assert text.index("## [Unreleased]") < text.index(f"## [{released[0]}]")
