@@ -38,6 +38,8 @@ The message is one sentence or two for the person; the attributes are for the pr
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from unicodedata import category
@@ -49,7 +51,7 @@ class NodeLensError(Exception):
     """Base of all errors that are shown to a person as they are: in one line, whatever names strangers gave."""
 
     def __init__(self, message: str = "") -> None:
-        text = printable(message)
+        text = without_home(printable(message))
         if len(text) > MAX_MESSAGE:
             text = f"{text[: MAX_MESSAGE - 200]} ... {text[-190:]}"
         super().__init__(text)
@@ -60,6 +62,12 @@ def printable(text: str) -> str:
     return "".join(
         character.encode("unicode_escape").decode() if _steers(character) else character for character in text
     )
+
+
+def without_home(text: str) -> str:
+    """Text in which '~' stands for the home folder, whose name is often a person's."""
+    home = os.environ.get("HOME", "").rstrip("/")
+    return re.sub(rf"(?<![\w.~/-]){re.escape(home)}(?![\w.-])", "~", text) if home else text
 
 
 def _steers(character: str) -> bool:

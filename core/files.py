@@ -12,15 +12,6 @@ from tempfile import NamedTemporaryFile
 from core.errors import OutputError
 
 
-def without_home(path: str) -> str:
-    """A path as it may stand in a file that is passed on: '~' for the home folder, which often names a person."""
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home
-        return path
-    return str("~" / Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
-
-
 def sync(path: Path) -> None:
     """Wait until a file, or the list of names in a folder, is on the disk."""
     handle = os.open(path, os.O_RDONLY)

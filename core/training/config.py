@@ -11,8 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from core.architectures import ARCHITECTURES
 from core.data.patch import PATCH_SIDE
 from core.data.transforms import VIEWS
-from core.errors import TrainingConfigError
-from core.files import without_home
+from core.errors import TrainingConfigError, without_home
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
