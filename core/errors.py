@@ -88,11 +88,12 @@ class DataError(NodeLensError):
 
 
 class SplitNotFoundError(DataError):
-    """A folder holds no split of that name."""
+    """A folder holds no split of that name, or lacks the file `missing` of it."""
 
-    def __init__(self, folder: Path, split: str, present: Sequence[str] = ()) -> None:
-        self.folder, self.split, self.present = folder, split, tuple(present)
+    def __init__(self, folder: Path, split: str, present: Sequence[str] = (), missing: str = "") -> None:
+        self.folder, self.split, self.present, self.missing = folder, split, tuple(present), missing
         found = f"it holds {', '.join(present)}" if present else "it holds no PCam split"
+        found = f"{missing} is missing" if missing else found
         super().__init__(f"No split '{split}' in {folder}: {found}.")
 
 

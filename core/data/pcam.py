@@ -1,14 +1,14 @@
 """Official PCam splits, read lazily.
 
 A split is two HDF5 files in one folder (Veeling et al. 2018): `..._x.h5` with dataset `x` uint8 (N, 96, 96, 3) and
-`..._y.h5` with dataset `y` uint8 (N, 1, 1, 1); optional beside them `..._meta.csv` (official: slide and coordinates),
-`..._mask.h5` (dataset `mask` uint8 (N, 96, 96, 1)) and `rows.csv` (ours: official row numbers of an import).
+`..._y.h5` with dataset `y` uint8 (N, 1, 1, 1); optional beside them `..._meta.csv` (official: slide and coordinates)
+and `..._mask.h5` (dataset `mask` uint8 (N, 96, 96, 1)). The official row numbers of an import are the dataset `row`
+int64 (N,) of its x file, or, from NodeLens 0.2 and before, a table `rows.csv`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.chunks import check_chunks, read_rows
 from core.data.patch import PATCH_SIDE
 from core.data.tables import MAX_PATCHES, MAX_TABLE_BYTES, read_columns
 from core.errors import SplitFormatError, SplitNotFoundError
@@ -27,12 +28,9 @@ from core.errors import SplitFormatError, SplitNotFoundError
 SPLITS = ("train", "valid", "test")
 PREFIX = "camelyonpatch_level_2_split_"
 FINGERPRINT_SAMPLE = 256
-MAX_CHUNK_BYTES = 64 * 2**20
-MAX_PACKED_BYTES = 384 * 2**10
-"""Of one stored chunk: deflate packs up to 1032 : 1, whatever size the chunk claims to have."""
+ROWS = "row"
+"""Dataset of the official row numbers in the x file of an import."""
 MAX_SLIDE_NAME = 256
-_PACKERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_LZF}
-_PLAIN_FILTERS = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
 
 def file_of(folder: Path, split: str, kind: str) -> Path:
@@ -41,9 +39,16 @@ def file_of(folder: Path, split: str, kind: str) -> Path:
 
 
 def split_names(folder: Path) -> list[str]:
-    """Names of the splits whose patches lie in `folder`, PCam's own three first."""
-    found = {path.name[len(PREFIX) : -len("_x.h5")] for path in folder.glob(f"{PREFIX}*_x.h5")}
+    """Names of the splits whose patches and labels lie in `folder`, PCam's own three first."""
+    named = {path.name[len(PREFIX) : -len("_x.h5")] for path in folder.glob(f"{PREFIX}*_x.h5")}
+    found = {name for name in named if not _missing(folder, name)}
     return [name for name in SPLITS if name in found] + sorted(found - set(SPLITS))
+
+
+def _missing(folder: Path, split: str) -> list[str]:
+    """Names of the files that a split needs and that are not there."""
+    needed = [file_of(folder, split, kind) for kind in ("x.h5", "y.h5")]
+    return [path.name for path in needed if not path.is_file()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +72,26 @@ class Split:
         """Check the files of a split and read its labels.
 
         Raises:
-            SplitNotFoundError: no such files.
+            SplitNotFoundError: no such files, or one of the two.
             SplitFormatError: files that are damaged, of another layout, or that point at other files.
         """
         path = file_of(folder, name, "x.h5")
-        if not path.is_file() or not file_of(folder, name, "y.h5").is_file():
-            raise SplitNotFoundError(folder, name, split_names(folder))
+        if missing := _missing(folder, name):
+            raise SplitNotFoundError(folder, name, split_names(folder), missing[0] if len(missing) == 1 else "")
         patches = _dataset(path, "x", (PATCH_SIDE, PATCH_SIDE, 3))
-        labels = np.asarray(_dataset(file_of(folder, name, "y.h5"), "y", (1, 1, 1))[:]).reshape(-1)
+        y_path = file_of(folder, name, "y.h5")
+        y = _dataset(y_path, "y", (1, 1, 1))
+        labels = read_rows(y_path, y, 0, y.shape[0]).reshape(-1)
         count = patches.shape[0]
         if len(labels) != count:
             raise SplitFormatError(path, f"it has {count} patches but {len(labels)} labels")
         if not np.isin(labels, (0, 1)).all():
-            raise SplitFormatError(file_of(folder, name, "y.h5"), "labels must be 0 or 1")
+            raise SplitFormatError(y_path, "labels must be 0 or 1")
         return cls(
             folder=folder,
             name=name,
             labels=labels,
-            rows=_official_rows(folder, name, count),
+            rows=_official_rows(folder, name, patches),
             slides=_slides(folder, name, count),
             synthetic=_is_synthetic(patches),
             stamp=_stamp(path),
@@ -140,12 +147,10 @@ class Split:
         dataset = _dataset(path, key, shape)
         if dataset.shape[0] != len(self):
             raise SplitFormatError(path, f"it has {dataset.shape[0]} rows where {len(self)} were expected")
-        try:
-            # A slice for each run of neighbours: HDF5's own selection of scattered rows is a hundred times slower.
-            runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1) if unique.size else []
-            found = np.concatenate([dataset[:0], *(dataset[run[0] : run[-1] + 1] for run in runs)])
-        except OSError as error:
-            raise SplitFormatError(path, "its data are damaged") from error
+        # A slice for each run of neighbours: HDF5's own selection of scattered rows is a hundred times slower.
+        runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1) if unique.size else []
+        read = [read_rows(path, dataset, int(run[0]), int(run[-1]) + 1) for run in runs]
+        found = np.concatenate([np.empty((0, *shape), np.uint8), *read])
         return np.asarray(found[inverse])
 
 
@@ -159,7 +164,10 @@ def find_splits(*folders: Path) -> dict[str, Path]:
 
 
 def open_patches(path: Path) -> h5py.Dataset:
-    """The checked dataset `x` of one official file, uint8 (N, 96, 96, 3), read when sliced; raises SplitFormatError."""
+    """The checked dataset `x` of one official file, uint8 (N, 96, 96, 3); raises SplitFormatError.
+
+    It is read with `core.data.chunks.read_rows`, which measures what would fill the memory.
+    """
     return _dataset(path, "x", (PATCH_SIDE, PATCH_SIDE, 3))
 
 
@@ -199,7 +207,7 @@ def _open_dataset(path: Path, key: str, shape: tuple[int, ...]) -> h5py.Dataset:
         if dataset.is_virtual or dataset.external:
             raise SplitFormatError(path, f"dataset '{key}' keeps its data in other files")
         _check_layout(path, key, dataset, shape)
-        _check_chunks(path, key, dataset)
+        check_chunks(path, key, dataset)
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a type NumPy lacks
         raise SplitFormatError(path, "it is not an HDF5 file, or it is damaged") from error
     return dataset
@@ -211,21 +219,6 @@ def _check_layout(path: Path, key: str, dataset: h5py.Dataset, shape: tuple[int,
         raise SplitFormatError(path, f"'{key}' is {dataset.dtype} {dataset.shape}, expected uint8 {expected}")
     if dataset.shape[0] > MAX_PATCHES:
         raise SplitFormatError(path, f"it claims {dataset.shape[0]:,} patches; {MAX_PATCHES:,} is the most")
-
-
-def _check_chunks(path: Path, key: str, dataset: h5py.Dataset) -> None:
-    """Refuse chunks that would fill the memory when one patch is read: HDF5 unpacks them whole."""
-    if dataset.chunks is None:
-        return
-    if math.prod(dataset.chunks) > MAX_CHUNK_BYTES:
-        raise SplitFormatError(path, f"'{key}' has chunks of more than {MAX_CHUNK_BYTES:,} bytes")
-    layout = dataset.id.get_create_plist()
-    filters = [layout.get_filter(index)[0] for index in range(layout.get_nfilters())]
-    packers = [code for code in filters if code not in _PLAIN_FILTERS]
-    if len(packers) > 1 or not _PACKERS.issuperset(packers):
-        raise SplitFormatError(path, f"'{key}' is packed in a way that NodeLens does not read; use gzip")
-    if packers and dataset.id.chunk_iter(lambda chunk: chunk.size > MAX_PACKED_BYTES or None):
-        raise SplitFormatError(path, f"'{key}' has packed chunks of more than {MAX_PACKED_BYTES:,} bytes")
 
 
 def _is_synthetic(dataset: h5py.Dataset) -> bool:
@@ -246,20 +239,41 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _official_rows(folder: Path, split: str, count: int) -> NDArray[np.int64]:
-    path = folder / "rows.csv"
-    if not path.is_file():
+def _official_rows(folder: Path, split: str, patches: h5py.Dataset) -> NDArray[np.int64]:
+    """Row numbers (N,), increasing: the x file's own, else those in rows.csv, else 0 to N - 1."""
+    path, count = file_of(folder, split, "x.h5"), patches.shape[0]
+    rows = _rows_inside(path, patches.file)
+    if rows is None:
+        path = folder / "rows.csv"
+        rows = _rows_beside(path, split)
+    if rows is None:
         return np.arange(count, dtype=np.int64)
-    written = [row for name, row in _table(path, ("split", "row")) if name == split]
-    if not written:
-        return np.arange(count, dtype=np.int64)
-    try:
-        rows = np.array([int(row) for row in written], dtype=np.int64)
-    except (ValueError, OverflowError):
-        rows = np.empty(0, dtype=np.int64)
     if len(rows) != count or (np.diff(rows) <= 0).any():
         raise SplitFormatError(path, f"rows of split '{split}' must be {count} increasing whole numbers")
     return rows
+
+
+def _rows_inside(path: Path, file: h5py.File) -> NDArray[np.int64] | None:
+    try:
+        link = file.get(ROWS, getlink=True)
+        if link is None:
+            return None
+        rows = file[ROWS] if isinstance(link, h5py.HardLink) else None
+        if not isinstance(rows, h5py.Dataset) or rows.dtype != np.int64 or rows.ndim != 1:
+            raise SplitFormatError(path, f"'{ROWS}' must be whole numbers of 64 bits, one a patch")
+        if rows.is_virtual or rows.external or rows.chunks is not None or rows.size > MAX_PATCHES:
+            raise SplitFormatError(path, f"'{ROWS}' must lie in one piece in the file itself")
+        return np.asarray(rows[:])
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise SplitFormatError(path, f"'{ROWS}' is damaged") from error
+
+
+def _rows_beside(path: Path, split: str) -> NDArray[np.int64] | None:
+    written = [row for name, row in _table(path, ("split", "row")) if name == split] if path.is_file() else []
+    try:
+        return np.array([int(row) for row in written], dtype=np.int64) if written else None
+    except (ValueError, OverflowError):
+        return np.empty(0, dtype=np.int64)
 
 
 def _slides(folder: Path, split: str, count: int) -> NDArray[np.str_] | None:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.archive import open_zip, read_member
+from core.data.chunks import read_rows
 from core.data.intake import INTAKE_TYPES, MAX_BYTES, decode_patch
 from core.data.pcam import open_patches
-from core.errors import ImportSourceError, IntakeError, NodeLensError, SplitFormatError, printable
+from core.errors import ImportSourceError, IntakeError, NodeLensError, printable
 
 HDF5_TYPES = ("h5", "hdf5")
 READ_AHEAD = 256
@@ -127,9 +128,6 @@ def _zip_items(path: Path) -> Iterator[Item]:
 def _hdf5_items(path: Path) -> Iterator[Item]:
     patches = open_patches(path)
     for start in range(0, patches.shape[0], READ_AHEAD):
-        try:
-            read = np.asarray(patches[start : start + READ_AHEAD])
-        except OSError as error:
-            raise SplitFormatError(path, "its data are damaged") from error
+        read = read_rows(path, patches, start, min(start + READ_AHEAD, patches.shape[0]))
         for offset, patch in enumerate(read):
             yield Item(str(start + offset), patch)

@@ -87,6 +87,45 @@ def test_official_rows_and_slides(split):
     assert again.fingerprint() != split.fingerprint()
 
 
+@pytest.fixture
+def add_rows(tmp_path, write_split, patches, labels):
+    """A function that writes a split with row numbers in its x file and returns the folder."""
+
+    def add(rows, **how):
+        folder = write_split(tmp_path / "numbered", patches, labels)
+        with h5py.File(file_of(folder, "valid", "x.h5"), "a") as file:
+            if isinstance(rows, h5py.ExternalLink):
+                file["row"] = rows
+            else:
+                file.create_dataset("row", data=rows, **how)
+        return folder
+
+    return add
+
+
+def test_row_numbers_in_the_x_file_count_for_more_than_a_table(add_rows):
+    folder = add_rows(np.arange(12) * 3 + 1)
+    (folder / "rows.csv").write_text("split,index,row\nvalid,0,99\n")
+    assert Split.open(folder, "valid").rows.tolist() == [i * 3 + 1 for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "how", "reason"),
+    [
+        (np.arange(11), {}, "12 increasing whole numbers"),
+        (np.arange(12)[::-1], {}, "12 increasing whole numbers"),
+        (np.arange(12) / 2, {}, "whole numbers of 64 bits"),
+        (np.arange(12)[:, None], {}, "whole numbers of 64 bits"),
+        (np.arange(12), {"chunks": (4,), "compression": "gzip"}, "in one piece"),
+        (h5py.ExternalLink("other.h5", "row"), {}, "whole numbers of 64 bits"),
+    ],
+)
+def test_row_numbers_that_do_not_fit_are_refused(add_rows, rows, how, reason):
+    folder = add_rows(rows, **how)
+    with pytest.raises(SplitFormatError, match=reason):
+        Split.open(folder, "valid")
+
+
 def test_rows_of_other_splits_leave_this_one_numbered_by_position(split):
     (split.folder / "rows.csv").write_text("split,index,row\ntest,0,99\n")
     assert Split.open(split.folder, "valid").rows.tolist() == list(range(12))
@@ -328,9 +367,17 @@ def test_missing_files_name_what_is_there(split, tmp_path):
         Split.open(split.folder, "test")
     with pytest.raises(SplitNotFoundError, match="it holds no PCam split"):
         Split.open(tmp_path / "nowhere", "test")
-    file_of(split.folder, "valid", "y.h5").unlink()
-    with pytest.raises(SplitNotFoundError):
+
+
+@pytest.mark.parametrize("kind", ["x.h5", "y.h5"])
+def test_half_a_split_is_not_offered_and_the_missing_file_is_named(split, kind):
+    path = file_of(split.folder, "valid", kind)
+    path.unlink()
+    assert split_names(split.folder) == []
+    assert find_splits(split.folder) == {}
+    with pytest.raises(SplitNotFoundError, match=f"No split 'valid' in .*: {path.name} is missing") as caught:
         Split.open(split.folder, "valid")
+    assert caught.value.missing == path.name
 
 
 def test_open_patches_checks_a_file_by_itself(split, patches, tmp_path):
