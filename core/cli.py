@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
@@ -45,6 +45,10 @@ app.add_typer(model_app, name="model")
 
 Model = Annotated[str, typer.Option("--model", help="Name under models/, or path of a bundle.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
+PixelSize = Annotated[
+    float | None,
+    typer.Option("--um-per-px", help="Micrometres per pixel of all pictures; else what a file says, or 0.97."),
+]
 DataFolder = Annotated[Path, typer.Option("--data", help="Folder with official PCam files.")]
 SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, demo, ...")]
 ConfigFile = Annotated[
@@ -78,36 +82,41 @@ def score(
     out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
     model: Model = "densenet169",
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
+    um_per_px: PixelSize = None,
     engine: EngineName = "auto",
 ) -> None:
-    """Read many patches into a CSV: id,probability,logit,verdict,flags.
+    """Read many patches into a CSV: id,probability,logit,verdict,flags,notes.
 
-    `id` is the file stem or the row number. An image that is refused keeps its row, with the verdict 'refused' and the
-    reason under flags. When nothing at all could be read, no file is written. An id that a spreadsheet would take for
-    a formula stands behind an apostrophe.
+    `id` is the path inside the folder or zip without the file ending, the name of an image, or the row number; where
+    two inputs share an id, the name of the input stands before it. An image that is refused keeps its row, with the
+    verdict 'refused' and the reason under flags. `notes` say what was done to a picture before it was read. When
+    nothing at all could be read, no file is written. An id that a spreadsheet would take for a formula stands behind
+    an apostrophe.
     """
     from core.data.sources import check_inputs, count_items, items
     from core.data.tables import csv_cell
     from core.inference import load_reader
 
-    paths = check_inputs(inputs)
+    paths = check_inputs(inputs, um_per_px)
     reader = load_reader(model, engine)
     views = 8 if tta else 1
-    read, refusals = 0, []
+    read, refusals, changed = 0, [], []
     with atomic_path(out) as part, _progress("score", "patch") as bar:
         bar.total = count_items(paths)
         with part.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
-            writer.writerow(("id", "probability", "logit", "verdict", "flags"))
-            for group in _batches(items(paths), reader.engine.batch):
+            writer.writerow(("id", "probability", "logit", "verdict", "flags", "notes"))
+            for group in _batches(items(paths, um_per_px), reader.engine.batch):
                 patches = [item.patch for item in group if item.patch is not None]
                 readings = reader.read(np.stack(patches), views=views) if patches else None
                 position = 0
                 for item in group:
                     if item.patch is None or readings is None:
                         refusals.append(f"{item.id}: {item.refusal}")
-                        writer.writerow((csv_cell(item.id), "", "", "refused", csv_cell(str(item.refusal))))
+                        writer.writerow((csv_cell(item.id), "", "", "refused", csv_cell(str(item.refusal)), ""))
                         continue
+                    if item.changes:
+                        changed.append(f"{item.id}: {' '.join(item.changes)}")
                     writer.writerow(
                         (
                             csv_cell(item.id),
@@ -115,6 +124,7 @@ def score(
                             f"{readings.logit[position]:.6f}",
                             readings.verdict[position],
                             ";".join(readings.flags[position]),
+                            " ".join(item.notes),
                         )
                     )
                     position += 1
@@ -124,6 +134,7 @@ def score(
             raise NodeLensError(refusals[0] if refusals else "There is no patch in the input.")
     if refusals:
         print(f"nodelens: {len(refusals)} of {read + len(refusals)} refused; first: {refusals[0]}", file=sys.stderr)
+    _tell_changed(changed)
 
 
 @app.command(epilog="Example: python -m core explain patch.png --out explained --layer 6x6 --method layercam")
@@ -138,6 +149,7 @@ def explain(
     target: Annotated[str, typer.Option(help="predicted, tumour, normal or 'tumour minus normal'.")] = "predicted",
     model: Model = "densenet169",
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
+    um_per_px: PixelSize = None,
     engine: EngineName = "auto",
 ) -> None:
     """Explain one reading: map.npy (h, w) float32 in the method's unit, overlay.png, explanation.json."""
@@ -148,7 +160,7 @@ def explain(
 
     if image.is_dir():
         raise OutputError(image, "name one image, not a folder")
-    item = next(items(check_inputs([image])), None)
+    item = next(items(check_inputs([image], um_per_px), um_per_px), None)
     if item is None or item.patch is None:
         raise (item and item.refusal) or NodeLensError(f"There is no patch in {image}.")
     with _progress("explain", "pass") as bar:
@@ -158,9 +170,10 @@ def explain(
     with atomic_path(out / "map.npy") as part, part.open("wb") as handle:
         np.save(handle, readings.attribution[0])
     with atomic_path(out / "overlay.png") as part:
-        part.write_bytes(png(as_picture(item.patch, readings, 0)))
-    _write_json(out / "explanation.json", as_record(readings, 0, item.id))
+        part.write_bytes(png(as_picture(item.patch, readings, 0, notes=item.notes)))
+    _write_json(out / "explanation.json", as_record(readings, 0, item.id, item.notes))
     print(f"{item.id}: {readings.verdict[0]}, probability {readings.probability[0]:.3f}; see {out}")
+    _tell_changed([f"{item.id}: {' '.join(item.changes)}"] if item.changes else [])
 
 
 @app.command(epilog="Example: python -m core evaluate --data data/pcam --split test --out report.json")
@@ -327,20 +340,32 @@ def bench(
 
 @data_app.command("import", epilog="Example: python -m core data import downloads/pcam --out data/pcam")
 def import_data(
-    folder: Annotated[Path, typer.Argument(help="Folder of zips (or a zip, or a folder) with labels.csv.")],
+    source: Annotated[Path, typer.Argument(help="Folder of zips, a zip, or a folder of labelled pictures.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the official files.")] = Path("data/pcam"),
+    split: Annotated[
+        str, typer.Option("--split", help="Name of the split; else what the source says, or its own name.")
+    ] = "",
+    um_per_px: PixelSize = None,
 ) -> None:
-    """Turn zips or folders of labelled images into official PCam HDF5 files and rows.csv."""
-    from core.data.importing import import_all
+    """Turn labelled pictures into official PCam HDF5 files.
 
+    Labels are read from a table beside the pictures (label, and file or id; row where it is known), as in the Kaggle
+    copy of PCam, or from folders named 0 and 1, or normal and tumour.
+    """
+    from core.data.importing import import_all
+    from core.data.intake import check_pixel_size
+
+    if um_per_px is not None:
+        check_pixel_size(um_per_px)
     with _progress("import", "patch") as bar:
 
         def show(name: str, done: int, total: int) -> None:
             bar.set_description(f"import {printable(name)}")
             _into(bar)(done, total)
 
-        counts = import_all(folder, out, show)
-    print(f"{out}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+        imported = import_all(source, out, show, split=split, um_per_px=um_per_px)
+    print(f"{out}: " + ", ".join(f"{one.split} {one.patches:,}" for one in imported))
+    _tell_changed([change for one in imported for change in one.changed])
 
 
 @data_app.command("fetch", epilog="Example: python -m core data fetch --out data/pcam --split valid")
@@ -558,6 +583,13 @@ def _write_trial(out: Path, config: TrainConfig, decays: tuple[float, ...]) -> t
             _write_json(out, record(config, decays, curves))
             bar.update(1)
     return curves
+
+
+def _tell_changed(changed: Sequence[str]) -> None:
+    """One line on stderr on pictures that were not read as they are."""
+    if changed:
+        was = "picture was" if len(changed) == 1 else "pictures were"
+        print(f"nodelens: {len(changed):,} {was} changed to be read; first: {changed[0]}", file=sys.stderr)
 
 
 def _batches(stream: Iterator[Item], size: int) -> Iterator[list[Item]]:

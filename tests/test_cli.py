@@ -59,11 +59,14 @@ def image(tmp_path, patches):
 def rows_of(path):
     with path.open(newline="", encoding="utf-8") as handle:
         header, *rows = csv.reader(handle)
-    assert header == ["id", "probability", "logit", "verdict", "flags"]
+    assert header == ["id", "probability", "logit", "verdict", "flags", "notes"]
     return rows
 
 
 # Score ------------------------------------------------------------------------------------------------------------
+
+
+NO_SIZE = "The file gives no usable pixel size; 0.97 um is assumed."
 
 
 def expected_rows(names, readings):
@@ -74,6 +77,7 @@ def expected_rows(names, readings):
             f"{readings.logit[i]:.6f}",
             readings.verdict[i],
             ";".join(readings.flags[i]),
+            "" if name.isdecimal() else NO_SIZE,
         ]
         for i, name in enumerate(names)
     ]
@@ -94,15 +98,15 @@ def test_score_reads_everything_it_is_given(tmp_path, command, tiny_bundle, tiny
     code, _, err = command("score", *inputs, "--out", out, "--model", tiny_bundle, *(["--tta"] if tta else []))
     assert code == 0
     rows = rows_of(out)
-    names = ["a", "b", "z", "patch", *map(str, range(12))]
+    names = ["a", "b", "in/z", "patch", *map(str, range(12))]
     order = [0, 1, 2, 3, *range(12)]
     read = [row for row in rows if row[3] != "refused"]
     assert read == expected_rows(names, tiny_reader.read(patches[order], views=8 if tta else 1))
     refused = [row for row in rows if row[3] == "refused"]
-    assert [row[:4] for row in refused] == [["bad", "", "", "refused"], ["small", "", "", "refused"]]
+    assert [row[:4] for row in refused] == [["bad", "", "", "refused"], ["in/small", "", "", "refused"]]
     assert "not a PNG" in refused[0][4]
     assert "96 x 90" in refused[1][4]
-    assert [row[0] for row in rows] == ["a", "b", "bad", "small", "z", "patch", *map(str, range(12))]
+    assert [row[0] for row in rows] == ["a", "b", "bad", "in/small", "in/z", "patch", *map(str, range(12))]
     assert "2 of 18 refused; first: bad: " in err
 
 
@@ -171,6 +175,59 @@ def test_score_streams(tmp_path, command, tiny_bundle, write_split, monkeypatch)
     assert len(rows_of(tmp_path / "s.csv")) == 70
 
 
+@pytest.fixture
+def quiet(tmp_path, patches):
+    """A picture that has to be reduced and one of two pages."""
+    folder = tmp_path / "quiet"
+    (folder / "1").mkdir(parents=True)
+    large = Image.fromarray(patches[0].repeat(2, axis=0).repeat(2, axis=1))
+    large.save(folder / "1" / "large.tif", dpi=(25_400 / 0.485,) * 2)
+    first, second = map(Image.fromarray, patches[1:3])
+    first.save(folder / "1" / "pages.tif", save_all=True, append_images=[second])
+    return folder
+
+
+REDUCED = "Reduced from 192 x 192 to 96 x 96 pixels to reach 0.97 um/px, averaging areas."
+
+
+def test_score_says_what_was_changed(tmp_path, command, tiny_bundle, quiet):
+    code, _, err = command("score", quiet, "--out", tmp_path / "s.csv", "--model", tiny_bundle)
+    assert code == 0
+    assert err == f"nodelens: 2 pictures were changed to be read; first: 1/large: {REDUCED}\n"
+    large, pages = rows_of(tmp_path / "s.csv")
+    assert large[5] == f"The file gives a pixel size of 0.485 um. {REDUCED}"
+    assert "first" in pages[5]
+    assert pages[5].endswith(NO_SIZE)
+
+
+def test_explain_says_what_was_changed(tmp_path, command, tiny_bundle, quiet):
+    code, _, err = command("explain", quiet / "1" / "large.tif", "--out", tmp_path / "e", "--model", tiny_bundle)
+    assert code == 0
+    assert err == f"nodelens: 1 picture was changed to be read; first: large: {REDUCED}\n"
+    assert REDUCED in json.loads((tmp_path / "e" / "explanation.json").read_text())["notes"]
+
+
+def test_import_says_what_was_changed(tmp_path, command, quiet, patches):
+    code, said, err = command("data", "import", quiet, "--out", tmp_path / "out", "--split", "mine")
+    assert code == 0
+    assert "mine 2" in said
+    assert err == f"nodelens: 2 pictures were changed to be read; first: 1/large.tif: {REDUCED}\n"
+    np.testing.assert_array_equal(Split.open(tmp_path / "out", "mine").patches([0, 1]), patches[:2])
+
+
+def test_a_pixel_size_given_overrules_the_file_in_all_three(tmp_path, command, refuses, tiny_bundle, quiet):
+    model, size = ("--model", tiny_bundle), ("--um-per-px", 0.97)
+    large = quiet / "1" / "large.tif"
+    for arguments in (
+        ("score", large, "--out", tmp_path / "s.csv", *model),
+        ("explain", large, "--out", tmp_path / "e", *model),
+        ("data", "import", quiet, "--out", tmp_path / "out"),
+    ):
+        assert "got 192 x 192. Crop it" in refuses(*arguments, *size)
+        assert "97 um/px is not a usable pixel size" in refuses(*arguments, "--um-per-px", 97)
+    assert not any((tmp_path / name).exists() for name in ("s.csv", "e"))
+
+
 # Explain ----------------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +255,7 @@ def test_explain_writes_map_picture_and_record(
     assert record["probability"] == pytest.approx(expected.probability[0])
     assert record["verdict"] == expected.verdict[0]
     assert record["id"] == "patch"
+    assert record["notes"] == [NO_SIZE]
     assert record["views"] == how.get("views", 1)
     explanation = record["explanation"]
     assert explanation["target"] == how.get("target", "predicted")
@@ -260,7 +318,7 @@ def test_data_import(tmp_path, command, refuses, patches):
     split = Split.open(tmp_path / "out", "valid")
     assert split.rows.tolist() == [4, 9]
     np.testing.assert_array_equal(split.patches([0, 1]), patches[[1, 0]])
-    assert "no zip" in refuses("data", "import", tmp_path / "nowhere", "--out", tmp_path / "no")
+    assert "there is no zip" in refuses("data", "import", tmp_path / "nowhere", "--out", tmp_path / "no")
     (tmp_path / "bad.zip").write_text("text")
     assert "not a readable zip" in refuses("data", "import", tmp_path / "bad.zip", "--out", tmp_path / "no")
     assert not (tmp_path / "no").exists()

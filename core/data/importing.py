@@ -1,115 +1,137 @@
-"""Zips or folders of labelled images -> official PCam files.
+"""Zips or folders of labelled pictures -> official PCam files.
 
-A source holds `labels.csv` (`row,label,file`) and the images it names, like the public JPEG copies of PCam. The split
-is the name of the zip or folder. Images are streamed one at a time into files that appear only when complete.
+Pictures are streamed one at a time into files that appear only when complete. Row numbers lie in the file of the
+pixels, and labels never stand beside pixels of another import: see `_import_set`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from core.data.archive import open_zip, read_member
-from core.data.intake import decode_patch
+from core.data.archive import Files, is_junk, opened
+from core.data.labelled import EXPECTED, LabelledSet, labelled_sets, says_labels
 from core.data.patch import PATCH_SIDE
-from core.data.pcam import file_of
-from core.data.tables import MAX_TABLE_BYTES, read_columns
-from core.errors import ImportSourceError, IntakeError, OutputError, SplitFormatError
-from core.files import atomic_path
+from core.data.pcam import ROWS, file_of
+from core.data.sources import Item, read_item
+from core.errors import ImportSourceError, OutputError
+from core.files import atomic_path, sync
 
 MAX_IMAGE_BYTES = 4 * 2**20
-"""One 96 x 96 patch, in any format, is far smaller; a zip member that claims more is not read."""
-Progress = Callable[[int, int], None]
+"""One 96 x 96 patch, in any format, is far smaller; a picture that claims more is not read."""
+SPLIT_NAME = r"\w[\w .+-]{0,63}"
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A zip or folder with `labels.csv`: reads a member by name."""
+class Imported:
+    """One split as it was imported: its name, the number of patches, and `FILE: NOTES` of every changed picture."""
 
-    path: Path
-    read: Callable[[str, int], bytes]
-
-    @property
-    def split(self) -> str:
-        """Name of the split the source becomes, that of the zip or folder; raises ImportSourceError."""
-        name = self.path.stem if self.path.is_file() else self.path.resolve().name
-        if not re.fullmatch(r"\w[\w .+-]{0,63}", name):
-            raise ImportSourceError(self.path, "its name cannot name a split; use letters, digits, - and _")
-        return name
+    split: str
+    patches: int
+    changed: tuple[str, ...]
 
 
-def find_sources(folder: Path) -> list[Path]:
-    """Zips and folders in `folder` that may be imported; `folder` itself when it holds `labels.csv`.
+def find_sources(path: Path) -> list[Path]:
+    """What may be imported: a zip, the zips in a folder, and the folder itself where it holds labelled pictures.
 
     Raises:
-        ImportSourceError: there are none.
+        ImportSourceError: there is nothing.
     """
-    if (folder / "labels.csv").is_file():
-        return [folder]
-    if folder.is_file():
-        return [folder]
-    zips = sorted(path for path in folder.glob("*.zip") if path.is_file())
-    found = zips + sorted(path.parent for path in folder.glob("*/labels.csv"))
-    if not found:
-        raise ImportSourceError(folder, "it holds no zip and no folder with labels.csv")
-    return found
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ImportSourceError(path, "there is no zip and no folder of that name")
+    zips = sorted(found for found in path.glob("*.zip") if found.is_file() and not is_junk(found.name))
+    with opened(path) as files:
+        if not zips and not files.names:
+            raise ImportSourceError(path, f"it holds no zip and no labelled pictures; expected is {EXPECTED}")
+        if any("/" not in name and "label" in name.lower() for name in files.names):
+            return [path]
+        return zips + [path] * (not zips or says_labels(files.names))
 
 
-def import_source(path: Path, out: Path, progress: Progress = lambda _done, _total: None) -> tuple[str, list[int]]:
-    """Write one source as an official split into `out`.
+def import_all(
+    path: Path, out: Path, progress: Progress, *, split: str = "", um_per_px: float | None = None
+) -> list[Imported]:
+    """Import every source in a folder, or one zip; each split is written whole before the next is begun.
 
     Args:
-        path: a zip or a folder with `labels.csv`.
+        path: as for `find_sources`.
         out: folder for `..._x.h5` and `..._y.h5`.
-        progress: called with patches done and patches in all.
-
-    Returns:
-        Name of the split and its official row numbers, increasing.
+        progress: called with the split's name, patches done and patches in all.
+        split: its name, where the source holds one only; else what the source says, or the name of the zip or folder.
+        um_per_px: of all pictures, where it is known.
 
     Raises:
-        ImportSourceError: something in the source is missing, damaged or not a 96 x 96 patch.
+        ImportSourceError: something in a source is missing, damaged or not a 96 x 96 patch. Splits imported before it
+            stay, and what was there of its own split too.
         OutputError: `out` cannot be written. Nothing half-written stays under an official name.
     """
-    with _opened(path) as source:
-        entries = _entries(source)
-        labels = np.array([label for _, label, _ in entries], dtype=np.uint8)
-        x_final, y_final = (file_of(out, source.split, kind) for kind in ("x.h5", "y.h5"))
-        with atomic_path(y_final) as y_path, atomic_path(x_final) as x_path:
-            if shutil.disk_usage(out).free < len(entries) * PATCH_SIDE**2 * 3:
-                raise OutputError(x_final, f"there is no room for {len(entries):,} patches")
-            with _new_hdf5(x_path, x_final) as file:
-                shape = (len(entries), PATCH_SIDE, PATCH_SIDE, 3)
-                patches = file.create_dataset("x", shape, np.uint8, chunks=(1, *shape[1:]), track_times=False)
-                for index, (_, _, name) in enumerate(entries):
-                    patches[index] = _patch(source, name)
-                    progress(index + 1, len(entries))
-            with _new_hdf5(y_path, y_final) as file:
-                file.create_dataset("y", data=labels.reshape(-1, 1, 1, 1), track_times=False)
-        return source.split, [row for row, _, _ in entries]
+    sources = find_sources(path)
+    imported: list[Imported] = []
+    for source in sources:
+        with opened(source) as files:
+            sets = labelled_sets(files)
+            if split and len(sources) * len(sets) > 1:
+                raise ImportSourceError(path, "it holds more than one split; import them one by one to name them")
+            for one in sets:
+                name = _split_name(source, split or one.split)
+                if name in [earlier.split for earlier in imported]:
+                    raise ImportSourceError(source, f"'{name}' was imported from another source just now; remove one")
+                imported.append(_import_set(files, one, name, out, progress, um_per_px))
+    return imported
 
 
-def import_all(folder: Path, out: Path, progress: Callable[[str, int, int], None]) -> dict[str, int]:
-    """Import every source in `folder` and write `rows.csv` (`split,index,row`); returns patches by split."""
-    rows = _known_rows(out)
-    for path in find_sources(folder):
-        name, numbers = import_source(path, out, lambda done, total, of=path.stem: progress(of, done, total))  # type: ignore[misc]
-        rows[name] = numbers
-    with atomic_path(out / "rows.csv") as part, part.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(("split", "index", "row"))
-        for name, numbers in rows.items():
-            writer.writerows((name, index, row) for index, row in enumerate(numbers))
-    return {name: len(numbers) for name, numbers in rows.items()}
+def _split_name(source: Path, named: str) -> str:
+    """Name of the split that a source becomes: as named, or that of the zip or folder; raises ImportSourceError."""
+    name = named or (source.stem if source.is_file() else source.resolve().name)
+    if not re.fullmatch(SPLIT_NAME, name):
+        raise ImportSourceError(source, "its name cannot name a split; use letters, digits, - and _, or give --split")
+    return name
+
+
+def _import_set(
+    files: Files, labelled: LabelledSet, split: str, out: Path, progress: Progress, um_per_px: float | None
+) -> Imported:
+    """Write one split.
+
+    Pixels and rows are one file and become the split's with one renaming. The labels of another import are taken away
+    before it and these take their place after it, so that whoever finds both files finds them of one import; a process
+    killed in between leaves a split without labels, which is not offered.
+    """
+    entries = labelled.entries
+    changed: list[str] = []
+    x_final, y_final = (file_of(out, split, kind) for kind in ("x.h5", "y.h5"))
+    with atomic_path(y_final) as y_path, atomic_path(x_final) as x_path:
+        if shutil.disk_usage(out).free < len(entries) * PATCH_SIDE**2 * 3:
+            raise OutputError(x_final, f"there is no room for {len(entries):,} patches")
+        with _new_hdf5(x_path, x_final) as file:
+            rows = np.array([entry.row for entry in entries], dtype=np.int64)
+            file.create_dataset(ROWS, data=rows, track_times=False)
+            shape = (len(entries), PATCH_SIDE, PATCH_SIDE, 3)
+            patches = file.create_dataset("x", shape, np.uint8, chunks=(1, *shape[1:]), track_times=False)
+            for index, entry in enumerate(entries):
+                item = _read(files, entry.file, um_per_px)
+                patches[index] = item.patch
+                if item.changes:
+                    changed.append(f"{item.id}: {' '.join(item.changes)}")
+                progress(split, index + 1, len(entries))
+        with _new_hdf5(y_path, y_final) as file:
+            labels = np.array([entry.label for entry in entries], dtype=np.uint8)
+            file.create_dataset("y", data=labels.reshape(-1, 1, 1, 1), track_times=False)
+        sync(x_path)  # which takes long, and not between the next steps
+        for kind in ("y.h5", "mask.h5", "meta.csv"):
+            file_of(out, split, kind).unlink(missing_ok=True)
+        sync(out)
+    return Imported(split, len(entries), tuple(changed))
 
 
 @contextmanager
@@ -125,73 +147,18 @@ def _new_hdf5(part: Path, path: Path) -> Iterator[h5py.File]:
             raise OutputError(path, "the disk is full or was taken away") from error
 
 
-def _known_rows(out: Path) -> dict[str, list[int]]:
-    """Row numbers of earlier imports into the same folder."""
-    if not (out / "rows.csv").is_file():
-        return {}
-    rows: dict[str, list[int]] = {}
-    try:
-        with (out / "rows.csv").open(encoding="utf-8") as handle:
-            for name, row in read_columns(handle, ("split", "row")):
-                rows.setdefault(name, []).append(int(row))
-    except (OSError, ValueError) as error:
-        raise SplitFormatError(out / "rows.csv", "it needs the columns split,index,row; repair or delete it") from error
-    return rows
+def _read(files: Files, name: str, um_per_px: float | None) -> Item:
+    """One picture of a source, which is a patch; raises ImportSourceError."""
 
+    def read() -> bytes:
+        data = files.read(name, MAX_IMAGE_BYTES)
+        if len(data) > MAX_IMAGE_BYTES:
+            raise ImportSourceError(files.path, f"'{name}' is larger than {MAX_IMAGE_BYTES:,} bytes")
+        return data
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Source]:
-    if path.is_dir():
-        root = path.resolve()
-
-        def read_file(name: str, limit: int) -> bytes:
-            try:
-                member = (root / name).resolve()
-                if root not in member.parents:
-                    raise ImportSourceError(path, f"'{name}' lies outside of it")
-                if not member.is_file():  # a pipe would be waited for
-                    raise ImportSourceError(path, f"'{name}' is missing or not a file")
-                if member.stat().st_size > limit:
-                    raise ImportSourceError(path, f"'{name}' is larger than {limit:,} bytes")
-                return member.read_bytes()
-            except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
-                raise ImportSourceError(path, f"'{name}' is missing or cannot be read") from error
-
-        yield Source(path, read_file)
-        return
-    with open_zip(path) as archive:
-
-        def read_zipped(name: str, limit: int) -> bytes:
-            data = read_member(archive, path, name, limit)
-            if len(data) > limit:
-                raise ImportSourceError(path, f"'{name}' is larger than {limit:,} bytes")
-            return data
-
-        yield Source(path, read_zipped)
-
-
-def _entries(source: Source) -> list[tuple[int, int, str]]:
-    """Rows of labels.csv as (official row, label, file), by row number."""
-    try:
-        table = io.StringIO(source.read("labels.csv", MAX_TABLE_BYTES).decode("utf-8-sig"))
-        found = [(int(row), int(label), file) for row, label, file in read_columns(table, ("row", "label", "file"))]
-    except ValueError as error:
-        raise ImportSourceError(source.path, "labels.csv needs columns row,label,file, whole numbers") from error
-    if not found:
-        raise ImportSourceError(source.path, "labels.csv names no patch")
-    if any(label not in (0, 1) for _, label, _ in found):
-        raise ImportSourceError(source.path, "labels must be 0 or 1")
-    if any(not 0 <= row < 2**63 for row, _, _ in found):
-        raise ImportSourceError(source.path, "row numbers must be from 0 to 2^63 - 1")
-    if len({row for row, _, _ in found}) != len(found):
-        raise ImportSourceError(source.path, "labels.csv names a row twice")
-    return sorted(found)
-
-
-def _patch(source: Source, name: str) -> NDArray[np.uint8]:
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise ImportSourceError(source.path, f"'{name}' lies outside of it")
-    try:
-        return decode_patch(source.read(name, MAX_IMAGE_BYTES))
-    except IntakeError as error:
-        raise ImportSourceError(source.path, f"'{name}': {error}") from error
+    item = read_item(name, read, um_per_px)
+    if isinstance(item.refusal, ImportSourceError):
+        raise item.refusal
+    if item.refusal is not None:
+        raise ImportSourceError(files.path, f"'{name}': {str(item.refusal).removesuffix('.')}") from item.refusal
+    return item

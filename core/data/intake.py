@@ -105,8 +105,8 @@ def open_picture(data: bytes, *, um_per_px: float | None = None) -> Picture:
         raise EmptyFileError()
     if len(data) > MAX_BYTES:
         raise ImageTooLargeError(MAX_BYTES, "bytes")
-    if um_per_px is not None and not is_plausible(um_per_px):
-        raise PixelSizeError(um_per_px)
+    if um_per_px is not None:
+        check_pixel_size(um_per_px)
 
     pixels, stated, notes = _decode(data)
     known = um_per_px or stated.um_per_px
@@ -133,8 +133,8 @@ def picture_of(path: Path, *, um_per_px: float | None = None) -> NDArray[np.uint
         raise ImportSourceError(path, str(error).removesuffix(".")) from error
 
 
-def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.uint8]:
-    """Read a file that is exactly one patch: uint8 (96, 96, 3) RGB.
+def open_patch(data: bytes, *, um_per_px: float | None = None) -> Picture:
+    """Read a file that is exactly one patch.
 
     Raises:
         PatchShapeError: the image has another size at 0.97 um/px.
@@ -143,7 +143,18 @@ def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.u
     picture = open_picture(data, um_per_px=um_per_px)
     if not picture.is_patch:
         raise _shape_error(picture.pixels, picture.um_per_px)
-    return picture.window()
+    return picture
+
+
+def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.uint8]:
+    """The pixels of `open_patch`, uint8 (96, 96, 3) RGB."""
+    return open_patch(data, um_per_px=um_per_px).window()
+
+
+def check_pixel_size(um_per_px: float) -> None:
+    """Raise PixelSizeError unless microscopy could produce this."""
+    if not is_plausible(um_per_px):
+        raise PixelSizeError(um_per_px)
 
 
 @contextmanager

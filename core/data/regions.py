@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.archive import is_junk
 from core.data.intake import picture_of
 from core.data.patch import UM_PER_PX
 from core.errors import ImportSourceError
@@ -36,7 +37,8 @@ class Region:
 
 def region_files(folder: Path) -> list[tuple[Path, Path]]:
     """Pictures in a folder that have a mask, with it; by name."""
-    pictures = sorted(path for path in folder.glob("*") if path.suffix.lower() in _TYPES)
+    found = (path for path in folder.glob("*") if not is_junk(path.name))
+    pictures = sorted(path for path in found if path.suffix.lower() in _TYPES)
     pairs = [(path, path.with_name(path.stem + MASK_ENDING)) for path in pictures]
     return [(path, mask) for path, mask in pairs if mask.is_file()]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.archive import open_zip, read_member
+from core.data.archive import Files, opened
 from core.data.chunks import read_rows
-from core.data.intake import INTAKE_TYPES, MAX_BYTES, decode_patch
+from core.data.intake import INTAKE_TYPES, MAX_BYTES, check_pixel_size, open_patch
 from core.data.pcam import open_patches
 from core.errors import ImportSourceError, IntakeError, NodeLensError, printable
 
@@ -23,20 +23,36 @@ READ_AHEAD = 256
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to read: its id (file stem or row number) and its patch uint8 (96, 96, 3), or why it was refused."""
+    """One thing to read.
+
+    Attributes:
+        id: its name among all that is read, see `items`.
+        patch: uint8 (96, 96, 3), or None when it was refused.
+        refusal: why.
+        notes: what was done to the picture, as in `Picture.notes`.
+    """
 
     id: str
     patch: NDArray[np.uint8] | None
     refusal: NodeLensError | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The notes on what was changed; those that only name the pixel size left out."""
+        return tuple(note for note in self.notes if "pixel size" not in note)
 
 
-def check_inputs(paths: Iterable[Path]) -> list[Path]:
-    """The paths, all of which exist and are of a kind that can hold patches.
+def check_inputs(paths: Iterable[Path], um_per_px: float | None = None) -> list[Path]:
+    """The paths, each once, all of which exist and are of a kind that can hold patches.
 
     Raises:
-        ImportSourceError: naming the first that is not.
+        ImportSourceError: naming the first that is not, or that cannot have a pixel size.
+        PixelSizeError: the pixel size cannot be true.
     """
-    checked = list(paths)
+    if um_per_px is not None:
+        check_pixel_size(um_per_px)
+    checked = list(dict.fromkeys(paths))
     for path in checked:
         if not path.exists():
             raise ImportSourceError(path, "it does not exist")
@@ -44,63 +60,89 @@ def check_inputs(paths: Iterable[Path]) -> list[Path]:
             raise ImportSourceError(path, "it is neither a file nor a folder")
         if path.is_file() and _kind(path.name) not in (*INTAKE_TYPES, *HDF5_TYPES, "zip"):
             raise ImportSourceError(path, "it is not an image, a zip, an HDF5 file or a folder")
-        if path.is_dir() and next(_images(path), None) is None:
+        if path.is_dir() and not _ids_in(path):
             raise ImportSourceError(path, "it holds no images")
+        if _kind(path.name) in HDF5_TYPES and um_per_px is not None:
+            raise ImportSourceError(path, "its patches have the model's pixel size already; leave --um-per-px out")
     return checked
 
 
-def items(paths: Iterable[Path]) -> Iterator[Item]:
-    """Every patch in `paths`, in order; files of a folder or zip by name. Memory does not grow with their number.
+def items(paths: Sequence[Path], um_per_px: float | None = None) -> Iterator[Item]:
+    """Every patch in `paths`, in order; files of a folder or zip by name. Memory grows with their names only.
+
+    Ids are unique: the path inside the folder or zip, the name of an image, the row number in an HDF5 file. The file
+    ending is left out unless two files differ in nothing else. Where two inputs share an id, every id begins with the
+    name of its input, or with the input's path where the names are the same too.
+
+    Args:
+        paths: as `check_inputs` returns them.
+        um_per_px: of all pictures, where the reader knows it.
 
     Raises:
         ImportSourceError, SplitFormatError: a container cannot be opened. A single bad image only refuses its item.
     """
-    for path in paths:
-        if path.is_dir():
-            for image in sorted(_images(path)):
-                yield _item(image.stem, lambda path=path, image=image: _bytes_inside(path, image))  # type: ignore[misc]
-        elif _kind(path.name) == "zip":
-            yield from _zip_items(path)
+    for path, prefix in zip(paths, _prefixes(paths), strict=True):
+        if _holds_files(path):
+            with opened(path) as files:
+                for name, image in _ids(files).items():
+                    yield read_item(prefix + name, lambda f=files, i=image: f.read(i, MAX_BYTES), um_per_px)  # type: ignore[misc]
         elif _kind(path.name) in HDF5_TYPES:
-            yield from _hdf5_items(path)
+            yield from _hdf5_items(path, prefix)
         else:
-            yield _item(path.stem, lambda path=path: _bytes_of(path))  # type: ignore[misc]
+            yield read_item(prefix.removesuffix("/") or path.stem, lambda p=path: _bytes_of(p), um_per_px)  # type: ignore[misc]
 
 
 def count_items(paths: Iterable[Path]) -> int:
     """How many items `items` will yield, found without reading pixels."""
-    total = 0
-    for path in paths:
-        if path.is_dir():
-            total += sum(1 for _ in _images(path))
-        elif _kind(path.name) == "zip":
-            with open_zip(path) as archive:
-                total += len(_members(archive))
-        else:
-            total += open_patches(path).shape[0] if _kind(path.name) in HDF5_TYPES else 1
-    return total
+    return sum(len(_ids_in(path)) for path in paths)
 
 
 def _kind(name: str) -> str:
     return PurePosixPath(name).suffix.lower().lstrip(".")
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.is_file() and _kind(path.name) in INTAKE_TYPES)
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of a picture we read."""
+    return _kind(name) in INTAKE_TYPES
 
 
-def _item(name: str, read: Callable[[], bytes]) -> Item:
+def _holds_files(path: Path) -> bool:
+    return path.is_dir() or _kind(path.name) == "zip"
+
+
+def _ids(files: Files) -> dict[str, str]:
+    """Image by id, in the order of the names."""
+    short = {name: str(PurePosixPath(name).with_suffix("")) for name in files.names if is_image(name)}
+    times = Counter(short.values())
+    return {name if times[stem] > 1 or stem in short else stem: name for name, stem in short.items()}
+
+
+def _ids_in(path: Path) -> Sequence[str]:
+    """Ids of one input by itself."""
+    if _holds_files(path):
+        with opened(path) as files:
+            return list(_ids(files))
+    if _kind(path.name) in HDF5_TYPES:
+        return [str(row) for row in range(open_patches(path).shape[0])]
+    return [path.stem]
+
+
+def _prefixes(paths: Sequence[Path]) -> list[str]:
+    """What the ids of each input begin with, so that no two are alike."""
+    times = Counter(name for path in paths for name in _ids_in(path)) if len(paths) > 1 else Counter()
+    if max(times.values(), default=1) == 1:
+        return [""] * len(paths)
+    names = Counter(path.name for path in paths)
+    return [f"{path.name if names[path.name] == 1 else path}/" for path in paths]
+
+
+def read_item(name: str, read: Callable[[], bytes], um_per_px: float | None = None) -> Item:
+    """One picture as an item; what is wrong with it becomes its refusal."""
     try:
-        return Item(printable(name), decode_patch(read()))
+        picture = open_patch(read(), um_per_px=um_per_px)
+        return Item(printable(name), picture.window(), notes=picture.notes)
     except (IntakeError, ImportSourceError) as error:
         return Item(printable(name), None, error)
-
-
-def _bytes_inside(folder: Path, path: Path) -> bytes:
-    """Bytes of a file that lies in the offered folder; a link in it may lead to files that nobody offered."""
-    if path.is_symlink() and folder.resolve() not in path.resolve().parents:
-        raise ImportSourceError(path, "it is a link to a file outside of the folder")
-    return _bytes_of(path)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -111,23 +153,9 @@ def _bytes_of(path: Path) -> bytes:
         raise ImportSourceError(path, "it cannot be read") from error
 
 
-def _members(archive: ZipFile) -> list[str]:
-    return sorted(name for name in archive.namelist() if _kind(name) in INTAKE_TYPES)
-
-
-def _zip_items(path: Path) -> Iterator[Item]:
-    with open_zip(path) as archive:
-        for name in _members(archive):
-
-            def read(name: str = name) -> bytes:
-                return read_member(archive, path, name, MAX_BYTES)
-
-            yield _item(PurePosixPath(name).stem, read)
-
-
-def _hdf5_items(path: Path) -> Iterator[Item]:
+def _hdf5_items(path: Path, prefix: str) -> Iterator[Item]:
     patches = open_patches(path)
     for start in range(0, patches.shape[0], READ_AHEAD):
         read = read_rows(path, patches, start, min(start + READ_AHEAD, patches.shape[0]))
         for offset, patch in enumerate(read):
-            yield Item(str(start + offset), patch)
+            yield Item(printable(f"{prefix}{start + offset}"), patch)

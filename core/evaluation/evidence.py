@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from core.bundle import Interval
+from core.data.archive import is_junk
 from core.data.pcam import Split
 from core.data.regions import read_regions, region_files
 from core.errors import ImportSourceError
@@ -569,7 +570,8 @@ def chosen_methods(names: Sequence[str], layers: tuple[str, ...]) -> tuple[str, 
 
 
 def _names(folder: Path | None) -> list[tuple[str, int]]:
-    return [(path.name, path.stat().st_size) for path in sorted(folder.glob("*"))] if folder else []
+    found = sorted(path for path in folder.glob("*") if not is_junk(path.name)) if folder else []
+    return [(path.name, path.stat().st_size) for path in found]
 
 
 class _Table:

@@ -18,9 +18,11 @@ from PIL import Image
 
 from core.bundle import STRANGERS, Bundle, DataRecord, Familiarity, sha256_of, write_description
 from core.data import perturb
-from core.data.intake import INTAKE_TYPES, picture_of
+from core.data.archive import is_junk
+from core.data.intake import picture_of
 from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
+from core.data.sources import is_image
 from core.errors import DataError, ImportSourceError
 from core.evaluation.bootstrap import asdict_interval, intervals, share_interval
 from core.evaluation.report import CHUNK, Progress, record_of
@@ -250,7 +252,7 @@ def of_folder(folder: Path) -> Iterator[Kind]:
     Raises:
         ImportSourceError: no picture in it, or one that cannot be read.
     """
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower().lstrip(".") in INTAKE_TYPES)
+    paths = sorted(path for path in folder.glob("*") if is_image(path.name) and not is_junk(path.name))
     if not paths:
         raise ImportSourceError(folder, "it holds no pictures")
     kinds: dict[str, list[Path]] = {}

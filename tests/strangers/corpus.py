@@ -522,23 +522,23 @@ for _name, _offer, _expected in (
     ("two honest patches", _zip(TWO), READ),
     ("slip with dots", _zip({"labels.csv": _table(_SLIP), _SLIP: patch_png()}), "outside of it"),
     ("slip from the root", lambda canary: _zip({"labels.csv": _table(str(canary)), str(canary): b""}), "outside"),
-    ("slip backwards", _zip({"labels.csv": _table("..\\..\\a.png")}), "missing"),
+    ("slip backwards", _zip({"labels.csv": _table("..\\..\\a.png")}), "outside of it"),
     ("empty", b"", "not a readable zip"),
     ("html", b"<!doctype html>", "not a readable zip"),
     ("cut short", _zip(ONE)[:-30], "not a readable zip"),
     ("tar", lambda canary: _tar(canary), "not a readable zip"),
-    ("no table", _zip({"a.png": patch_png()}), "labels.csv"),
+    ("no table", _zip({"a.png": patch_png()}), "no labelled pictures; expected is a table"),
     ("table without a file", _zip({"labels.csv": _table("gone.png")}), "missing"),
     ("empty table", _zip({"labels.csv": b"row,label,file\n"}), "names no patch"),
     ("label 7", _zip(ONE | {"labels.csv": b"row,label,file\n1,7,a.png\n"}), "0 or 1"),
-    ("label NaN", _zip(ONE | {"labels.csv": b"row,label,file\n1,nan,a.png\n"}), "whole numbers"),
+    ("label NaN", _zip(ONE | {"labels.csv": b"row,label,file\n1,nan,a.png\n"}), "label 'nan'; labels must be 0 or 1"),
     ("row of 4,000 digits", _zip(ONE | {"labels.csv": b"row,label,file\n" + b"9" * 4000 + b",1,a.png\n"}), "2\\^63"),
     ("row -1", _zip(ONE | {"labels.csv": b"row,label,file\n-1,1,a.png\n"}), "2\\^63"),
     ("a row twice", _zip(ONE | {"labels.csv": b"row,label,file\n1,1,a.png\n1,0,a.png\n"}), "a row twice"),
-    ("table of 2,000,000 lines", lambda canary: _zip(LONG, compression=8), "whole"),
+    ("table of 2,000,000 lines", lambda canary: _zip(LONG, compression=8), "'a' is missing"),
     ("table of 100 MB", lambda canary: _zip({"labels.csv": bytes(10**8)}, compression=8), "larger than"),
-    ("table of one line", _zip({"labels.csv": b"row,label,file" + b",a" * 2**20}, compression=8), "whole numbers"),
-    ("table in bits", _zip({"labels.csv": bytes(range(256))}), "whole numbers"),
+    ("table of one line", _zip({"labels.csv": b"row,label,file" + b",a" * 2**20}, compression=8), "line 1 has 4,096"),
+    ("table in bits", _zip({"labels.csv": bytes(range(256))}), "neither UTF-8"),
     ("image of 1 GB", lambda canary: _packed(8), "larger than"),
     ("image in lzma", _zip(ONE, compression=14), "neither stored nor deflated"),
     ("image of 1 GB in bzip2", lambda canary: _packed(12),  "neither stored nor deflated"),
@@ -547,7 +547,7 @@ for _name, _offer, _expected in (
     ("password", _changed(_zip(ONE), b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\1\0"), "damaged"),
     ("wrong checksum", lambda canary: _changed(_zip(ONE), patch_png()[-40:], b"x" * 40), "damaged"),
     ("a list of 600,000 files", lambda canary: _long_list(), "list of files"),
-    ("a name with a newline", _zip(ONE | {"labels.csv": b'row,label,file\n1,1,"a\nb.png"\n'}), "whole numbers"),
+    ("a name with a newline", _zip(ONE | {"labels.csv": b'row,label,file\n1,1,"a\nb.png"\n'}), "not a CSV table"),
     ("a name with escapes", _zip({"labels.csv": _table("\x1b[31m\u202ea.png")}), r"\\x1b\[31m\\u202ea"),
     ("a name with zero", _zip({"labels.csv": _table("a\0b.png")}), "missing"),
     ("a name of 3,000 letters", _zip({"labels.csv": _table("n" * 3000)}), "missing"),
@@ -630,10 +630,10 @@ folder("two honest patches", _files(TWO), READ)
 folder("image linked to the outside", _linked(lambda canary: canary), "outside of it")
 folder("table linked to the outside", _linked(lambda canary: canary, "labels.csv"), "outside of it")
 folder("image linked to itself", _linked(lambda canary: "a.png"), "missing")
-folder("image linked to endless zeros", _linked(lambda canary: "/dev/zero"), "outside of it")
+folder("image linked to endless zeros", _linked(lambda canary: "/dev/zero"), "not a file")
 folder("image that is a pipe", _piped("a.png"), "not a file")
-folder("table that is a pipe", _piped("labels.csv"), "no zip and no folder")
-folder("zip that is a pipe", lambda offered, canary: os.mkfifo(offered / "valid.zip"), "no zip and no folder")
+folder("table that is a pipe", _piped("labels.csv"), "no labelled pictures")
+folder("zip that is a pipe", lambda offered, canary: os.mkfifo(offered / "valid.zip"), "no zip and no labelled")
 folder(
     "image that is a folder",
     lambda offered, canary: [_files({"labels.csv": ONE["labels.csv"]})(offered, canary), (offered / "a.png").mkdir()],

@@ -18,7 +18,8 @@ WATCHED = (
     *("socket.connect", "socket.getaddrinfo", "urllib.Request", "ctypes.dlopen", "os.remove", "os.rename", "os.mkdir"),
 )
 IMPORTED_AT_FIRST_USE = (
-    *("encodings.cp437", "encodings.cp1252", "encodings.unicode_escape", "encodings.utf_8_sig", "numpy.ma"),
+    *("encodings.cp437", "encodings.cp1252", "encodings.unicode_escape", "encodings.utf_8_sig", "encodings.utf_16"),
+    *("encodings.utf_16_be", "encodings.utf_16_le", "numpy.ma"),
 )
 KNOWN_MODULES = ("PIL", "encodings", "h5py", "imagecodecs", "numpy", "tifffile", "unicodedata")
 MEMORY = 2 * 2**30  # beyond what is mapped at the start; the test itself allows 500 MB of resident memory
