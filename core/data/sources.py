@@ -39,8 +39,8 @@ class Item:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """The notes on what was changed; those that only name the pixel size left out."""
-        return tuple(note for note in self.notes if "pixel size" not in note)
+        """The notes on what was changed; those that only say which pixel size is taken left out."""
+        return tuple(note for note in self.notes if "pixel size" not in note and "is assumed" not in note)
 
 
 def check_inputs(paths: Iterable[Path], um_per_px: float | None = None) -> list[Path]:
