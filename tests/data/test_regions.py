@@ -53,3 +53,10 @@ def test_a_broken_picture_is_refused(folder):
     (folder / "a.png").write_bytes(b"no picture")
     with pytest.raises(ImportSourceError, match=r"a\.png"):
         next(read_regions(folder))
+
+
+def test_what_a_mac_leaves_behind_is_no_region(tmp_path):
+    for name in ("a.png", "a_mask.png"):
+        Image.new("RGB", (96, 96)).save(tmp_path / name)
+        (tmp_path / f"._{name}").write_bytes(b"left behind")
+    assert region_files(tmp_path) == [(tmp_path / "a.png", tmp_path / "a_mask.png")]

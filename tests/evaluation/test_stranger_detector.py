@@ -217,6 +217,13 @@ def test_a_name_of_its_own_makes_no_kind(folder):
     assert (kind.name, len(kind.patches)) == ("pictures of odd", 24)
 
 
+def test_what_a_mac_leaves_behind_is_no_picture(folder):
+    before = [kind.name for kind in of_folder(folder)]
+    for path in list(folder.glob("*.png")):
+        path.with_name(f"._{path.name}").write_bytes(b"left behind")
+    assert [kind.name for kind in of_folder(folder)] == before
+
+
 def test_a_folder_that_will_not_do(folder, tmp_path):
     with pytest.raises(ImportSourceError, match="holds no pictures"):
         list(of_folder(tmp_path / "nowhere"))
