@@ -8,6 +8,11 @@ export default function (component) {
     const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
     if (!file) return;
     event.preventDefault();
+    const { limit } = zone.component.data;
+    if (file.size > limit) {
+      zone.textContent = `The pasted picture has more than ${Math.floor(limit / 2 ** 20)} MB. Cut out the region of interest.`;
+      return;
+    }
     const reader = new FileReader();
     reader.onload = () =>
       zone.component.setTriggerValue("pasted", { name: file.name || "pasted picture", data: reader.result.split(",")[1] });

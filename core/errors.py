@@ -149,11 +149,12 @@ class UnreadableImageError(IntakeError):
 
 
 class ImageTooLargeError(IntakeError):
-    """An image has more bytes or pixels than NodeLens accepts."""
+    """An image has more bytes or pixels than NodeLens accepts; `um_per_px` when it was enlarged from that."""
 
-    def __init__(self, limit: int, unit: str) -> None:
-        self.limit, self.unit = limit, unit
-        super().__init__(f"The image has more than {limit:,} {unit}. Cut out the region of interest.")
+    def __init__(self, limit: int, unit: str, um_per_px: float | None = None) -> None:
+        self.limit, self.unit, self.um_per_px = limit, unit, um_per_px
+        advice = "Cut out the region of interest" + ("." if um_per_px is None else ", or correct the pixel size.")
+        super().__init__(f"The image has more than {limit:,} {unit}. {advice}")
 
 
 class PatchShapeError(IntakeError):

@@ -14,6 +14,7 @@ from pages.parts.choices import OWN, SCALE_NOTES, choose_explanation, choose_sca
 from pages.parts.choose import choose_patch
 from pages.parts.doubts import lean_on
 from pages.parts.light_table import Panel, light_table
+from pages.parts.upload_table import show_table
 from pages.parts.verdict import show_verdict
 
 frame.require()
@@ -33,10 +34,10 @@ with controls:
         scale = choose_scale()
     downloads = st.container(horizontal=True)
 with intake:
-    chosen = choose_patch(model, explanation, views)
+    chosen, files = choose_patch()
 
 if chosen is None:
-    table.info("Drop a patch below, or choose 'a split' to read a patch that is here.")
+    table.info("Drop a patch below, or choose another patch: none that can be read is on the table.")
 else:
     e = explanation
     readings = library.explain(model, chosen.patch, e.method, e.layer, e.target, views)
@@ -68,12 +69,12 @@ else:
         lean_on(model, chosen.patch, readings, e, views)
     with downloads:
         stem = "".join(c if c.isalnum() else "-" for c in chosen.name)[:60]
-        record = as_record(readings, 0, chosen.name)
+        record = as_record(readings, 0, chosen.name, chosen.notes)
         array = BytesIO()
         np.save(array, heatmap)
         st.download_button(
             "Picture (PNG)",
-            lambda: png(as_picture(chosen.patch, readings, 0, own=scale == OWN)),
+            lambda: png(as_picture(chosen.patch, readings, 0, notes=chosen.notes, own=scale == OWN)),
             f"{stem}.png",
             "image/png",
             on_click="ignore",
@@ -82,3 +83,5 @@ else:
             "Reading (JSON)", json.dumps(record, indent=2), f"{stem}.json", "application/json", on_click="ignore"
         )
         st.download_button("Map (NumPy)", array.getvalue(), f"{stem}.npy", on_click="ignore")
+with files:
+    show_table(model, views)

@@ -302,7 +302,7 @@ def _rescaled(pixels: NDArray[np.uint8], um_per_px: float) -> tuple[NDArray[np.u
     height, width = pixels.shape[:2]
     size = max(1, round(width * factor)), max(1, round(height * factor))
     if size[0] * size[1] > MAX_PIXELS:
-        raise ImageTooLargeError(MAX_PIXELS, f"pixels at {UM_PER_PX} um/px")
+        raise ImageTooLargeError(MAX_PIXELS, f"pixels at {UM_PER_PX} um/px", um_per_px)
     method = Image.Resampling.BILINEAR if factor > 1 else Image.Resampling.BOX
     scaled = np.empty((size[1], size[0], 3), np.uint8)
     for colour in range(3):

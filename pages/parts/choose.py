@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
 
 from core.data.pcam import Split
-from core.view.overlay import data_url
-from pages.parts import choices, library, uploads
-from pages.parts.choices import Explanation
+from core.errors import DataError
+from pages.parts import choices, uploads
 from pages.parts.gallery import Tile, gallery
-from pages.parts.uploads import FILES
+from pages.parts.upload_table import adjust
+from pages.parts.uploads import FILES, Upload
 
 SPLIT = "a split"
 EXAMPLES = 6
@@ -32,8 +32,11 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def choose_patch(model: str, explanation: Explanation, views: int) -> Chosen | None:
-    """Draw the intake area; returns the patch on the table, or None when the chosen source has none yet."""
+def choose_patch() -> tuple[Chosen | None, DeltaGenerator]:
+    """Draw the intake area; returns the patch on the table, if the chosen source has one, and the place for the files.
+
+    The table of files goes there when the rest of the page stands: to read them all may take a while.
+    """
     if "source_wanted" in st.session_state:
         st.session_state["source"] = st.session_state.pop("source_wanted")
     source = st.segmented_control(
@@ -44,15 +47,27 @@ def choose_patch(model: str, explanation: Explanation, views: int) -> Chosen | N
         st.subheader("Your files")
         uploads.drop_zone()
         st.caption(
-            "Files are held in memory for this tab alone: not stored, not sent on, and forgotten within minutes "
-            "of its being closed or reloaded."
+            "Files are held in memory for this tab alone, not sent on, and forgotten when you remove them or within "
+            "minutes of the tab's being closed or reloaded. One above 1 MB passes through a nameless temporary file "
+            "while it arrives."
         )
-        own = _own_files(model, explanation, views)
+        table = st.container()
+        own = _own_file()
     with right:
-        st.subheader(f"From the split: {choices.split().name}")
-        choices.synthetic_badge(choices.split().synthetic)
-        example = _from_split(choices.split())
-    return own if source == FILES else example
+        st.subheader(f"From the split: {st.session_state['split']}")
+        example = _example()
+    return own if source == FILES else example, table
+
+
+def _example() -> Chosen | None:
+    """A patch of the split; one that cannot be opened says so, and leaves the reader's files alone."""
+    try:
+        split = choices.split()
+        choices.synthetic_badge(split.synthetic)
+        return _from_split(split)
+    except DataError as error:
+        st.error(str(error))
+        return None
 
 
 def chosen_from(split: Split, index: int) -> Chosen:
@@ -63,6 +78,11 @@ def chosen_from(split: Split, index: int) -> Chosen:
         label=LABELS[int(split.labels[index])],
         synthetic=split.synthetic,
     )
+
+
+def chosen_upload(upload: Upload) -> Chosen:
+    """A file that was not refused."""
+    return Chosen(upload.name, upload.patch, notes=upload.notes)
 
 
 def _from_split(split: Split) -> Chosen:
@@ -94,56 +114,9 @@ def examples(split: Split) -> list[int]:
     return [int(index) for pair in zip(*picks, strict=False) for index in pair] or [0]
 
 
-def _own_files(model: str, explanation: Explanation, views: int) -> Chosen | None:
-    held = uploads.kept()
-    if not held:
+def _own_file() -> Chosen | None:
+    upload = uploads.opened()
+    if upload is None:
         return None
-    rows, shown = [], list(held.values())
-    waiting = st.progress(0.0, "Reading ...") if len(shown) > 8 else None
-    for done, upload in enumerate(shown, start=1):
-        rows.append(_row(upload, model, explanation, views))
-        if waiting:
-            waiting.progress(done / len(shown), f"Reading {done} of {len(shown)}")
-    if waiting:
-        waiting.empty()
-    event = st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        key="upload_table",
-        on_select="rerun",
-        selection_mode="single-row",
-        column_config={
-            "patch": st.column_config.ImageColumn("Patch", width="small"),
-            "file": st.column_config.TextColumn("File", width="medium"),
-            "probability": st.column_config.NumberColumn("Probability", format="%.2f", help="of tumour, calibrated"),
-            "reading": st.column_config.TextColumn("Reading"),
-            "flags": st.column_config.TextColumn("Flags, or why it was refused", width="large"),
-        },
-    )
-    if event.selection.rows:
-        st.session_state["opened_upload"] = shown[event.selection.rows[0]].key
-    st.button("Remove all files", on_click=uploads.remove_all)
-    upload = held.get(st.session_state.get("opened_upload", ""), shown[-1])
-    if upload.refusal and upload.picture is None:
-        st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
-        return None
-    if upload.picture and not upload.picture.is_patch:
-        upload = uploads.choose_window(upload)
-    if upload.patch is None:
-        st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
-        return None
-    return Chosen(upload.name, upload.patch, notes=upload.picture.notes if upload.picture else ())
-
-
-def _row(upload: uploads.Upload, model: str, explanation: Explanation, views: int) -> dict[str, object]:
-    if upload.patch is None:
-        return {"file": upload.name, "reading": "refused", "flags": upload.refusal}
-    e = explanation
-    readings = library.explain(model, upload.patch, e.method, e.layer, e.target, views)
-    return {
-        "patch": data_url(upload.patch),
-        "file": upload.name,
-        "probability": float(readings.probability[0]),
-        "reading": str(readings.verdict[0]),
-        "flags": "; ".join(readings.flags[0]) or "none",
-    }
+    adjust(upload)
+    return None if upload.patch is None else chosen_upload(upload)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import streamlit as st
 
+from core.errors import NodeLensError
 from core.evaluation.agreement import difference, rank_correlation
 from core.explain.cam import METHODS
 from core.inference import Readings
 from core.view.export import scale_of
 from pages.parts import library, uploads
 from pages.parts.choices import FIXED, OWN, choose_explanation
-from pages.parts.choose import Chosen, chosen_from, examples
+from pages.parts.choose import Chosen, chosen_from, chosen_upload, examples
 from pages.parts.light_table import Panel
 from pages.parts.uploads import FILES
 
@@ -83,7 +85,11 @@ def choose_panels(count: int, views: int) -> list[Compared]:
     compared = []
     for number, column in enumerate(st.columns(count, gap="medium"), start=1):
         with column:
-            panel = _choose_panel(number, count, views)
+            try:
+                panel = _choose_panel(number, count, views)
+            except NodeLensError as error:  # of this panel's model or split: the others stand
+                st.error(str(error))
+                continue
         if panel is not None:
             compared.append(panel)
     return compared
@@ -109,12 +115,16 @@ def _choose_patch(number: int) -> Chosen | None:
     source_column, patch_column = st.columns(2)
     source = source_column.selectbox("Data", sources, key=f"split{number}", bind="query-params")
     if source == FILES:
-        key = patch_column.selectbox("File", list(files), key=f"file{number}", format_func=lambda key: files[key].name)
+        names = {key: upload.name for key, upload in files.items()}  # no two alike: the browser answers with the name
+        key = patch_column.selectbox(
+            "File", list(names), key=f"file{number}", format_func=lambda key: names.get(key, key)
+        )
         upload = files[key]
         if upload.patch is None:
-            st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
+            repair = " Its pixel size can be corrected on Read." if upload.data else ""
+            st.error(f"{uploads.plain(upload.name)}: {upload.refusal}{repair}")
             return None
-        return Chosen(upload.name, upload.patch)
+        return chosen_upload(upload)
     split = library.split(source)
     last = len(split) - 1
     if st.session_state.get(f"patch{number}", 0) > last:
@@ -129,8 +139,12 @@ def _swap(one: int, other: int) -> None:
     state = st.session_state
     for name in CHOICES:
         here, there = f"{name}{one}", f"{name}{other}"
-        if here in state and there in state:
-            state[here], state[there] = state[there], state[here]
+        before = {place: state[place] for place in (here, there) if place in state}
+        for place, origin in ((here, there), (there, here)):  # a panel of a split has no file, one of files no patch
+            if origin in before:
+                state[place] = before[origin]
+            else:
+                state.pop(place, None)
 
 
 def _scales(compared: list[Compared], own: bool) -> list[float]:
@@ -163,7 +177,11 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
         note = SHARED_NOTES[scale if panel.readings.scale else OWN]
         if with_differences and number > 1:
             before = compared[number - 2]
-            same = "" if before.chosen.name == panel.chosen.name else " The patches differ; shown on the right one."
+            same = (
+                ""
+                if np.array_equal(before.chosen.patch, panel.chosen.patch)
+                else " The patches differ; shown on the right one."
+            )
             panels.append(
                 Panel(
                     f"Panel {number} minus {number - 1}",
@@ -186,7 +204,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
                 unit=METHODS[panel.readings.method].unit,
                 scale_note=f"{_kind(panel.readings)}, positive evidence, {note}",
                 inset=True,
-                caption=f"{_reading(panel)} {panel.readings.explained}",
+                caption=" ".join((_reading(panel), panel.readings.explained, *panel.chosen.notes)),
                 message="" if (heatmap > 0).any() else "No positive evidence for this target.",
             )
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -22,12 +22,12 @@ _component = st.components.v2.component(
 def paste_zone(*, key: str, on_paste: Callable[[str, bytes], None]) -> None:
     """Listen for pasted pictures; `on_paste` is told a name and the file's bytes before the next rerun."""
 
-    def pasted() -> None:
-        match st.session_state[key].pasted:
-            case {"name": str(name), "data": str(data)}:
-                try:
-                    on_paste(name, base64.b64decode(data, validate=True))
-                except binascii.Error:
-                    on_paste(name, b"")
+    limit = int(st.get_option("server.maxUploadSize")) * 2**20
 
-    _component(key=key, on_pasted_change=pasted)
+    def pasted() -> None:
+        match st.session_state.get(key):
+            case {"pasted": {"name": str(name), "data": str(data)}} if len(data) <= limit * 4 / 3 + 4:
+                with suppress(ValueError):  # not the browser's doing
+                    on_paste(name, base64.b64decode(data, validate=True))
+
+    _component(key=key, data={"limit": limit}, on_pasted_change=pasted)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -46,44 +47,34 @@ _component = st.components.v2.component(
 )
 
 
-def pick_window(pixels: NDArray[np.uint8], *, start: tuple[int, int], key: str) -> tuple[int, int]:
+def pick_window(
+    preview: str, size: tuple[int, int], *, at: tuple[int, int], key: str, on_move: Callable[[int, int], None]
+) -> None:
     """Let the reader choose which patch of a picture is read.
 
     Args:
-        pixels: (h, w, 3) uint8 RGB, h and w at least 96.
-        start: (left, top) until the reader moves the window, and again when another picture comes.
+        preview: the picture's address, from `preview_of`.
+        size: (width, height) of the picture in pixels, both at least 96.
+        at: (left, top) of the window.
         key: Streamlit's key for this picker; each picture has a state of its own under it.
-
-    Returns:
-        (left, top) of the window in pixels of `pixels`, always inside the picture.
+        on_move: told the left and top, always inside the picture, before the page's next rerun.
     """
-    height, width = pixels.shape[:2]
-    picture = _data_url(pixels)
-    key = f"{key}-{hashlib.blake2b(picture.encode(), digest_size=8).hexdigest()}"
-    # What is known before the mount, for a browser that mounts the picker anew.
-    left, top = _position(st.session_state.get(key, {}).get("window"), start, width, height)
-    result = _component(
+    key = f"{key}-{hashlib.blake2b(preview.encode(), digest_size=8).hexdigest()}"
+    (width, height), (left, top) = size, at
+
+    def moved() -> None:
+        match st.session_state.get(key):
+            case {"window": {"left": int(x), "top": int(y)}} if bool not in (type(x), type(y)):
+                on_move(min(max(x, 0), width - PATCH_SIDE), min(max(y, 0), height - PATCH_SIDE))
+
+    _component(
         key=key,
-        data={"picture": picture, "width": width, "height": height, "side": PATCH_SIDE, "left": left, "top": top},
-        on_window_change=_heard,
+        data={"picture": preview, "width": width, "height": height, "side": PATCH_SIDE, "left": left, "top": top},
+        on_window_change=moved,
     )
-    return _position(result.window, start, width, height)
 
 
-def _heard() -> None:
-    """Streamlit gives a result its attributes only where a callback is named."""
-
-
-def _position(window: object, start: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    """The place the browser names, or `start` where it names none; inside the picture either way."""
-    left, top = start
-    match window:
-        case {"left": int(x), "top": int(y)} if bool not in (type(x), type(y)):
-            left, top = x, y
-    return int(np.clip(left, 0, width - PATCH_SIDE)), int(np.clip(top, 0, height - PATCH_SIDE))
-
-
-def _data_url(pixels: NDArray[np.uint8]) -> str:
+def preview_of(pixels: NDArray[np.uint8]) -> str:
     """The picture as the address of an <img>, reduced by averaging areas when it is large."""
     if max(pixels.shape[:2]) <= LOSSLESS_SIDE:
         return overlay.data_url(pixels)

@@ -26,9 +26,11 @@ def query(page):
     return parse_qs(urlsplit(page.url).query)
 
 
-def drop(page, name, data):
+def drop(page, *files):
+    """Drop files at once: name and bytes by turns."""
     page.set_input_files(
-        '[data-testid="stFileUploaderDropzoneInput"]', {"name": name, "mimeType": "image/png", "buffer": data}
+        '[data-testid="stFileUploaderDropzoneInput"]',
+        [{"name": n, "mimeType": "image/png", "buffer": d} for n, d in zip(files[::2], files[1::2], strict=True)],
     )
 
 
@@ -91,6 +93,59 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(shown_first):
     page.get_by_role("radio", name="a split").click()
     says(page, before)
     expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_two_files_of_one_name_are_each_compared(visit, shipped_reader, demo, png):
+    readings = shipped_reader.read(demo.patches(range(40)), views=8).probability
+    low, high = int(readings.argmin()), int(readings.argmax())
+    page = visit()
+    drop(page, "tile.png", png(demo.patches([low])[0]), "tile.png", png(demo.patches([high])[0]))
+    says(page, readings[high])
+    page.get_by_role("link", name="Compare", exact=True).click()
+    for number in (1, 2):
+        pick(page, f"split{number}", "your files")
+    captions = page.get_by_test_id("caption")
+    expect(captions.nth(1)).to_contain_text(f"probability {readings[low]:.2f}")
+    pick(page, "file2", "tile.png (2)")
+    expect(captions.nth(1)).to_contain_text(f"probability {readings[high]:.2f}")
+    expect(captions.nth(0)).to_contain_text(f"probability {readings[low]:.2f}")
+    titles = page.get_by_test_id("panel").locator("h3")
+    expect(titles).to_have_text(["1: tile.png", "2: tile.png (2)"])
+
+
+def test_a_wrong_pixel_size_is_set_right_where_it_was_entered(visit, shipped_reader, demo, png):
+    patch = demo.patches([int(shipped_reader.read(demo.patches(range(40)), views=8).probability.argmax())])[0]
+    probability = shipped_reader.read(patch, views=8).probability[0]
+    page = visit()
+    drop(page, "region.png", png(np.tile(patch, (3, 3, 1))))
+    says(page, probability)
+    field = page.get_by_role("spinbutton", name="Pixel size (um per pixel)")
+    field.fill("0.25")
+    field.press("Enter")
+    alert = page.get_by_test_id("stAlert").filter(has_text="once brought from 0.25 to 0.97 um/px")
+    expect(alert).to_be_visible()
+    expect(field).to_have_value("0.250")
+    expect(page.get_by_test_id("probability")).to_have_count(0)
+    field.fill("0.97")
+    field.press("Enter")
+    says(page, probability)
+    expect(alert).to_have_count(0)
+
+
+def test_a_selected_row_and_a_removed_file_are_the_ones_meant(visit, shipped_reader, demo, png):
+    readings = shipped_reader.read(demo.patches(range(40)), views=8).probability
+    low, high = int(readings.argmin()), int(readings.argmax())
+    page = visit()
+    drop(page, "low.png", png(demo.patches([low])[0]), "high.png", png(demo.patches([high])[0]))
+    says(page, readings[high])
+    table = page.locator(".st-key-upload_table canvas").first
+    table.click(position={"x": 16, "y": 54})  # the box of the first row
+    says(page, readings[low])
+    table.hover()
+    expect(page.get_by_role("button", name="Search")).to_be_visible()
+    expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
+    page.get_by_role("button", name="Remove this file").click()
+    says(page, readings[high])
 
 
 def test_a_pasted_picture_is_read(shown_first, shipped_reader, demo, png):

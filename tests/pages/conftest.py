@@ -77,9 +77,29 @@ class Screen:
         return self
 
     def upload(self, **files: bytes) -> Screen:
-        dropped = [(name.replace("_", "."), data, "image/png") for name, data in files.items()]
-        self.at.file_uploader[0].set_value(dropped).run()
+        return self.drop(*((name.replace("_", "."), data) for name, data in files.items()))
+
+    def drop(self, *files: tuple[str, bytes]) -> Screen:
+        """Files with their names, which need not differ."""
+        self.at.file_uploader[0].set_value([(name, data, "image/png") for name, data in files]).run()
         return self
+
+    def go(self, page: str) -> Screen:
+        """To another page, in the same session."""
+        self.at.switch_page(f"pages/{page}.py").run()
+        return self
+
+    @property
+    def files(self) -> Any:
+        """The table of uploads."""
+        (found,) = (table.value for table in self.at.dataframe if "notes" in table.value)
+        return found
+
+    @property
+    def pixel_size(self) -> Any:
+        """The field for the pixel size of the file on the table."""
+        (found,) = (field for field in self.at.number_input if field.label.startswith("Pixel size"))
+        return found
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.explain.cam import MARGIN, METHODS
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
-from pages.parts.uploads import plain
 
 WORDS = {TUMOUR: "Metastasis likely", NO_TUMOUR: "Metastasis unlikely", REFER: "Refer: too close to call"}
 TISSUE = np.random.default_rng(5)
@@ -154,12 +153,6 @@ def test_several_files_make_a_table_and_can_be_removed(screen, shipped_reader, d
     page.press("Remove all files").calm()
     assert not page.at.dataframe
     assert page.at.info[0].value.startswith("Drop a patch below")
-
-
-def test_a_file_name_is_shown_letter_by_letter_and_never_as_markdown():
-    assert plain("![x](http://127.0.0.1/y).png") == r"\!\[x\]\(http\://127.0.0.1/y\).png"
-    assert plain("lossless-00.tif") == "lossless-00.tif"
-    assert "\n" not in plain("a\nb.png")
 
 
 def test_a_dear_method_says_how_far_it_is_and_then_is_silent(screen, monkeypatch):

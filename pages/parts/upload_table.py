@@ -1,0 +1,108 @@
+"""The table of a reader's files: one row each with its reading, and the controls of the one that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from core.data.tables import csv_cell
+from core.explain.cam import LAST, MARGIN
+from core.view.overlay import data_url
+from pages.parts import library, uploads
+from pages.parts.uploads import Upload
+from pages.parts.window_picker import pick_window
+
+SHOWN = ["file", "probability", "reading", "flags", "notes"]
+MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0
+
+
+def show_table(model: str, views: int) -> None:
+    """All files with their readings. What the readings are of a file does not depend on how they are explained."""
+    held = uploads.kept()
+    if not held:
+        return
+    waiting = st.progress(0.0, "Reading ...") if len(held) > uploads.MANY else None
+    rows, pictures = [], []
+    for done, upload in enumerate(held.values(), start=1):
+        rows.append(_row(upload, model, views))
+        pictures.append(None if upload.patch is None else data_url(upload.patch))
+        if waiting:
+            waiting.progress(done / len(held), f"Reading {done} of {len(held)}")
+    if waiting:
+        waiting.empty()
+    table = pd.DataFrame(rows, columns=[*SHOWN, "model", "views"])
+    key = f"upload_table_{hash(tuple(held))}"  # other files, another table: a selected row means a file, not a place
+    with st.container(key="upload_table"):
+        st.dataframe(
+            table.assign(patch=pictures)[["patch", *SHOWN]],
+            hide_index=True,
+            key=key,
+            on_select=lambda: _open_selected(key, tuple(held)),
+            selection_mode="single-row",
+            column_config={
+                "patch": st.column_config.ImageColumn("Patch", width="small"),
+                "file": st.column_config.TextColumn("File", width="medium"),
+                "probability": st.column_config.NumberColumn("Probability", format="%.2f", help="of tumour"),
+                "reading": st.column_config.TextColumn("Reading"),
+                "flags": st.column_config.TextColumn("Flags, or why it was refused", width="large"),
+                "notes": st.column_config.TextColumn("Notes", help="What was done to the file.", width="large"),
+            },
+        )
+    with st.container(horizontal=True):
+        st.download_button("Table (CSV)", table.to_csv(index=False), "readings.csv", "text/csv", on_click="ignore")
+        st.button("Remove all files", on_click=uploads.remove_all)
+
+
+def _open_selected(table: str, keys: Sequence[str]) -> None:
+    match st.session_state.get(table):
+        case {"selection": {"rows": [int(row), *_]}} if 0 <= row < len(keys):
+            uploads.open_upload(keys[row])
+
+
+def _row(upload: Upload, model: str, views: int) -> dict[str, object]:
+    """One line of the table, which is copied and kept elsewhere: no cell of it is a formula."""
+    twin = uploads.twin_of(upload)
+    same = () if twin is None else (f"The same picture as {twin.name}.",)
+    words = {"file": csv_cell(upload.name), "notes": " ".join((*same, *upload.notes))}
+    if upload.patch is None:
+        return words | {"reading": "refused", "flags": upload.refusal}
+    readings = library.explain(model, upload.patch, "gradcam", LAST, MARGIN, views)  # the least any method costs
+    return words | {
+        "probability": float(readings.probability[0]),
+        "reading": str(readings.verdict[0]),
+        "flags": "; ".join(readings.flags[0]) or "none",
+        "model": readings.model.identity,
+        "views": readings.views,
+    }
+
+
+def adjust(upload: Upload) -> None:
+    """What can be set right of the file on the table, refused or not: its pixel size, the window, that it is there."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if upload.data:
+            field = f"um_{upload.key}"
+            st.number_input(
+                "Pixel size (um per pixel)",
+                min_value=MIN_UM_PER_PX,
+                max_value=MAX_UM_PER_PX,
+                value=upload.um_per_px,
+                step=0.01,
+                format="%.3f",
+                key=field,
+                on_change=lambda: uploads.state_pixel_size(upload.key, st.session_state[field]),
+                help="From the microscope or the file. The picture is brought to 0.97 um per pixel before it is read.",
+                width=240,
+            )
+        st.button("Remove this file", on_click=uploads.remove, args=(upload.key,))
+    if upload.refusal:
+        st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
+    elif upload.is_larger:
+        pick_window(
+            upload.preview,
+            upload.size,
+            at=upload.corner,
+            key=f"window_{upload.key}_{upload.um_per_px}",
+            on_move=lambda left, top: uploads.move_window(upload.key, left, top),
+        )
