@@ -158,7 +158,7 @@ def check_pixel_size(um_per_px: float) -> None:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading() -> Iterator[None]:
     """Turn what decoders raise on strange files into refusals."""
     try:
         yield
@@ -174,7 +174,7 @@ def _decode(data: bytes) -> tuple[NDArray[np.uint8], PixelSize, list[str]]:
     """The first page upright, uint8 (h, w, 3) RGB; the pixel size its file states; notes."""
     if is_a_maze(data):
         raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
-    with _reading():
+    with reading():
         if data.startswith(_TIFF_MAGIC):
             from core.data.tiff import read_tiff  # a tenth of a second, spared where there is no TIFF
 

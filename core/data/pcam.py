@@ -110,10 +110,10 @@ class Split:
         return self._read("x", indices)
 
     def masks(self, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8] | None:
-        """Tumour pixels as uint8 (n, 96, 96), 1 = tumour; None when the split has no masks."""
+        """Tumour pixels as uint8 (n, 96, 96), 1 = tumour, whatever it is in the file; None when the split has none."""
         if not file_of(self.folder, self.name, "mask.h5").is_file():
             return None
-        return self._read("mask", indices)[..., 0]
+        return (self._read("mask", indices)[..., 0] > 0).astype(np.uint8)
 
     def index_of_row(self, row: int) -> int | None:
         """Position of an official row number, or None when the split does not hold it."""

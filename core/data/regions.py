@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.data.archive import is_junk
 from core.data.intake import picture_of
+from core.data.masks import read_mask
 from core.data.patch import UM_PER_PX
 from core.errors import ImportSourceError
 
@@ -47,14 +48,28 @@ def read_regions(folder: Path) -> Iterator[Region]:
     """Regions of a folder, one at a time.
 
     Raises:
-        ImportSourceError: no region in it, or one that cannot be read, or a mask of another size.
+        ImportSourceError: no region in it, or one that cannot be read, or a mask of another size, or masks that are all
+            empty or all full, which leaves nothing to tell apart.
     """
     files = region_files(folder)
     if not files:
         raise ImportSourceError(folder, f"it holds no picture with a mask NAME{MASK_ENDING}")
+    _check_masks(folder, [mask for _, mask in files])
     for path, mask_path in files:
-        image, mask = (picture_of(one, um_per_px=UM_PER_PX) for one in (path, mask_path))
-        if image.shape != mask.shape:
+        image, mask = picture_of(path, um_per_px=UM_PER_PX), read_mask(mask_path)
+        if image.shape[:2] != mask.shape:
             raise ImportSourceError(mask_path, "the mask is not of the picture's size")
         height, width = (side // STEP * STEP for side in image.shape[:2])
-        yield Region(path.stem, np.ascontiguousarray(image[:height, :width]), mask[:height, :width, 0] > 127)
+        yield Region(path.stem, np.ascontiguousarray(image[:height, :width]), mask[:height, :width])
+
+
+def _check_masks(folder: Path, paths: list[Path]) -> None:
+    """Read masks until both kinds of pixel were seen: most often the first."""
+    seen: set[bool] = set()
+    for path in paths:
+        mask = read_mask(path)
+        seen |= set(np.unique(mask).tolist())
+        if len(seen) == 2:
+            return
+    what = "every mask is tumour throughout" if seen == {True} else "no mask has any tumour in it"
+    raise ImportSourceError(folder, f"{what}, so that there is nothing to tell apart")

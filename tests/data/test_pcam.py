@@ -59,6 +59,8 @@ def test_masks(tmp_path, write_split, patches, labels, split):
     masks = (patches[..., 0] > 128).astype(np.uint8)
     masked = Split.open(write_split(tmp_path / "masked", patches, labels, masks=masks), "valid")
     np.testing.assert_array_equal(masked.masks([5, 1, 5]), masks[[5, 1, 5]])
+    white = Split.open(write_split(tmp_path / "white", patches, labels, masks=masks * 255), "valid")
+    np.testing.assert_array_equal(white.masks([5, 1, 5]), masks[[5, 1, 5]])
 
 
 def test_masks_of_another_length_are_refused(tmp_path, write_split, patches, labels):

@@ -60,3 +60,25 @@ def test_what_a_mac_leaves_behind_is_no_region(tmp_path):
         Image.new("RGB", (96, 96)).save(tmp_path / name)
         (tmp_path / f"._{name}").write_bytes(b"left behind")
     assert region_files(tmp_path) == [(tmp_path / "a.png", tmp_path / "a_mask.png")]
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "no mask has any tumour"), (255, "every mask is tumour throughout")])
+def test_a_set_of_masks_that_are_all_alike_is_named(folder, value, said):
+    for name, size in (("a", (128, 96)), ("b", (130, 100))):
+        Image.new("L", size, value).save(folder / f"{name}_mask.png")
+    with pytest.raises(ImportSourceError, match=said):
+        next(read_regions(folder))
+    Image.new("L", (130, 100), 255 - value).save(folder / "b_mask.png")
+    assert [region.mask.any() for region in read_regions(folder)] == [value == 255, value == 0]
+
+
+@pytest.mark.parametrize("case", ["reg01", "regpal"])
+def test_masks_of_0_and_1_and_of_palettes_are_those_of_the_originals(shared, case):
+    folder = shared / "cases" / "region_masks" / case
+    if not folder.is_dir():
+        pytest.skip(f"the files are not here: {folder}")
+    for region in read_regions(folder):
+        original = np.asarray(Image.open(shared / "camelyon_regions" / f"{region.name}_mask.png")) > 127
+        height, width = region.mask.shape
+        np.testing.assert_array_equal(region.mask, original[:height, :width])
+        assert region.mask.any()

@@ -273,6 +273,15 @@ for _name, _bomb, _expected in (
     ("tiff of 65,535 tags on one place", lambda: _tags(), EITHER),
     ("tiff whose pages go in a circle", lambda: tiff()[:118] + struct.pack("<I", 8) + tiff()[122:], READ),
     ("tiff of one strip of 320 MB", lambda: _one_strip(), READ),
+    ("big-endian tiff of one strip of 320 MB", lambda: _one_strip(">"), "bytes in one strip"),
+    ("tiff of texts on one place", lambda: _texts(), "too many parts"),
+    ("tiff of strips on one place", lambda: _strips(), "too many parts"),
+    ("tiff with a larger jpeg inside", lambda: _inner("jpeg tiff", b"\0\x60\0\x60", b"\xff\xdc" * 2), "pixels"),
+    ("tiff with a larger jp2 inside", lambda: _inner("jpeg 2000 tiff", b"\0\0\0\x30" * 2, b"\x7f\xff" * 4), EITHER),
+    ("tiff of jpeg passes", lambda: tiff({259: (3, 1, 7), 279: (4, 1, 9 * 10**6)}, _passes(10**6)), "many parts"),
+    ("tiff whose deflate goes on", lambda: tiff({259: (3, 1, 8), 279: (4, 1, 10**6)}, zeros(2**30)), "cannot be read"),
+    ("tiff without its strips", lambda: tiff({273: (4, 1, 0), 279: (4, 1, 0)}), "parts of it are missing"),
+    ("metamorph tables", lambda: tiff({33628: (4, 9000, 512), 33629: (5, 9000, 512)}, bytes(90_000)), "too many parts"),
     ("bigtiff beyond 2^63", lambda: b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(100), "cannot be read"),
     ("tiff far away", lambda: b"II*\0\xff\xff\xff\xff" + bytes(100), "cannot be read"),
     ("bmp of 2^31 px", lambda: bmp(2**31 - 1, 2**31 - 1), "pixels"),
@@ -298,9 +307,16 @@ def _large_tiff() -> bytes:
     return encode(Image.new("RGBA", (SIDE, SIDE)), "TIFF", compression="tiff_deflate")
 
 
-def _one_strip() -> bytes:
-    """16-bit colour with alpha, which libtiff unpacks at one go."""
+def _one_strip(order: str = "<") -> bytes:
+    """16-bit colour with alpha, which is unpacked at one go."""
     packed = zeros(SIDE * SIDE * 8)
+    if order == ">":
+        with io.BytesIO() as file:
+            pixels = np.zeros((97, 97, 4), np.uint16)
+            tifffile.imwrite(file, pixels, photometric="rgb", compression="deflate", byteorder=">", rowsperstrip=97)
+            small = file.getvalue()
+        head, tail = small[:400], small[400:]
+        return head.replace(struct.pack(">I", 97), struct.pack(">I", SIDE)) + tail
     changes = {256: (4, 1, SIDE), 257: (4, 1, SIDE), 258: (3, 4, 512), 259: (3, 1, 8), 262: (3, 1, 2)}
     changes |= {273: (4, 1, 520), 277: (3, 1, 4), 278: (4, 1, SIDE), 279: (4, 1, len(packed)), 338: (3, 1, 2)}
     return tiff(changes, struct.pack("<4H", 16, 16, 16, 16) + packed)
@@ -313,6 +329,22 @@ def _app1() -> bytes:
 def _nested() -> bytes:
     inner = struct.pack("<H", 1) + struct.pack("<HHII", 37_386, 5, 7_000_000, 600) + bytes(4)
     return tiff({34_665: (4, 1, 512)}, inner + bytes(56_000_200))
+
+
+def _texts() -> bytes:
+    entries = b"".join(struct.pack("<HHII", 270, 2, 700_000, 8) for _ in range(4000))
+    return (b"II*\0" + struct.pack("<IH", 8, 4000) + entries + bytes(4)).ljust(2_000_000, b" ")
+
+
+def _strips() -> bytes:
+    """Each row of pixels packed in all 10 MB of the file."""
+    places = struct.pack("<96I", *[4096] * 96) + struct.pack("<96I", *[10_000_000] * 96)
+    return tiff({259: (3, 1, 8), 273: (4, 96, 512), 278: (4, 1, 1), 279: (4, 96, 896)}, places + bytes(10_010_000))
+
+
+def _inner(name: str, size: bytes, larger: bytes) -> bytes:
+    assert size in HONEST[name]
+    return HONEST[name].replace(size, larger)
 
 
 def _tags() -> bytes:
