@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def _of_palette(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArr
     return indices > 0
 
 
-def _gray(values: NDArray[np.generic], mode: str) -> NDArray[np.generic]:
+def _gray(values: NDArray[Any], mode: str) -> NDArray[Any]:
     """One value a pixel, (h, w)."""
     if values.ndim == 2:
         return values
@@ -81,16 +82,16 @@ def _gray(values: NDArray[np.generic], mode: str) -> NDArray[np.generic]:
     return colours[..., 0]
 
 
-def _of_gray(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+def _of_gray(values: NDArray[Any]) -> NDArray[np.bool_]:
     if values.dtype == bool:
         return values.astype(bool)
     levels = np.unique(values)
     above = levels[levels > 0]
     if len(above) <= 1:
-        return values > 0
+        return np.asarray(values > 0)
     if len(levels) > _MAX_CLASSES and values.dtype == np.uint8:
         gray = values.astype(int)
         if ((gray <= _NEAR) | (gray >= 255 - _NEAR)).mean() >= _MIN_NEAR:
-            return gray > 127
+            return np.asarray(gray > 127)
     some = ", ".join(str(level) for level in levels[:4]) + (", ..." if len(levels) > 4 else "")
     raise UnreadableImageError(f"the mask has the values {some}, which are more than two; {_ADVICE}")

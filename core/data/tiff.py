@@ -16,7 +16,7 @@ import imagecodecs  # noqa: F401  tifffile finds its decoders there
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from core.data.pixel_size import PixelSize, from_description, from_resolution
 from core.data.pixels import bands, on_white, profile_note, refuse_dark, scaled_note, to_8_bits
@@ -109,6 +109,10 @@ def _unread(page: tifffile.TiffPage, several: bool) -> str:
         return f"its {count} channels are not said to be {_name(tifffile.PHOTOMETRIC, photometric)} alone; {alone}"
     if photometric in _GRAY and (several or _stacked(page)):
         return f"it holds several grey images, which may be colour channels or a stack; {alone}"
+    if photometric == _YCBCR and page.compression in _JPEG_2000 and page.compression != _APERIO_YCBCR:
+        return f"its JPEG 2000 holds YCbCr, of which there are several kinds; {alone}"
+    if page.compression == _JPEG and bits != 8:
+        return f"its JPEG holds {bits}-bit values; {alone}"
     if photometric == _YCBCR and page.compression not in (_JPEG, _WEBP, _APERIO_YCBCR) and page.subsampling != (1, 1):
         return f"its colours are YCbCr of reduced resolution without JPEG; {alone}"
     return ""
@@ -227,9 +231,13 @@ def _check_small_picture(packed: bytes, width: int, length: int) -> None:
     """Refuse a JPEG, WebP or JPEG 2000 that is larger than the strip or tile it stands for, or a maze."""
     if is_a_maze(packed):
         raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
-    with Image.open(BytesIO(packed), formats=("JPEG", "JPEG2000", "WEBP")) as image:
-        if image.width > width or image.height > length:
-            raise UnreadableImageError("it is damaged or incomplete")
+    try:
+        with Image.open(BytesIO(packed), formats=("JPEG", "JPEG2000", "WEBP")) as image:
+            fits = image.width <= width and image.height <= length
+    except UnidentifiedImageError:
+        fits = False
+    if not fits:
+        raise UnreadableImageError("it is damaged or incomplete")
 
 
 def _rgb(page: tifffile.TiffPage, samples: NDArray[Any]) -> tuple[NDArray[np.uint8], bool]:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -56,6 +57,34 @@ def pillow(pixels, kind, mode=None, **options):
         return file.getvalue()
 
 
+def bmp(bits, masks=(), top_down=False):
+    """A BMP by hand, for the layouts that Pillow reads but does not write."""
+    red, green, blue = np.moveaxis(PICTURE.astype(np.uint32), -1, 0)
+    if bits == 32:
+        rows = (0xFF << 24 | red << 16 | green << 8 | blue).astype("<u4")
+    else:
+        low = 6 if 0x7E0 in masks else 5
+        rows = (red >> 3 << (5 + low) | green >> (8 - low) << 5 | blue >> 3).astype("<u2")
+    body = (rows if top_down else rows[::-1]).tobytes()
+    info = struct.pack("<IiiHHI", 40, WIDTH, -HEIGHT if top_down else HEIGHT, 1, bits, 3 if masks else 0)
+    head = info + struct.pack("<IiiII", len(body), 0, 0, 0, 0) + struct.pack(f"<{len(masks)}I", *masks)
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(body), 0, 0, 14 + len(head)) + head + body
+
+
+def png_gray(bits):
+    """A grey PNG of fewer than 8 bits by hand."""
+    packed = np.packbits(
+        np.unpackbits((GRAY >> (8 - bits))[..., None], axis=-1)[..., -bits:].reshape(HEIGHT, -1), axis=1
+    )
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, 0, 0, 0, 0))
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 def planar(pixels):
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
@@ -81,6 +110,11 @@ def _lossless():
         pillow(PICTURE, "WEBP", lossless=True, save_all=True, append_images=[Image.new("RGB", (128, 112))]),
         PICTURE,
     )
+    for top_down in (False, True):
+        yield f"bmp of 32 bits, {top_down}", bmp(32, top_down=top_down), PICTURE
+        yield f"bmp of 32 bits by masks, {top_down}", bmp(32, (0xFF0000, 0xFF00, 0xFF), top_down), PICTURE
+    for bits in (2, 4):
+        yield f"png gray of {bits} bits", png_gray(bits), (GRAY >> (8 - bits)) * (255 // (2**bits - 1))
     palette = Image.fromarray(INDICES)
     palette.putpalette(COLOURS.T.astype(np.uint8).tobytes())
     looked_up = COLOURS.T.astype(np.uint8)[INDICES]
@@ -177,6 +211,8 @@ def _lossless():
     yield "imagej", tiff(PICTURE, imagej=True, metadata={"axes": "YXS"}), PICTURE
     yield "imagej stack", tiff(np.stack([PICTURE, PICTURE[::-1]]), imagej=True, metadata={"axes": "ZYXS"}), PICTURE
     yield "shaped", tiff(PICTURE, metadata={}), PICTURE
+    turned_bits = np.packbits(np.unpackbits(PICTURE[..., None], axis=-1)[..., ::-1], axis=-1)[..., 0]
+    yield "fill order", pillow(turned_bits, "TIFF", tiffinfo={266: 2}), PICTURE
     for orientation, stored in _turned().items():
         yield f"orientation {orientation}", tiff(stored, extratags=[(274, 3, 1, orientation, True)]), PICTURE
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma"):
@@ -222,6 +258,16 @@ def _lossy():
         "rgb": {"keep_rgb": True},
     }.items():  # fmt: skip
         yield f"jpeg {mode}", pillow(PICTURE, "JPEG", quality=97, **options), PICTURE
+    for top_down in (False, True):
+        yield f"bmp of 555, {top_down}", bmp(16, top_down=top_down), PICTURE
+        yield f"bmp of 565, {top_down}", bmp(16, (0xF800, 0x7E0, 0x1F), top_down), PICTURE
+    for space in ("CMYK", "YCCK"):
+        inks = np.dstack([PICTURE, OPAQUE])  # inverted, as Adobe's are
+        data = imagecodecs.jpeg8_encode(inks, level=97, colorspace="CMYK", outcolorspace=space)
+        yield f"jpeg {space}", data, PICTURE
+    lossless = {"reversible": True, "mct": False}
+    ycbcr = np.array(Image.fromarray(PICTURE).convert("YCbCr"))
+    yield "tiff aperio ycbcr", tiff(ycbcr, compression=33003, compressionargs=lossless), PICTURE
     yield "jpeg gray", pillow(GRAY, "JPEG", quality=97), GRAY
     yield "webp lossy", pillow(PICTURE, "WEBP", quality=98), PICTURE
     for kind in ("JPEG", "TIFF"):
@@ -334,6 +380,9 @@ def _refused():
         tiff(np.zeros((7000, 7000), np.uint8), photometric="minisblack", compression="deflate"),
         "40,000,000",
     )
+    yield "jpeg 2000 ycbcr", tiff(PICTURE, compression=34712, photometric="ycbcr", subsampling=(1, 1)), "holds YCbCr"
+    yield "12-bit jpeg in tiff", tiff(WIDE >> 4, compression="jpeg", bitspersample=12), "JPEG holds 12-bit"
+    yield "bilevel png, 1 bit", png_gray(1), "black or white"
     yield "lossless jpeg", imagecodecs.jpeg8_encode(PICTURE, lossless=True), "JPEG of a rare kind"
     yield "12-bit jpeg", imagecodecs.jpeg8_encode(WIDE >> 4, bitspersample=12), "12-bit"
     yield "jpeg 2000", imagecodecs.jpeg2k_encode(PICTURE), "not a PNG"
@@ -364,7 +413,7 @@ def test_a_lossless_encoding_keeps_every_pixel(data, right):
 def test_a_lossy_encoding_stays_close(data, right):
     difference = np.abs(open_picture(data).pixels.astype(int) - in_colour(right))
     assert difference.max() <= 12
-    assert difference.mean() < 2
+    assert difference.mean() < 3
 
 
 @cases(REFUSED)
