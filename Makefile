@@ -11,7 +11,8 @@ PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 LOCKED := --no-deps --require-hashes -r
 TORCH := $(shell grep -E '^torch(vision)?==' requirements.txt)
-FAST := tests/data tests/view tests/explain $(filter-out tests/test_endurance.py tests/test_bench.py,$(wildcard tests/test_*.py))
+SLOW := $(patsubst %,tests/test_%.py,bench cli endurance jobs)
+FAST := tests/data tests/view tests/explain $(filter-out $(SLOW),$(wildcard tests/test_*.py))
 
 .PHONY: env run check test lint lock clean
 
