@@ -28,6 +28,23 @@ def assert_tells_nothing(folder):
         assert str(folder.parent).encode() not in content, path.name
 
 
+def test_scores_and_their_refusals_name_no_folder(home, command, tiny_bundle, patches):
+    folder = home / "slides"
+    folder.mkdir()
+    Image.fromarray(patches[0]).save(folder / "a.png")
+    (folder / "b.png").write_bytes(b"")
+    (folder / "c.png").symlink_to("/etc/hostname")
+    out = home.parent / "out"
+    (home / "again" / "slides").mkdir(parents=True)
+    shutil.copy(folder / "a.png", home / "again" / "slides")
+    folders = folder, home / "again" / "slides"
+    code, _, err = command("score", *folders, "--model", tiny_bundle, "--out", out / "scores.csv")
+    assert code == 0, err
+    text = (out / "scores.csv").read_text()
+    assert text.count("refused") >= 2
+    assert_tells_nothing(out)
+
+
 def test_an_explanation_and_a_report_name_no_folder(home, command, tiny_bundle, patches, labels, write_split):
     model = shutil.copytree(tiny_bundle, home / "models" / "tiny")
     data = write_split(home / "pcam", patches, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def items(paths: Sequence[Path], um_per_px: float | None = None) -> Iterator[Ite
 
     Ids are unique: the path inside the folder or zip, the name of an image, the row number in an HDF5 file. The file
     ending is left out unless two files differ in nothing else. Where two inputs share an id, every id begins with the
-    name of its input, or with the input's path where the names are the same too.
+    name of its input, or with its path inside the folder that holds all inputs where the names are the same too.
 
     Args:
         paths: as `check_inputs` returns them.
@@ -133,7 +134,14 @@ def _prefixes(paths: Sequence[Path]) -> list[str]:
     if max(times.values(), default=1) == 1:
         return [""] * len(paths)
     names = Counter(path.name for path in paths)
-    return [f"{path.name if names[path.name] == 1 else path}/" for path in paths]
+    return [f"{path.name if names[path.name] == 1 else _inside(path, paths)}/" for path in paths]
+
+
+def _inside(path: Path, paths: Sequence[Path]) -> Path:
+    """The path from the folder on that holds all the inputs."""
+    places = [one.absolute() for one in paths]
+    common = Path(os.path.commonpath(places))
+    return path.absolute().relative_to(common.parent if common in places else common)
 
 
 def read_item(name: str, read: Callable[[], bytes], um_per_px: float | None = None) -> Item:
@@ -141,8 +149,10 @@ def read_item(name: str, read: Callable[[], bytes], um_per_px: float | None = No
     try:
         picture = open_patch(read(), um_per_px=um_per_px)
         return Item(printable(name), picture.window(), notes=picture.notes)
-    except (IntakeError, ImportSourceError) as error:
+    except IntakeError as error:
         return Item(printable(name), None, error)
+    except ImportSourceError as error:  # without the folder: the refusal goes into files that are passed on
+        return Item(printable(name), None, ImportSourceError(Path(error.source.name), error.reason))
 
 
 def _bytes_of(path: Path) -> bytes:
