@@ -31,6 +31,7 @@ _JPEG, _WEBP, _APERIO_YCBCR = 7, 50001, 33003
 _JPEG_2000 = (_APERIO_YCBCR, 33004, 33005, 34712)
 _PICTURES = (_JPEG, _WEBP, *_JPEG_2000)  # compressed as small pictures, with a size of their own
 _COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013, *_PICTURES)
+_HAMAMATSU = 65420
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _GRAY = (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
@@ -88,6 +89,8 @@ def _unread(page: tifffile.TiffPage, several: bool) -> str:
     alone = "save it as 8-bit RGB"
     if not (page.imagewidth and page.imagelength and count):
         return "it is damaged or incomplete"
+    if _HAMAMATSU in page.tags:  # one JPEG whose parts only their own table finds
+        return "it is a Hamamatsu slide (NDPI); export a region of it as PNG or TIFF"
     if page.subfiletype & 1 and several:
         return "its first image is a reduced copy of another one; save the full image alone"
     if page.imagedepth != 1 or page.tiledepth != 1:

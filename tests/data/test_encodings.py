@@ -374,6 +374,7 @@ def _refused():
     tag = struct.pack("<HHI", 530, 3, 2)
     halved = whole.replace(tag + struct.pack("<HH", 1, 1), tag + struct.pack("<HH", 2, 2))
     yield "ycbcr, subsampled", halved, "YCbCr of reduced resolution"
+    yield "hamamatsu", tiff(PICTURE, compression="jpeg", extratags=[(65420, 4, 1, 1, True)]), "Hamamatsu slide"
     yield "a thumbnail first", pages(PICTURE[:100, :100], PICTURE, subfiletype=1), "reduced copy"
     yield (
         "too large",
