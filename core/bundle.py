@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError, safe_open
 
 from core.architectures import CLASSES, Architecture, architecture
-from core.errors import BundleError, ModelNotFoundError
+from core.errors import BundleError, ModelNameError, ModelNotFoundError, ModelValueError
 from core.files import write_text
 from core.strangers import Mahalanobis, load_detector
 
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"
 STRANGERS = "strangers.safetensors"
 DESCRIPTION = "bundle.json"
+CARD = "CARD.md"
+SHIPPED = ("densenet169", "densenet169_local", "efficientnet_lite0")
+"""Names of the models that come with NodeLens, in whatever folder a new one is made."""
 GRAPH_VERSION = 2
 """Goes up when `core.nets` computes the same in other bits, so that graphs and scores kept before are made anew."""
 MAX_DESCRIPTION_BYTES = 2**20
@@ -40,11 +44,13 @@ MOST_SHIFT, LEAST_CORRELATION = 0.02, 0.995
 """What a faster arithmetic may do to a probability, and to maps, to be served."""
 
 _NEARLY_0 = 1e-6
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+_VERSION = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}$"
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Logit = Annotated[float, Field(gt=-1e6, lt=1e6)]
 Positive = Annotated[float, Field(gt=0, lt=1e6)]
-Channels = tuple[Positive, Positive, Positive]
+Level = Annotated[float, Field(ge=0, le=255)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -199,13 +205,13 @@ class Bundle(_Record):
     """`bundle.json`: frozen and checked, so that a page cannot invent a mean, a date or an accuracy."""
 
     format: Literal[1] = 1
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    version: str = Field(max_length=32)
+    name: str = Field(pattern=_NAME)
+    version: str
     architecture: str
     classes: tuple[str, str] = CLASSES
     weights_sha256: Sha256
-    mean: Channels
-    std: Channels
+    mean: tuple[Level, Level, Level]
+    std: tuple[Positive, Positive, Positive]
     points: dict[Literal["1", "8"], OperatingPoint] = {}
     calibrated_on: DataRecord | None = None
     scales: dict[str, Positive] = {}
@@ -215,6 +221,26 @@ class Bundle(_Record):
     evaluations: tuple[Evaluation, ...] = ()
     training: Training
     libraries: dict[str, str] = {}
+
+    @field_validator("version")
+    @classmethod
+    def _is_short(cls, version: str) -> str:
+        if not re.fullmatch(_VERSION, version):
+            raise ValueError("a version is 1 to 32 letters, digits, '.', '-', '_' and '+', a letter or digit first")
+        return version
+
+    @classmethod
+    def checked(cls, **values: Any) -> Bundle:
+        """A description made of these values; raises ModelValueError naming the first that cannot be."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            where, reason = _first(error)
+            raise ModelValueError(where, reason) from error
+
+    def changed(self, **values: Any) -> Bundle:
+        """This description with other values, which are checked; raises ModelValueError."""
+        return Bundle.checked(**(self.model_dump() | values))
 
     @cached_property
     def net(self) -> Architecture:
@@ -348,6 +374,26 @@ def bundle_folder(name_or_path: str | Path, models: Path) -> Path:
     raise ModelNotFoundError(name, bundle_names(models))
 
 
+def check_model_name(name: str, models: Path, *, replace: bool = False) -> None:
+    """Refuse a name that no model can have, and one that is taken; nothing is written.
+
+    Names are compared without regard to case, as some file systems do, and those of the shipped models are taken
+    everywhere. With `replace` the new model may have just the name of the old one.
+
+    Raises:
+        ModelNameError: why it cannot be the name.
+    """
+    if not re.fullmatch(_NAME, name):
+        raise ModelNameError(name, "give 1 to 64 letters (A to Z), digits, '-', '_' and '.', a letter or digit first")
+    there = [path.name for path in models.iterdir()] if models.is_dir() else []
+    alike = {other for other in (*there, *SHIPPED) if other.casefold() == name.casefold()}
+    taken = name if name in alike else next(iter(alike), None)
+    if taken not in (None, name):
+        raise ModelNameError(name, f"it differs from '{taken}' in nothing but case; choose another name")
+    if taken and not replace:
+        raise ModelNameError(name, "a model of that name is there; choose another name, or replace it (--replace)")
+
+
 def read_description(folder: Path) -> Bundle:
     """Read `bundle.json` alone, without touching the weights; raises BundleError."""
     path = folder / DESCRIPTION
@@ -360,15 +406,25 @@ def read_description(folder: Path) -> Bundle:
     except OSError as error:
         raise BundleError(folder, f"{DESCRIPTION} is missing or cannot be read") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its text"
-        raise BundleError(folder, f"{DESCRIPTION} is not valid at {where}: {first['msg']}") from error
+        where, reason = _first(error)
+        raise BundleError(folder, f"{DESCRIPTION} is not valid at {where}: {reason}") from error
 
 
 def write_description(folder: Path, description: Bundle) -> None:
-    """Write `bundle.json`, whole or not at all."""
-    text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    """Write `bundle.json`, whole or not at all.
+
+    Raises:
+        ModelValueError: it could not be read again, as when a figure is not finite; the old one stays.
+        OutputError: the disk is full.
+    """
+    text = json.dumps(description.changed().model_dump(mode="json"), indent=2, ensure_ascii=False)
     write_text(folder / DESCRIPTION, text + "\n")
+
+
+def _first(error: ValidationError) -> tuple[str, str]:
+    """Where the first mistake is, and what it is."""
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])) or "its text", first["msg"].removeprefix("Value error, ")
 
 
 def sha256_of(path: Path) -> str:

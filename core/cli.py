@@ -43,13 +43,40 @@ model_app = typer.Typer(help="Make and describe model bundles.", no_args_is_help
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 
-Model = Annotated[str, typer.Option("--model", help="Name under models/, or path of a bundle.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Take the place of the model of that name, as a whole.")]
+VersionText = Annotated[str, typer.Option("--version", help="Version of the bundle.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Name under models/, or path of a bundle.",
+        default_factory=lambda: settings().model,
+        show_default="NODELENS_MODEL, else densenet169",
+    ),
+]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
 PixelSize = Annotated[
     float | None,
     typer.Option("--um-per-px", help="Micrometres per pixel of all pictures; else what a file says, or 0.97."),
 ]
-DataFolder = Annotated[Path, typer.Option("--data", help="Folder with official PCam files.")]
+DataFolder = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        help="Folder with official PCam files.",
+        default_factory=lambda: settings().data,
+        show_default="NODELENS_DATA, else data/pcam",
+    ),
+]
+NewData = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        help="Folder for the official files.",
+        default_factory=lambda: settings().data,
+        show_default="NODELENS_DATA, else data/pcam",
+    ),
+]
 SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, demo, ...")]
 ConfigFile = Annotated[
     Path | None, typer.Argument(help="JSON file, or folder of a model to train again; else --preset.")
@@ -80,7 +107,7 @@ def main() -> None:
 def score(
     inputs: Annotated[list[Path], typer.Argument(help="Folders, images, zips of images or PCam HDF5 files.")],
     out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
-    model: Model = "densenet169",
+    model: Model,
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
     um_per_px: PixelSize = None,
     engine: EngineName = "auto",
@@ -141,13 +168,13 @@ def score(
 def explain(
     image: Annotated[Path, typer.Argument(help="One 96 x 96 patch.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+    model: Model,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "gradcam",
     layer: Annotated[
         str | None,
         typer.Option(help="last, 6x6 or 12x12 for the CAM family; input for the others.", show_default="last"),
     ] = None,
     target: Annotated[str, typer.Option(help="predicted, tumour, normal or 'tumour minus normal'.")] = "predicted",
-    model: Model = "densenet169",
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
     um_per_px: PixelSize = None,
     engine: EngineName = "auto",
@@ -179,9 +206,9 @@ def explain(
 @app.command(epilog="Example: python -m core evaluate --data data/pcam --split test --out report.json")
 def evaluate(
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
-    data: DataFolder = Path("data/pcam"),
+    data: DataFolder,
+    model: Model,
     split: SplitName = "valid",
-    model: Model = "densenet169",
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Keep the figures in the bundle and its card.")] = False,
     engine: EngineName = "auto",
@@ -208,9 +235,9 @@ def evaluate(
 @app.command(epilog="Example: python -m core evidence --data data/pcam --split valid --out evidence.json")
 def evidence(
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
-    data: DataFolder = Path("data/pcam"),
+    data: DataFolder,
+    model: Model,
     split: SplitName = "valid",
-    model: Model = "densenet169",
     sample: Annotated[int, typer.Option(help="Patches, half of them tumour.", min=20, max=100_000)] = 1000,
     regions: Annotated[Path | None, typer.Option(help="Folder of regions with masks: NAME.jpg, NAME_mask.png.")] = None,
     strangers: Annotated[
@@ -341,7 +368,7 @@ def bench(
 @data_app.command("import", epilog="Example: python -m core data import downloads/pcam --out data/pcam")
 def import_data(
     source: Annotated[Path, typer.Argument(help="Folder of zips, a zip, or a folder of labelled pictures.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the official files.")] = Path("data/pcam"),
+    out: NewData,
     split: Annotated[
         str, typer.Option("--split", help="Name of the split; else what the source says, or its own name.")
     ] = "",
@@ -370,7 +397,7 @@ def import_data(
 
 @data_app.command("fetch", epilog="Example: python -m core data fetch --out data/pcam --split valid")
 def fetch_data(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the official files.")] = Path("data/pcam"),
+    out: NewData,
     split: Annotated[list[str] | None, typer.Option("--split", help="train, valid or test; again for more.")] = None,
 ) -> None:
     """Download the official PCam files (8.0 GB, 9.1 GB unpacked) and check them; goes on where it was cut.
@@ -421,42 +448,52 @@ def prepare() -> None:
 
 
 @model_app.command(
-    "import", epilog="Example: python -m core model import start.safetensors --name densenet169 --recipe 'one cycle'"
+    "import", epilog="Example: python -m core model import start.safetensors --name mine --recipe 'one cycle'"
 )
 def import_model(
-    weights: Annotated[Path, typer.Argument(help="safetensors state dict of the architecture, two logits.")],
+    weights: Annotated[Path, typer.Argument(help="State dict of the architecture: .safetensors, .pth, .pt, .ckpt.")],
     name: Annotated[str, typer.Option(help="Name of the bundle.")],
     recipe: Annotated[str, typer.Option(help="How the weights were trained, in a sentence or two.")],
     architecture: Annotated[str, typer.Option(help="densenet169, densenet121, resnet50, ...")] = "densenet169",
-    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    version: VersionText = "1.0.0",
     mean: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = (178, 137, 176),
     std: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = (60, 71, 57),
     data: Annotated[Path | None, typer.Option(help="Folder with the split it was trained on.")] = None,
     split: Annotated[str, typer.Option(help="Split it was trained on, when --data is given.")] = "train",
+    replace: Replace = False,
 ) -> None:
-    """Make a bundle of weights trained elsewhere; calibrate it next."""
-    from core.bundle import Training
+    """Make a bundle of weights trained elsewhere; calibrate it next.
+
+    Two logits, tumour the second, or the one logit of tumour. Names may stand behind a prefix such as `module.`, and
+    the state dict beside other things in a checkpoint. Nothing in the file is executed.
+    """
+    from core.bundle import Training, check_model_name
     from core.data.pcam import Split
     from core.evaluation.report import record_of
+
+    models = settings().models
+    check_model_name(name, models, replace=replace)  # before torch is loaded
     from core.nets import import_weights
+    from core.training.promote import new_model
 
     trained_on = (record_of(Split.open(data, split)),) if data else ()
-    folder = import_weights(
-        weights,
-        settings().models / name,
-        architecture=architecture,
-        version=version,
-        mean=mean,
-        std=std,
-        training=Training(recipe=recipe, data=trained_on),
-    )
-    print(f"{folder}: calibrate it with `python -m core model calibrate {name}`")
+    with new_model(name, models, replace=replace) as folder:
+        import_weights(
+            weights,
+            folder,
+            architecture=architecture,
+            version=version,
+            mean=mean,
+            std=std,
+            training=Training(recipe=recipe, data=trained_on),
+        )
+    print(f"{models / name}: calibrate it with `python -m core model calibrate {name}`")
 
 
 @model_app.command("calibrate", epilog="Example: python -m core model calibrate densenet169 --data data/pcam")
 def calibrate(
     model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
-    data: DataFolder = Path("data/pcam"),
+    data: DataFolder,
     split: SplitName = "valid",
 ) -> None:
     """Fit calibration, threshold, refer band and colour scales on a validation split, through the served pipeline.
@@ -484,7 +521,7 @@ def calibrate(
 @model_app.command("familiar", epilog="Example: python -m core model familiar densenet169 --data data/pcam")
 def familiar(
     model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
-    data: DataFolder = Path("data/pcam"),
+    data: DataFolder,
     split: SplitName = "valid",
 ) -> None:
     """Learn what training tissue looks like, so that patches unlike it are flagged; nothing else is changed.
@@ -509,7 +546,7 @@ def trial(
     model: Annotated[str, typer.Argument(help="Name under models/ whose card is to tell of it.")],
     other: Annotated[str, typer.Argument(help="Name or folder of the model that was trained another way.")],
     what: Annotated[str, typer.Option(help="What was different.")],
-    data: DataFolder = Path("data/pcam"),
+    data: DataFolder,
     split: SplitName = "valid",
     tta: Annotated[bool, typer.Option("--tta/--one-view", help="Mean over eight flips and turns, or one view.")] = True,
 ) -> None:
@@ -538,8 +575,8 @@ def promote_run(
     name: Annotated[str, typer.Option(help="Name of the model.")],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the split; else the run's.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="Split to calibrate on; else the run's.")] = None,
-    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
-    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a model of that name.")] = False,
+    version: VersionText = "1.0.0",
+    replace: Replace = False,
 ) -> None:
     """Make a finished run a model that every page offers: calibrated on validation patches, with its card."""
     from core.bundle import read_description
@@ -563,12 +600,12 @@ def promote_run(
 @model_app.command("card", epilog="Example: python -m core model card densenet169")
 def card(model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")]) -> None:
     """Write CARD.md from the bundle."""
-    from core.bundle import bundle_folder, read_description
+    from core.bundle import CARD, bundle_folder, read_description
     from core.evaluation.card import model_card
 
     folder = bundle_folder(model, settings().models)
-    write_text(folder / "CARD.md", model_card(read_description(folder)))
-    print(f"{folder / 'CARD.md'} written")
+    write_text(folder / CARD, model_card(read_description(folder)))
+    print(f"{folder / CARD} written")
 
 
 def _write_trial(out: Path, config: TrainConfig, decays: tuple[float, ...]) -> tuple[RangeCurve, ...]:

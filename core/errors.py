@@ -5,6 +5,7 @@ NodeLensError
 ├── DataError
 │   ├── SplitNotFoundError   the folder holds no such split
 │   ├── SplitFormatError     a file is not an official PCam file
+│   ├── TooFewPatchesError   a split is too small for what is to be learned from it
 │   ├── ImportSourceError    a zip or folder cannot be imported
 │   ├── DownloadError        an official file cannot be fetched
 │   └── SyntheticRequestError  a number of drawn patches or a seed out of range
@@ -20,6 +21,9 @@ NodeLensError
 ├── ModelError
 │   ├── ModelNotFoundError   no bundle of that name
 │   ├── BundleError          a bundle is damaged, altered or incomplete
+│   ├── ModelNameError       a name that no new model can have
+│   ├── ModelValueError      a value that no model can have
+│   ├── CalibrationError     patches that nothing can be calibrated on
 │   ├── UnknownArchitectureError
 │   └── PretrainedWeightsError  ImageNet weights could not be fetched
 ├── EngineError              an inference engine cannot serve
@@ -103,6 +107,14 @@ class SplitFormatError(DataError):
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"{path.name} is not a PCam file NodeLens can read: {reason}.")
+
+
+class TooFewPatchesError(DataError):
+    """A split has too few patches for what is to be learned from them."""
+
+    def __init__(self, split: str, patches: int, purpose: str) -> None:
+        self.split, self.patches = split, patches
+        super().__init__(f"{patches} patches of '{split}' are too few to {purpose}.")
 
 
 class ImportSourceError(DataError):
@@ -226,6 +238,30 @@ class BundleError(ModelError):
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"The model in {path} cannot be used: {reason}.")
+
+
+class ModelNameError(ModelError):
+    """A name that no new model can have, or that is another's."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"'{name}' cannot be the name of a new model: {reason}.")
+
+
+class ModelValueError(ModelError):
+    """A value that no model can have, such as a version of a hundred letters."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"No model can have this {where}: {reason}.")
+
+
+class CalibrationError(ModelError):
+    """Patches that a model cannot be calibrated on."""
+
+    def __init__(self, split: str, reason: str) -> None:
+        self.split, self.reason = split, reason
+        super().__init__(f"The model cannot be calibrated on '{split}': {reason}.")
 
 
 class UnknownArchitectureError(ModelError):

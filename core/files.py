@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 from core.errors import OutputError
 
@@ -54,11 +54,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         publish(temporary, path)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OutputError(path, reason.lower()) from error
+        raise OutputError(path, _reason(error)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield an empty folder of that name elsewhere on the disk; it becomes `path` when the block ends well.
+
+    What is made in it lies one level too deep for who lists the parent folder. With `replace` the folder that is there
+    goes as a whole, and comes back when the new one cannot take its place.
+
+    Raises:
+        OutputError: something else is there, the parent cannot be made or written, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as staging:
+            made, old = Path(staging) / path.name, Path(staging) / "replaced" / path.name
+            made.mkdir()
+            yield made
+            if replace and path.exists():
+                old.parent.mkdir()
+                path.rename(old)
+            try:
+                publish(made, path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
+    except OSError as error:
+        raise OutputError(path, _reason(error)) from error
+
+
+def _reason(error: OSError) -> str:
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 def write_text(path: Path, text: str) -> None:

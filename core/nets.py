@@ -5,21 +5,22 @@ The networks are timm's, whose `forward_features` returns the maps with the last
 
 from __future__ import annotations
 
+import hashlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from timm.models import DenseNet, EfficientNet, ResNet, group_parameters
 from timm.models.densenet import DenseTransition
 from torch import Tensor, nn
 
 from core.architectures import CLASSES, architecture
-from core.bundle import WEIGHTS, Bundle, Training, sha256_of, write_description
-from core.errors import BundleError, PretrainedWeightsError
+from core.bundle import WEIGHTS, Bundle, Training, write_description
+from core.checkpoints import fitted, read_state
+from core.errors import ModelValueError, PretrainedWeightsError
 from core.files import atomic_path
 
 
@@ -148,21 +149,18 @@ def import_weights(
     """Make a bundle of a state dict: checked against the architecture, stored as fp16 safetensors.
 
     Args:
-        weights: safetensors file with timm's (or torchvision's) names.
+        weights: state dict with timm's (or torchvision's) names, see `core.checkpoints`; of one logit or two.
         folder: the bundle's folder; its name is the bundle's.
         architecture, version, mean, std, training: see `Bundle`.
 
     Raises:
-        BundleError: not safetensors, or not that architecture's weights.
+        BundleError: no state dict, or not that architecture's; naming the first weight that does not fit.
+        ModelValueError: a value that no model can have.
     """
+    if max(std) < 1 and 0 < max(mean) <= 1:
+        raise ModelValueError("mean and std", "they are grey levels from 0 to 255; multiply shares of 1 by 255")
     net = PatchNet(architecture, mean, std)
-    try:
-        state = load_file(weights)
-        net.net.load_state_dict(state)
-    except (SafetensorError, OSError) as error:
-        raise BundleError(weights, "it is not a safetensors file") from error
-    except RuntimeError as error:
-        raise BundleError(weights, f"its weights do not fit {architecture}") from error
+    net.net.load_state_dict(fitted(weights, read_state(weights), net.net.state_dict(), net.name))
     return save_bundle(net, folder, version=version, mean=mean, std=std, training=training)
 
 
@@ -175,22 +173,32 @@ def save_bundle(
     std: tuple[float, float, float],
     training: Training,
 ) -> Path:
-    """Write a network as a new, uncalibrated bundle; returns its folder."""
-    state = {
-        name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
-        for name, tensor in net.net.state_dict().items()
-    }
-    with atomic_path(folder / WEIGHTS) as part:
-        part.write_bytes(save(state))
-    description = Bundle(
+    """Write a network as a new, uncalibrated bundle; returns its folder.
+
+    Raises:
+        ModelValueError: a value that no model can have; nothing is written.
+        OutputError: the disk is full.
+    """
+    data = save({name: _small(tensor) for name, tensor in net.net.state_dict().items()})
+    description = Bundle.checked(
         name=folder.name,
         version=version,
         architecture=net.name,
-        weights_sha256=sha256_of(folder / WEIGHTS),
+        weights_sha256=hashlib.sha256(data).hexdigest(),
         mean=mean,
         std=std,
         training=training,
         libraries={name: metadata.version(name) for name in ("torch", "timm", "openvino")},
     )
+    with atomic_path(folder / WEIGHTS) as part:
+        part.write_bytes(data)
     write_description(folder, description)
     return folder
+
+
+def _small(tensor: Tensor) -> Tensor:
+    """In fp16, save what fp16 cannot hold: variances of channels that were never normalised, and counts."""
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return (half if half.isfinite().all() else tensor).contiguous()

@@ -73,7 +73,7 @@ def patches() -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def labels() -> NDArray[np.uint8]:
     """Labels for `patches`: half of them positive."""
-    return np.array([0, 1, 1, 0, 1, 0, 0, 1, 0, 1, 1, 0], np.uint8)
+    return np.array([1, 0, 0, 1, 0, 1, 1, 0, 1, 0, 0, 1], np.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -137,14 +137,19 @@ def tiny_reader(tiny_bundle: Path) -> Reader:
 
 
 @pytest.fixture(scope="session")
-def known_tissue(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.uint8], write_split: WriteSplit) -> Path:
+def known_tissue(
+    tmp_path_factory: pytest.TempPathFactory,
+    patches: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    write_split: WriteSplit,
+) -> Path:
     """Splits 'train' and 'valid' of 72 and 24 patches: the twelve, turned, mirrored and a little darker or lighter."""
     folder = tmp_path_factory.mktemp("known_tissue")
     levels = np.random.default_rng(5).integers(-20, 20, (96, 1, 1, 1))
     turned = np.concatenate([view(patches, index) for index in range(8)])
     varied = np.clip(turned + levels, 0, 255).astype(np.uint8)
     for name, part in (("train", slice(0, 72)), ("valid", slice(72, 96))):
-        write_split(folder, varied[part], np.arange(96, dtype=np.uint8)[part] % 2, name)
+        write_split(folder, varied[part], np.tile(labels, 8)[part], name)
     return folder
 
 

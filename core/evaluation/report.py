@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from core.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck, StoredBundle
 from core.data.pcam import Split
 from core.data.transforms import VIEWS
+from core.errors import CalibrationError
 from core.evaluation.calibration import fit_operating_point
-from core.evaluation.scores import Scored, figures, reliability, with_intervals
+from core.evaluation.scores import Scored, area_under_roc, figures, reliability, with_intervals
 from core.evaluation.stability import varied
 from core.explain.cam import LAST, MARGIN, METHODS, SCALE_PASSES
 from core.inference.engine import open_engine
@@ -23,6 +24,12 @@ from core.settings import settings
 Progress = Callable[[int, int], None]
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 CHUNK = 256
+FEWEST = 5
+"""Patches of either label that a calibration needs. Far more are wanted: fewer place no threshold at all."""
+REPORTED = "test"
+"""The split that figures are reported on, so that nothing may be fitted there."""
+SEEN = "holds patches the model learned from"
+"""Note on a calibration that is not on patches of its own."""
 SCALE_QUANTILE = 0.99
 SCALE_SAMPLE = 256
 """Patches that fix the colour scales of maps which are no by-product of the reading."""
@@ -49,6 +56,39 @@ def record_of(split: Split) -> DataRecord:
     return DataRecord(split=split.name, patches=len(split), fingerprint=split.fingerprint(), note=note)
 
 
+def check_labels(labels: NDArray[np.integer], split: str) -> None:
+    """Refuse a split that a calibration cannot be fitted on, whatever the model says; labels (n,) 0 or 1.
+
+    Raises:
+        CalibrationError: it is the one that figures are reported on, or has too few patches of a label.
+    """
+    if split == REPORTED:
+        raise CalibrationError(split, "figures are reported on it, so nothing may be fitted there; name another split")
+    tumour = int((labels == 1).sum())
+    for count, of in ((tumour, "tumour"), (len(labels) - tumour, "no tumour")):
+        if count < FEWEST:
+            raise CalibrationError(
+                split, f"{count} of its {len(labels):,} patches are labelled {of}, and {FEWEST} of either are needed"
+            )
+
+
+def check_order(logits: NDArray[np.floating], labels: NDArray[np.integer], split: str) -> None:
+    """Refuse logits (n,) that do not rise with the labels (n,): a curve that ascends would hide that.
+
+    Raises:
+        CalibrationError: they are all the same, or patches without tumour have the higher ones.
+    """
+    if np.ptp(logits) == 0:
+        raise CalibrationError(split, "the model says the same of every patch")
+    area = area_under_roc(logits, labels)
+    if area < 0.5:
+        raise CalibrationError(
+            split,
+            f"the AUC is {area:.3f}, so patches without tumour get the higher logits. Are the classes swapped? Label 1 "
+            "and the second logit mean tumour",
+        )
+
+
 def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     """Fit all that turns logits into what is shown: calibration curves, thresholds, refer bands, colour scales.
 
@@ -61,14 +101,20 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
 
     Returns:
         The bundle's new description; nothing is written.
+
+    Raises:
+        CalibrationError: what keeps a calibration from being fitted on that split.
     """
+    check_labels(split.labels, split.name)
     pieces = [(r.view_logits, r.attribution) for r in read_split(reader, split, 1, progress)]
     logits, last_maps = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+    check_order(logits.mean(axis=1), split.labels, split.name)
     worn = _view_logits(reader, split, 1, progress, varied)
     one = fit_operating_point(logits, worn, split.labels, split.name)
     precision = bf16_check(reader, split, one, progress)
     reader = _as_served(reader, precision)  # most of the work is to come
     logits, worn = (_view_logits(reader, split, VIEWS, progress, change) for change in (unchanged, varied))
+    check_order(logits.mean(axis=1), split.labels, split.name)
     points = {"1": one, str(VIEWS): fit_operating_point(logits, worn, split.labels, split.name)}
     scales: dict[str, float] = {}
     for name, method in METHODS.items():
@@ -85,11 +131,19 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
         update={
             "points": points,
             "scales": scales,
-            "calibrated_on": record_of(split),
+            "calibrated_on": _calibrated_on(reader.model, split),
             "precision": precision,
             "evaluations": (),
         }
     )
+
+
+def _calibrated_on(bundle: Bundle, split: Split) -> DataRecord:
+    """The split's record, which says so when the model was trained on it: the first of its data are what it learned."""
+    record = record_of(split)
+    if any(learned.fingerprint == record.fingerprint for learned in bundle.training.data[:1]):
+        record = record.model_copy(update={"note": "; ".join(filter(None, (record.note, SEEN)))})
+    return record
 
 
 def evaluate(reader: Reader, split: Split, views: int, progress: Progress) -> tuple[Evaluation, dict[str, Any]]:
@@ -167,9 +221,10 @@ def bf16_check(reader: Reader, split: Split, point: OperatingPoint, progress: Pr
         logits.append(np.concatenate([piece[0] for piece in passes]))
         maps.append(np.concatenate([piece[1] for piece in passes]).ravel())
     exact, fast = (point.view_probability(one) for one in logits)
+    alike = np.corrcoef(maps[0], maps[1])[0, 1] if np.ptp(maps[0]) and np.ptp(maps[1]) else 0.0
     return PrecisionCheck(
         precision="bf16",
         patches=len(split),
         largest_shift=float(np.abs(fast - exact).max()),
-        map_correlation=float(np.corrcoef(maps[0], maps[1])[0, 1]),
+        map_correlation=float(np.clip(alike, -1, 1)),
     )

@@ -23,7 +23,7 @@ from core.data.intake import picture_of
 from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
 from core.data.sources import is_image
-from core.errors import DataError, ImportSourceError
+from core.errors import DataError, ImportSourceError, TooFewPatchesError
 from core.evaluation.bootstrap import asdict_interval, intervals, share_interval
 from core.evaluation.report import CHUNK, Progress, record_of
 from core.evaluation.scores import area_under_roc
@@ -95,7 +95,7 @@ def familiarise(reader: Reader, bundle: Bundle, valid: Split, progress: Progress
     train = Split.open(valid.folder, "train")
     for split in (train, valid):
         if len(split) < FEWEST:
-            raise DataError(f"{len(split)} patches of '{split.name}' are too few to tell what is unlike them.")
+            raise TooFewPatchesError(split.name, len(split), "tell what is unlike them")
     (known, fitted_on), (others, limit_on) = (_drawn(reader, split, progress) for split in (train, valid))
     detector = fit(known, others)
     folder, path = reader.stored.folder, reader.stored.folder / STRANGERS

@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from core.bundle import StoredBundle
+from core.checkpoints import misfit
 from core.data.patch import PATCH_SIDE
 from core.errors import BundleError
 from core.inference.memory import give_back
@@ -31,13 +32,10 @@ def load_net(stored: StoredBundle) -> PatchNet:
     description = stored.description
     net = PatchNet(description.architecture, description.mean, description.std)
     state = {name: torch.from_numpy(np.asarray(array)) for name, array in stored.tensors().items()}
-    try:
-        missing, unexpected = net.net.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise BundleError(stored.folder, f"its weights do not fit {description.architecture}") from error
-    if missing or unexpected:
-        odd = f"'{missing[0]}' is missing" if missing else f"'{unexpected[0]}' does not belong"
+    odd = misfit(state, net.net.state_dict())
+    if odd:
         raise BundleError(stored.folder, f"its weights do not fit {description.architecture}: {odd}")
+    net.net.load_state_dict(state)
     return net.eval().requires_grad_(False)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from core.bundle import read_description
 from core.data.pcam import Split
 from core.errors import TrainingConfigError
-from core.settings import ROOT
+from core.settings import ROOT, settings
 from core.training.config import PRESETS, TrainConfig, parse_config
 from core.training.runs import CONFIG, Run
 
@@ -56,8 +56,12 @@ def chosen_config(out: Path, file: Path | None, preset: str | None, changes: Seq
 
 
 def opener(config: TrainConfig) -> Callable[[str], Split]:
-    """A function that opens splits of the run's data folder; paths that are not absolute start at the project."""
-    folder = (ROOT / Path(config.data).expanduser()).resolve()
+    """A function that opens splits of the run's data folder; paths that are not absolute start at the project.
+
+    A run that names no folder of its own takes NODELENS_DATA.
+    """
+    unnamed = config.data == TrainConfig.model_fields["data"].default
+    folder = settings().data if unnamed else (ROOT / Path(config.data).expanduser()).resolve()
     return lambda name: Split.open(folder, name)
 
 

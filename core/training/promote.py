@@ -5,24 +5,20 @@ Where the training patches are at hand, what is unlike them is learned too.
 
 from __future__ import annotations
 
-import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from core.bundle import DESCRIPTION, WEIGHTS, read_description, write_description
+from core.bundle import CARD, WEIGHTS, check_model_name, read_description, write_description
 from core.data.pcam import Split
-from core.errors import DataError, OutputError, TrainingError
+from core.errors import SplitNotFoundError, TooFewPatchesError, TrainingError
 from core.evaluation.card import model_card
 from core.evaluation.report import Progress, calibrate
 from core.evaluation.strangers import familiarise
-from core.files import write_text
+from core.files import atomic_folder, write_text
 from core.inference import load_reader
-from core.training.runs import NAME, Run
-
-SEEN = "holds patches the run learned from"
-"""Note on a calibration that is not on patches of its own."""
+from core.training.runs import Run
 
 
 def promote(
@@ -37,8 +33,6 @@ def promote(
 ) -> Path:
     """Make a run's bundle a model under `models`, calibrated on a split; returns its folder.
 
-    All is made in a folder that no page looks into, so that nobody meets half a model.
-
     Args:
         run: a finished one.
         name: of the model.
@@ -49,38 +43,40 @@ def promote(
         replace: take the place of a model of that name.
 
     Raises:
-        TrainingError: the run is not finished, or the name cannot be one.
-        OutputError: a model of that name is there, or the disk is full.
+        TrainingError: the run is not finished.
+        ModelNameError: the name cannot be one, or a model of that name is there.
+        ModelValueError: the version cannot be one.
+        CalibrationError: the patches cannot be calibrated on.
+        DataError: the training patches that lie beside the split are damaged.
+        OutputError: the disk is full.
     """
     if run.model is None:
         raise TrainingError(f"The run '{run.name}' is not finished; there is no model to promote yet.")
-    if not NAME.fullmatch(name):
-        raise TrainingError(f"'{name}' is no name for a model; use letters, digits, '-', '_' and '.'.")
-    target = models / name
-    if target.exists() and not replace:
-        raise OutputError(target, "a model of that name is there; choose another name, or replace it")
-    description = read_description(run.model)
-    trained_on = description.training.data[:1]
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=models, prefix=f".{name}.", ignore_cleanup_errors=True) as staging:
-            folder = Path(staging) / name
-            folder.mkdir()
-            shutil.copyfile(run.model / WEIGHTS, folder / WEIGHTS)
-            write_description(folder, description.model_copy(update={"name": name, "version": version}))
-            reader = load_reader(folder)
-            calibrated = calibrate(reader, split, progress)
-            if calibrated.calibrated_on and any(d.fingerprint == split.fingerprint() for d in trained_on):
-                note = "; ".join(filter(None, (calibrated.calibrated_on.note, SEEN)))
-                record = calibrated.calibrated_on.model_copy(update={"note": note})
-                calibrated = calibrated.model_copy(update={"calibrated_on": record})
-            with suppress(DataError):  # nobody has to have the training patches
-                calibrated = familiarise(reader, calibrated, split, progress)
-            write_description(folder, calibrated)
-            write_text(folder / "CARD.md", model_card(calibrated))
-            if (target / DESCRIPTION).exists():
-                target.rename(Path(staging) / "replaced")
-            folder.rename(target)
-    except OSError as error:
-        raise OutputError(target, os.strerror(error.errno or 0).lower()) from error
-    return target
+    check_model_name(name, models, replace=replace)
+    description = read_description(run.model).changed(name=name, version=version)
+    with new_model(name, models, replace=replace) as folder:
+        shutil.copyfile(run.model / WEIGHTS, folder / WEIGHTS)
+        write_description(folder, description)
+        reader = load_reader(folder)
+        calibrated = calibrate(reader, split, progress)
+        with suppress(SplitNotFoundError, TooFewPatchesError):  # nobody has to have the training patches
+            calibrated = familiarise(reader, calibrated, split, progress)
+        write_description(folder, calibrated)
+    return models / name
+
+
+@contextmanager
+def new_model(name: str, models: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a folder to make a bundle in; it becomes the model of that name, with its card, when the block ends well.
+
+    All is made in a folder that no page looks into, so that nobody meets half a model, and nothing of a model that is
+    replaced stays beside the new one.
+
+    Raises:
+        ModelNameError: the name cannot be one, or a model of that name is there and is not to be replaced.
+        OutputError: the disk is full.
+    """
+    check_model_name(name, models, replace=replace)
+    with atomic_folder(models / name, replace=replace) as folder:
+        yield folder
+        write_text(folder / CARD, model_card(read_description(folder)))
