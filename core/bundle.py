@@ -119,6 +119,21 @@ class OperatingPoint(_Record):
             raise ValueError("a curve needs two knots or more that ascend in both values")
         return curve
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether a curve was fitted; without one the probability is the network's own, sure of too much as a rule."""
+        return bool(self.curve)
+
+    @property
+    def state(self) -> str:
+        """What may be said of a probability: 'calibrated' or 'not calibrated'."""
+        return "calibrated" if self.calibrated else "not calibrated"
+
+    @property
+    def refers(self) -> bool:
+        """Whether there is a band that is left to a person."""
+        return self.refer_low < self.refer_high
+
     def view_probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability of logits, of any shape, each taken for itself."""
         logits = np.asarray(logits, np.float64)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -53,7 +54,8 @@ def read_state(path: Path) -> State:
 
 def _read_checkpoint(path: Path) -> Any:
     try:
-        with path.open("rb") as file:  # of a path torch looks at the name's ending
+        with path.open("rb") as file, warnings.catch_warnings():  # of a path torch looks at the name's ending
+            warnings.simplefilter("ignore")  # what it warns of is refused below
             return torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BundleError(path, "it cannot be read") from error

@@ -17,7 +17,7 @@ with right:
     st.subheader("Data in use")
     for name in library.split_names():
         split = library.split(name)
-        kind = "synthetic, not tissue" if split.synthetic else "PCam"
+        kind = "synthetic, not tissue" if split.synthetic else "files as PCam's"
         slides = f", {len(set(split.slides))} slides" if split.slides is not None else ""
         st.markdown(
             f"**{name}** ({kind}): {len(split):,} patches, {int(split.labels.sum()):,} positive{slides}. "

@@ -11,15 +11,21 @@ from core.evaluation.measures import BASELINES, LEARNED, MEASURES
 Row = Mapping[str, Any]
 
 
+LEAST = 20
+"""Patches, or slides where they are what is resampled, that a finding needs: a bootstrap of fewer draws the same few
+again and again, and its interval is too narrow (of two patches that agree it has no width at all)."""
+
+
 class Line(NamedTuple):
     """One line of the answer.
 
     Attributes:
-        holds: whether the maps pass: the whole interval is better than chance.
-        text: the sentence, with figure, interval, chance, and the best of the baselines where there are any.
+        holds: whether the maps pass: the whole interval is better than chance; None where there are too few patches.
+        text: the sentence, with figure, interval, chance, and the best of the baselines where there are any; without
+            any figure where there are too few patches.
     """
 
-    holds: bool
+    holds: bool | None
     text: str
 
 
@@ -27,11 +33,13 @@ class _Question(NamedTuple):
     """What a measure is asked, and how it is answered.
 
     Attributes:
+        asked: what is asked, after 'whether'.
         good, bad: what is said when it is better than chance, and when not.
         also: another measure of the same thing, named when the two disagree.
         contradicted: what is said instead of `good` when the other is no better than chance; then the maps fail.
     """
 
+    asked: str
     good: str
     bad: str
     also: str = ""
@@ -40,25 +48,30 @@ class _Question(NamedTuple):
 
 _QUESTIONS = {
     "mosaic2": _Question(
+        "the map shows which of several patches moved the network",
         "Use the map to see which of several patches moved the network",
         "Do not use the map to see which of several patches moved the network",
     ),
     "centre_share": _Question(
+        "the map finds the centre that decides the label",
         "Within a patch the map leans towards the centre that decides the label",
         "Do not read the map as a pointer to tumour within a patch: it does not find the centre that decides the label",
         "centre_context",
         "Do not read the map as a pointer to tumour within a patch: it leans to the centre by place, not by tissue",
     ),
     "gap_inpainted": _Question(
+        "what is hot matters",
         "What is hot matters: taking hot cells away moves the logit sooner than taking cold ones",
         "What is hot does not matter more than what is cold: taking either away moves the logit alike",
         "gap_blurred",
     ),
     "after_randomising": _Question(
+        "the map depends on what was learned",
         "The map depends on what was learned: with random weights it is another one",
         "The map depends little on what was learned: with random weights it is more alike than maps of two patches are",
     ),
     "turns_drift": _Question(
+        "the map holds still",
         "The map holds still in part when the glass is turned",
         "The map does not hold still: turning the glass gives an unrelated one",
     ),
@@ -74,11 +87,14 @@ def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
     for name, question in _QUESTIONS.items():
         if name in found:
             row, other = found[name], found.get(question.also)
-            holds = beats_chance(row)
+            if not enough(row):
+                lines.append(Line(None, f"Too few to tell whether {question.asked}: {_few(row)}."))
+                continue
+            holds: bool | None = beats_chance(row)
             text = question.good if holds else question.bad
             known = _best_baseline(rows, name)
             beside = f"; {known['method']}, which knows nothing of the network, {known['value']:.2f}" if known else ""
-            if other is not None and beats_chance(other) != holds:
+            if other is not None and enough(other) and beats_chance(other) != holds:
                 beside += f"; yet {figure_text(other)}"
                 if holds and question.contradicted:
                     holds, text = False, question.contradicted
@@ -93,7 +109,8 @@ def replacement_text(way: str, kinds: Mapping[str, Mapping[str, Any]], decision:
 
     Args:
         way: a key of `core.evaluation.faithfulness.REPLACEMENTS`.
-        kinds: ALL, and by label "tumour" and "no tumour", each with "as_is" and "replaced", mean logits with intervals.
+        kinds: ALL, and by label "tumour" and "no tumour", each with "patches" and with "as_is" and "replaced", mean
+            logits with intervals.
         decision: the logit from which on tumour is called.
     """
     means = [
@@ -104,6 +121,10 @@ def replacement_text(way: str, kinds: Mapping[str, Mapping[str, Any]], decision:
     ]
     said = f"Wholly {way}, patches get a mean logit of {' and '.join(means)}; tumour is called from {decision:+.2f} on."
     replaced = kinds[ALL]["replaced"]
+    if not enough(kinds[ALL]):
+        return (
+            f"{said} {LEAST} patches are needed to tell what {way} patches read as; here are {kinds[ALL]['patches']}."
+        )
     if decision < replaced["low"]:
         reads = "tumour"
     elif replaced["high"] < decision:
@@ -117,6 +138,18 @@ def _best_baseline(rows: Sequence[Row], measure: str) -> Row | None:
     known = [row for row in rows if row["measure"] == measure and row["method"] in BASELINES]
     sign = 1 if MEASURES[measure].better == "high" else -1
     return max(known, key=lambda row: sign * row["value"], default=None)
+
+
+def enough(row: Row) -> bool:
+    """Whether a row's figure is of LEAST patches, or slides, and can be a finding; so it is where none are counted."""
+    count = row.get("units", row.get("patches"))
+    return count is None or bool(count >= LEAST)
+
+
+def _few(row: Row) -> str:
+    """'n = 2, and 20 patches are needed'."""
+    by = f"{row['resampled_by']}s" if row.get("resampled_by") == "slide" else "patches"
+    return f"n = {row.get('units', row['patches'])}, and {LEAST} {by} are needed"
 
 
 def beats_chance(row: Row) -> bool:

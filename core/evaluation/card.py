@@ -7,17 +7,46 @@ import math
 from core.bundle import Bundle, Evaluation, Interval
 from core.evaluation.scores import FIGURES
 
-LIMITS = (
+PCAM_TRAINING = frozenset(("d7a1a3b642addd79d174428916faa13709efbc5e7375c11a21398ff247fcc1d2",))
+"""Fingerprints of training patches known to be PCam's: those of its 20,000 that the shipped models learned from."""
+
+_READS = (
     "Research use only. Not a medical device; no clinical decision may rest on it.",
     "It reads one 96 x 96 px patch of H&E-stained lymph node at 0.97 um/px and knows nothing of the rest of the slide.",
-    "Its label means: at least one tumour pixel in the centre 32 x 32 px. A patch read as 'no tumour' may hold tumour "
-    "outside that box.",
-    "The slides come from two Dutch hospitals. Other scanners, stains and laboratories can shift its readings without "
-    "a warning.",
-    "Half of PCam's patches are positive. In a clinic far fewer are, and a positive reading is then worth far less.",
-    "A heatmap shows what moved the network, not where tumour is. At the last layer it has nine cells.",
 )
-"""What every reader must know, in plain words."""
+_SHOWS = "A heatmap shows what moved the network, not where tumour is. At the last layer it has nine cells."
+
+
+def limits(bundle: Bundle) -> list[str]:
+    """What every reader must know, in plain words; of where a model comes from only what its bundle knows."""
+    return [*_READS, *_origin(bundle), _prevalence(bundle), _SHOWS]
+
+
+def _origin(bundle: Bundle) -> list[str]:
+    learned = bundle.training.data[:1]
+    elsewhere = "Other scanners, stains and laboratories can shift its readings without a warning."
+    label = "at least one tumour pixel in the centre 32 x 32 px. A patch read as 'no tumour' may hold tumour outside"
+    if any(data.fingerprint in PCAM_TRAINING for data in learned):
+        return [f"Its label means: {label} that box.", f"The slides come from two Dutch hospitals. {elsewhere}"]
+    if any("synthetic" in data.note for data in learned):
+        source = "It learned from drawn patches, which are no tissue."
+    elif learned:
+        source = f"Which laboratory the {learned[0].patches:,} patches it learned from come from is not recorded."
+    else:
+        source = "What it learned from is not recorded."
+    return [
+        f"What the labels it learned from mean is not recorded. Here tumour means PCam's label: {label} that box.",
+        f"{source} {elsewhere}",
+    ]
+
+
+def _prevalence(bundle: Bundle) -> str:
+    rare = "In a clinic far fewer are, and a positive reading is then worth far less."
+    if not bundle.evaluations:
+        return "How often it is right when it reads tumour depends on how common tumour is, which is rare in a clinic."
+    last = bundle.evaluations[-1]
+    share = last.positives / last.data.patches
+    return f"Of the patches in {last.data.split} that it was measured on, {share:.0%} are positive. {rare}"
 
 
 def model_card(bundle: Bundle) -> str:
@@ -31,7 +60,7 @@ def model_card(bundle: Bundle) -> str:
             f"Output: two logits, {bundle.classes[0]} and {bundle.classes[1]}.",
             "",
             "## Limits",
-            *(f"- {limit}" for limit in LIMITS),
+            *(f"- {limit}" for limit in limits(bundle)),
             "",
             "## Training",
             bundle.training.recipe,
@@ -105,11 +134,13 @@ def _views(count: int) -> str:
 
 
 def _operating_points(bundle: Bundle) -> list[str]:
-    if not bundle.calibrated_on:
-        return ["Not calibrated."]
+    if not any(point.calibrated for point in bundle.points.values()):
+        return ["Not calibrated. The probability is the network's own, and the threshold of 0.5 was not chosen."]
     on = bundle.calibrated_on
     lines = [
-        f"Fitted on {on.split} ({on.patches:,} patches, {on.fingerprint[:8]}{', ' + on.note if on.note else ''}).",
+        f"Fitted on {on.split} ({on.patches:,} patches, {on.fingerprint[:8]}{', ' + on.note if on.note else ''})."
+        if on
+        else "Fitted on patches that were not recorded.",
         "",
         "| views | tumour from | refer band | mean logit of the views: calibrated logit |",
         "|---|---|---|---|",

@@ -466,7 +466,6 @@ class Examination:
         probability, _ = self.read
         point = self.reader.model.point(1)
         scored = Scored(probability, self.labels, point)
-        false_positive_rate, sensitivity, thresholds = roc_curve(self.labels, probability)
         risk = risk_coverage(probability, self.labels, point.threshold)
         every = max(1, len(risk.coverage) // 200)
         measured = with_intervals(scored, self.groups())
@@ -475,12 +474,6 @@ class Examination:
             [],
             {
                 "figures": {k: asdict_interval(v) for k, v in measured.items()},
-                "roc": {
-                    "false_positive_rate": false_positive_rate,
-                    "sensitivity": sensitivity,
-                    "thresholds": np.minimum(thresholds, 1.0),
-                    "auc": asdict_interval(measured.get("auc")),
-                },
                 "reliability": reliability(probability, self.labels)
                 | {
                     "intervals": [
@@ -496,8 +489,23 @@ class Examination:
                 },
                 "referral": referral(probability, self.labels, point),
                 "point": point.model_dump(mode="json"),
-            },
+            }
+            | self._roc(probability, measured.get("auc")),
         )
+
+    def _roc(self, probability: NDArray[np.float64], auc: Interval | None) -> Report:
+        """The ROC, which is none where all patches have one label."""
+        if len(np.unique(self.labels)) < 2:
+            return {}
+        false_positive_rate, sensitivity, thresholds = roc_curve(self.labels, probability)
+        return {
+            "roc": {
+                "false_positive_rate": false_positive_rate,
+                "sensitivity": sensitivity,
+                "thresholds": np.minimum(thresholds, 1.0),
+                "auc": asdict_interval(auc),
+            }
+        }
 
     def _trust(self) -> Found:
         """How the figures of the trust card are spread over patches of the same verdict."""
@@ -602,8 +610,9 @@ class _Table:
             values = self.values(method)
             interval = mean_interval(values, groups)
             if interval is not None:
-                count = int(np.isfinite(values).sum())
-                rows.append(_row(measure, method, interval, chance, count, groups is not None))
+                known = np.isfinite(values)
+                units = None if groups is None else len(np.unique(groups[known]))
+                rows.append(_row(measure, method, interval, chance, int(known.sum()), units))
         return rows
 
     def paired(self, measure: str, groups: NDArray[np.str_] | None = None) -> list[dict[str, Any]]:
@@ -630,12 +639,12 @@ def _pixel_rows(where: str, maps: Mapping[str, NDArray[np.float32]], masks: NDAr
         for name, chance in chances.items():
             interval = {**found, **overlap}.get(name)
             if interval is not None:
-                rows.append(_row(f"{where}_{name}", method, interval, chance, len(masks), False))
+                rows.append(_row(f"{where}_{name}", method, interval, chance, len(masks)))
         hit, tumour = localisation.pointing_game(heatmaps, masks)
         interval = mean_interval(hit)
         if interval is not None:
             chance = float(tumour[np.isfinite(hit)].mean())
-            rows.append(_row(f"{where}_hit", method, interval, chance, int(np.isfinite(hit).sum()), False))
+            rows.append(_row(f"{where}_hit", method, interval, chance, int(np.isfinite(hit).sum())))
     return rows
 
 
@@ -644,15 +653,17 @@ def _pixel_intervals(counts: NDArray[np.integer], level: int | None) -> dict[str
 
 
 def _row(
-    measure: str, method: str, interval: Interval, chance: float | None, count: int, by_slide: bool
+    measure: str, method: str, interval: Interval, chance: float | None, count: int, slides: int | None = None
 ) -> dict[str, Any]:
+    """A row of the report; "units" are the patches, or the slides, that its interval draws from."""
     return {
         "measure": measure,
         "method": method,
         **asdict_interval(interval),
         "chance": chance,
         "patches": count,
-        "resampled_by": "slide" if by_slide else "patch",
+        "units": count if slides is None else slides,
+        "resampled_by": "patch" if slides is None else "slide",
         "baseline": method in BASELINES,
     }
 

@@ -24,6 +24,7 @@ from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
 from core.data.sources import is_image
 from core.errors import DataError, ImportSourceError, TooFewPatchesError
+from core.evaluation.answer import LEAST
 from core.evaluation.bootstrap import asdict_interval, intervals, share_interval
 from core.evaluation.report import CHUNK, Progress, record_of
 from core.evaluation.scores import area_under_roc
@@ -215,9 +216,15 @@ def measured(
     return found
 
 
+def too_few(curve: Mapping[str, Any]) -> list[str]:
+    """Kinds of a report's strangers of which too few patches were read to say whether they are told."""
+    return [kind["name"] for kind in curve["kinds"] if min(kind["patches"], curve["patches"]) < LEAST]
+
+
 def not_told(curve: Mapping[str, Any]) -> list[str]:
     """Kinds of a report's strangers that cannot be told from training tissue: the interval reaches chance."""
-    return [kind["name"] for kind in curve["kinds"] if kind["auroc"]["low"] <= CHANCE]
+    few = too_few(curve)
+    return [kind["name"] for kind in curve["kinds"] if kind["name"] not in few and kind["auroc"]["low"] <= CHANCE]
 
 
 # Strangers

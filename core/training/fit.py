@@ -33,6 +33,7 @@ from core.bundle import DataRecord, Training
 from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
 from core.errors import TrainingError
+from core.evaluation.report import record_of
 from core.files import atomic_path
 from core.nets import PatchNet, save_bundle, state_groups
 from core.training.batches import Batches, Subset, subsets
@@ -410,6 +411,7 @@ def bf16_is_faster() -> bool:
 
 def _record(subset: Subset) -> DataRecord:
     split = subset.split
-    whole = len(subset) == len(split)
-    note = "" if whole else f"{len(subset):,} of {len(split):,} patches"
-    return DataRecord(split=split.name, patches=len(subset), fingerprint=split.fingerprint(), note=note)
+    part = "" if len(subset) == len(split) else f"{len(subset):,} of {len(split):,} patches"
+    record = record_of(split)
+    note = "; ".join(filter(None, (record.note, part)))
+    return record.model_copy(update={"patches": len(subset), "note": note})

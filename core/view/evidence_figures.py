@@ -13,12 +13,12 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from core.evaluation.answer import replacement_text
+from core.evaluation.answer import LEAST, replacement_text
 from core.evaluation.bootstrap import interval_words, percent_words
 from core.evaluation.evidence import MAIN
 from core.evaluation.measures import BASELINES, HOLDING, LEARNED, MATTERING, MEASURES, POINTING
 from core.evaluation.position import GRIDS, LIES, PARTS
-from core.evaluation.strangers import CHANCE, not_told
+from core.evaluation.strangers import CHANCE, not_told, too_few
 from core.explain.cam import METHODS
 from core.explain.grid import CENTRE_CHANCE
 from core.view.overlay import DIFFERENCE, data_url, overlaid
@@ -117,7 +117,7 @@ def charts(report: Curves, group: str, drawn: Mosaics | None = None) -> list[Cha
             Chart("How far the map moves", moves, drift(curves["drift"], "drift")),
             Chart(
                 "How far the probability moves",
-                "Mean change of the calibrated probability.",
+                "Mean change of the probability.",
                 drift(curves["drift"], "shift"),
             ),
         ]
@@ -151,13 +151,15 @@ def _strangers(curve: Curves) -> Chart:
         "How well patches of each kind are told from the split's own by their features (AUROC). Of "
         f"{curve['patches']:,} patches of the split itself, {percent_words(own)} are flagged as unlike training tissue."
     )
-    missed = not_told(curve)
-    text = (
-        f"{', '.join(missed)}: the interval reaches chance, so no flag on such a patch means nothing."
-        if missed
-        else "No kind; the interval of each lies above chance."
-    )
-    return Chart("Strangers", meaning, strangers(curve), finding=[("Cannot be told:", text)])
+    missed, few = not_told(curve), too_few(curve)
+    if missed:
+        text = f"{', '.join(missed)}: the interval reaches chance, so no flag on such a patch means nothing."
+    else:
+        text = "No kind; the interval of each lies above chance." if not few else "No other kind."
+    finding = [("Cannot be told:", text)]
+    if few:
+        finding.insert(0, (f"Fewer than {LEAST} patches:", f"{', '.join(few)}; nothing is found of these."))
+    return Chart("Strangers", meaning, strangers(curve), finding=finding)
 
 
 def _replaced(replaced: Curves) -> list[tuple[str, str]]:

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from plotly.io import to_html
 
-from core.evaluation.answer import beats_chance
+from core.evaluation.answer import beats_chance, enough
 from core.evaluation.bootstrap import interval_words
 from core.evaluation.evidence import MAIN
 from core.evaluation.measures import AGREEMENT, BASELINES, LEARNED, MEASURES
 from core.view.evidence_figures import PREDICTION, Chart, Facts, Mosaics, charts, method_title
 
+_HOLDS = {True: "Holds", False: "Does not hold", None: "Not known"}
 BEST, NO_BETTER = "\u25b2", "\u25cb"
 LEGEND = (
     f"{BEST} best of all, baselines included; {NO_BETTER} not better than chance: the 95 % interval reaches it. "
@@ -70,7 +71,8 @@ def table(rows: Sequence[Mapping[str, Any]], group: str) -> Table:
         best = _best(column)
         for row in column:
             marks = [BEST] if row is best else []
-            marks += [NO_BETTER] if row["chance"] is not None and not beats_chance(row) else []
+            known = row["chance"] is not None and enough(row)
+            marks += [NO_BETTER] if known and not beats_chance(row) else []
             cells[row["method"], measure] = Cell(row["value"], " ".join([interval_words(row), *marks]))
         levels = sorted({row["chance"] for row in column if row["chance"] is not None})
         words = " to ".join(dict.fromkeys(f"{level:.2f}" for level in (levels[:1] + levels[-1:]))) or "none"
@@ -82,7 +84,7 @@ def _best(column: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The best row that beats chance; None when none does, or where more of it is not better."""
     if MEASURES[column[0]["measure"]].group in (LEARNED, AGREEMENT):
         return None
-    fit = [row for row in column if row["chance"] is None or beats_chance(row)]
+    fit = [row for row in column if enough(row) and (row["chance"] is None or beats_chance(row))]
     if len(column) < 2 or not fit:
         return None
     high = MEASURES[column[0]["measure"]].better == "high"
@@ -96,17 +98,15 @@ def provenance(report: Mapping[str, Any]) -> str:
     return (
         f"{report['model']['identity']} on {min(plan['sample'], data['patches']):,} of {data['patches']:,} patches in "
         f"'{data['split']}' "
-        f"({data['note'] or 'PCam'}; fingerprint {data['fingerprint'][:8]}), engine {report['engine']}, finished "
-        f"{report['finished']}. Intervals are 95 % bootstrap intervals, resampled by {' or '.join(sorted(by))}."
+        f"({data['note'] + '; ' if data['note'] else ''}fingerprint {data['fingerprint'][:8]}), engine "
+        f"{report['engine']}, finished {report['finished']}. Intervals are 95 % bootstrap intervals, resampled "
+        f"by {' or '.join(sorted(by))}."
     )
 
 
 def answer_list(report: Mapping[str, Any], attributes: str = "") -> str:
     """The answer as an HTML list, each line with whether it holds in words; `attributes` of the list."""
-    lines = "".join(
-        f"<li><b>{'Holds' if line['holds'] else 'Does not hold'}.</b> {escape(line['text'])}</li>"
-        for line in report["answer"]
-    )
+    lines = "".join(f"<li><b>{_HOLDS[line['holds']]}.</b> {escape(line['text'])}</li>" for line in report["answer"])
     return f"<ol {attributes}>{lines}</ol>"
 
 

@@ -34,6 +34,7 @@ def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequenc
         "model": readings.model.identity,
         "engine": readings.engine,
         "probability": float(readings.probability[index]),
+        "calibrated": point.calibrated,
         "logit": float(readings.logit[index]),
         "logits": {"normal": float(readings.logits[index, 0]), "tumour": float(readings.logits[index, 1])},
         "verdict": str(readings.verdict[index]),
@@ -69,7 +70,9 @@ def as_picture(
     own: bool = False,
 ) -> Image.Image:
     """The patch beside its heatmap at 4x, with colour bar, what is explained, and what was done to the picture."""
-    probability = f"probability of tumour {readings.probability[index]:.2f}, calibrated; {readings.verdict[index]}."
+    probability = (
+        f"probability of tumour {readings.probability[index]:.2f}, {readings.point.state}; {readings.verdict[index]}."
+    )
     return overlay_image(
         patch,
         readings.attribution[index],

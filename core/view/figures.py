@@ -54,7 +54,7 @@ def probability_histogram(probability: NDArray[np.floating], labels: NDArray[np.
         dragmode="select",
         selectdirection="h",
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-        xaxis={"title": "calibrated probability of tumour", "range": [0, 1], "fixedrange": True},
+        xaxis={"title": f"probability of tumour, {point.state}", "range": [0, 1], "fixedrange": True},
         yaxis={"title": "patches", "rangemode": "nonnegative", "fixedrange": True},
     )
     return figure

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from core.bundle import bundle_folder, read_description
+from core.bundle import OperatingPoint, bundle_folder, read_description
 from core.data.pcam import Split
 from core.data.tables import csv_cell
 from core.evaluation.decisions import predictive_values
@@ -343,7 +343,8 @@ def show_decision(report: Report) -> None:
         ) / 100  # fmt: skip
     reached = int(np.flatnonzero(np.array(curve["sensitivity"]) >= wanted - 1e-9)[0])
     sensitivity, false_alarms = curve["sensitivity"][reached], curve["false_positive_rate"][reached]
-    threshold = report["curves"]["point"]["threshold"]
+    point = OperatingPoint.model_validate(report["curves"]["point"])
+    threshold = point.threshold
     rows = {
         f"The model's threshold, {threshold:.2f}": (known["sensitivity"]["value"], known["specificity"]["value"]),
         f"The sensitivity wanted, threshold {curve['thresholds'][reached]:.2f}": (sensitivity, 1 - false_alarms),
@@ -360,7 +361,7 @@ def show_decision(report: Report) -> None:
             strip = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
             st.html(f'<p class="nl-why"><b>{name}</b></p><dl class="nl-strip">{strip}</dl>')
     st.caption(
-        "One view of each patch, calibrated. PPV is the share of tumour among what is called tumour, NPV the share "
+        f"One view of each patch, {point.state}. PPV is the share of tumour among what is called tumour, NPV the share "
         "without among what is not."
     )
     st.markdown("**ROC**. The circle is the model's own operating point, the diamond the sensitivity wanted.")

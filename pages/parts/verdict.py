@@ -21,7 +21,7 @@ HEADLINES = {
 
 
 def show_verdict(readings: Readings, index: int, label: str = "") -> None:
-    """The prediction of one patch: verdict, calibrated probability on its axis, spread, evidence, flags.
+    """The prediction of one patch: verdict, probability on its axis, spread, evidence, flags, and what is not known.
 
     Args:
         readings: as explained on the picture beside.
@@ -43,8 +43,8 @@ def show_verdict(readings: Readings, index: int, label: str = "") -> None:
         f'<p class="nl-verdict" data-testid="verdict">{HEADLINES[verdict]}</p>'
         f'<p class="nl-why">{escape(_why(readings, verdict))}</p>'
         f'<p class="nl-number" data-testid="probability">{readings.probability[index]:.2f} '
-        f"<small>probability of tumour in the centre, calibrated</small></p>"
-        f'{_axis(readings, index)}<dl class="nl-facts">{rows}</dl>{doubts}'
+        f"<small>probability of tumour in the centre, {readings.point.state}</small></p>"
+        f'{_axis(readings, index)}<dl class="nl-facts">{rows}</dl>{_uncalibrated(readings)}{doubts}'
     )
 
 
@@ -57,7 +57,19 @@ def _why(readings: Readings, verdict: str) -> str:
     if verdict == REFER:
         return f"Inside the band from {point.refer_low:.2f} to {point.refer_high:.2f} that is left to a person."
     side = "at or above" if verdict == TUMOUR else "below"
-    return f"The probability is {side} the threshold {point.threshold:.2f} and outside the refer band."
+    beside = " and outside the refer band" if point.refers else f" ({point.threshold_rule})"
+    return f"The probability is {side} the threshold {point.threshold:.2f}{beside}."
+
+
+def _uncalibrated(readings: Readings) -> str:
+    if readings.point.calibrated:
+        return ""
+    name = readings.model.name
+    return (
+        f'<p class="nl-why" data-testid="uncalibrated">{escape(name)} is not calibrated for this: the probability is '
+        "the network's own, which is sure of too much as a rule, and nothing is left to a person. Calibrate it: "
+        f"<code>python -m core model calibrate {escape(name)}</code></p>"
+    )
 
 
 def _views(readings: Readings, index: int) -> str:
@@ -88,14 +100,16 @@ def _axis(readings: Readings, index: int) -> str:
     point, probability = readings.point, float(readings.probability[index])
     views = readings.view_probability[index]
     band = point.refer_high - point.refer_low
+    label = f"; refer band {point.refer_low:.2f} to {point.refer_high:.2f}" if point.refers else ""
+    middle = (point.refer_low + point.refer_high) / 2
+    refer = f'<span class="tick" style="left:{middle:.2%}">refer</span>' if point.refers else ""
     return (
         '<div class="nl-axis" role="img" aria-label="'
-        f"Probability {probability:.2f} on an axis from 0, no tumour, to 1, tumour; "
-        f'refer band {point.refer_low:.2f} to {point.refer_high:.2f}">'
+        f'Probability {probability:.2f} on an axis from 0, no tumour, to 1, tumour{label}">'
         f'<div class="line"></div><div class="band" style="left:{point.refer_low:.2%};width:{band:.2%}"></div>'
         f'<div class="range" style="left:{views.min():.2%};width:{np.ptp(views):.2%}"></div>'
         f'<div class="mark" style="left:{probability:.2%}"></div>'
         '<span class="tick first" style="left:0">0 no tumour</span>'
-        f'<span class="tick" style="left:{(point.refer_low + point.refer_high) / 2:.2%}">refer</span>'
+        f"{refer}"
         '<span class="tick last" style="left:100%">tumour 1</span></div>'
     )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from core.evaluation.answer import answer_of, beats_chance, figure_text, replacement_text
+from core.evaluation.answer import LEAST, answer_of, beats_chance, figure_text, replacement_text
 from core.evaluation.measures import MEASURES
 
 
@@ -45,6 +45,31 @@ def test_every_figure_in_the_text_comes_from_its_row(rows):
     for line, found in zip(answer_of(rows, "gradcam/last"), rows, strict=True):
         told = re.search(r"\(.* (\S+) \[(\S+), (\S+)\], chance (\S+), n = (\S+)\)\.$", line.text).groups()
         assert told == (*(f"{found[name]:.2f}" for name in ("value", "low", "high", "chance")), "1,234")
+
+
+@pytest.mark.parametrize("rows", [GOOD, BAD])
+def test_nothing_is_found_of_a_few(rows):
+    two = [found | {"patches": 2, "units": 2} for found in rows]
+    lines = answer_of(two, "gradcam/last")
+    assert [line.holds for line in lines] == [None] * 5
+    assert all(line.text.endswith(": n = 2, and 20 patches are needed.") for line in lines)
+    assert all(line.text.startswith("Too few to tell whether ") for line in lines)
+    enough = [found | {"patches": LEAST} for found in rows]
+    assert None not in [line.holds for line in answer_of(enough, "gradcam/last")]
+    assert [line.holds for line in answer_of([rows[0] | {"patches": LEAST - 1}], "gradcam/last")] == [None]
+
+
+def test_where_slides_are_resampled_they_are_counted():
+    (line,) = answer_of([GOOD[0] | {"units": 3, "resampled_by": "slide"}], "gradcam/last")
+    assert line.holds is None
+    assert line.text.endswith(": n = 3, and 20 slides are needed.")
+
+
+def test_another_measure_of_a_few_contradicts_nothing():
+    few = row("centre_context", 0.10, 0.08, 0.13, 0.11, patches=3)
+    (line,) = answer_of([GOOD[1], few], "gradcam/last")
+    assert line.holds
+    assert "yet" not in line.text
 
 
 def test_the_best_baseline_stands_beside_the_figure():
@@ -99,6 +124,7 @@ def test_a_replacement_that_reads_as_one_class_is_warned_of():
         means = (("all", -0.5, (tumour + normal) / 2), ("tumour", 3.0, tumour), ("no tumour", -4.0, normal))
         return {
             name: {
+                "patches": 40,
                 "as_is": {"value": own, "low": own - 1, "high": own + 1},
                 "replaced": {"value": value, "low": value - 0.5, "high": value + 0.5},
             }
@@ -112,6 +138,9 @@ def test_a_replacement_that_reads_as_one_class_is_warned_of():
     )
     assert "a patch blurred reads as tumour in itself" in said
     assert "inpainted reads as no tumour in itself" in replacement_text("inpainted", kinds(-1.0, -2.0), 0.3)
+    few = replacement_text("blurred", kinds(2.0, 0.0) | {"all": kinds(2.0, 0.0)["all"] | {"patches": 2}}, 0.3)
+    assert "Beware" not in few
+    assert few.endswith("20 patches are needed to tell what blurred patches read as; here are 2.")
     for neutral in (kinds(2.0, -2.0), kinds(2.0, -0.5), kinds(0.2, -0.5)):
         assert "Beware" not in replacement_text("blurred", neutral, 0.3)
 

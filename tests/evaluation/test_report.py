@@ -1,16 +1,30 @@
 """A small split is calibrated on and evaluated; card and report say what was found there and nothing else."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.bundle import Bundle, Interval, PrecisionCheck, StoredBundle, Trial, along
+from core.bundle import (
+    CARD,
+    SHIPPED,
+    Bundle,
+    DataRecord,
+    Interval,
+    PrecisionCheck,
+    StoredBundle,
+    Trial,
+    along,
+    read_description,
+    write_description,
+)
 from core.data.pcam import Split, file_of
+from core.errors import CalibrationError, ModelValueError
 from core.evaluation import report as reporting
-from core.evaluation.card import LIMITS, interval_text, model_card
-from core.evaluation.report import bf16_check, calibrate, evaluate, with_evaluation
+from core.evaluation.card import PCAM_TRAINING, interval_text, limits, model_card
+from core.evaluation.report import bf16_check, calibrate, check_labels, check_order, evaluate, with_evaluation
 from core.evaluation.scores import FIGURES
 from core.explain.cam import METHODS, SCALE_PASSES
 from core.inference import load_reader
@@ -18,6 +32,7 @@ from core.inference.openvino_engine import OpenVinoEngine, has_bf16
 from core.inference.reader import Reader
 from core.settings import Settings
 
+ROOT = Path(__file__).resolve().parents[2]
 SILENT = lambda done, total: None  # noqa: E731
 
 
@@ -161,10 +176,12 @@ def test_a_newer_evaluation_replaces_the_older_of_the_same_data(tiny_reader, sli
 
 def test_the_card_holds_the_bundles_figures_and_limits(calibrated, tiny_reader, slides_split):
     evaluation = evaluate(tiny_reader, slides_split, 8, SILENT)[0]
-    card = model_card(with_evaluation(calibrated, evaluation))
+    measured = with_evaluation(calibrated, evaluation)
+    card = model_card(measured)
     assert "Research use only" in card
-    for limit in LIMITS:
-        assert limit in card
+    for limit in limits(measured):
+        assert f"- {limit}\n" in card
+    assert f"{evaluation.positives / 12:.0%} are positive" in card
     for name, interval in evaluation.figures.items():
         assert f"| {FIGURES[name]} | {interval_text(interval)} |" in card
     assert ", ".join(f"{x:+.2f}: {y:+.2f}" for x, y in calibrated.point(8).curve) in card
@@ -192,6 +209,76 @@ def test_a_card_says_what_is_not_known(tiny_reader):
     card = model_card(tiny_reader.model.model_copy(update={"points": {}}))
     for words in ("Not calibrated.", "Not measured yet.", "Finished: not recorded.", "Data: not recorded."):
         assert words in card
+
+
+def test_of_its_origin_a_card_says_what_the_bundle_knows(tiny_reader):
+    def card(*data):
+        training = tiny_reader.model.training.model_copy(update={"data": data})
+        return model_card(tiny_reader.model.model_copy(update={"training": training}))
+
+    (known,) = PCAM_TRAINING
+    pcam = DataRecord(split="train", patches=20_000, fingerprint=known)
+    own = DataRecord(split="train", patches=1_234, fingerprint="0" * 64)
+    drawn = own.model_copy(update={"note": "synthetic, not tissue"})
+    assert "The slides come from two Dutch hospitals." in card(pcam)
+    for words, data in (
+        ("What it learned from is not recorded.", ()),
+        ("Which laboratory the 1,234 patches it learned from come from is not recorded.", (own, pcam)),
+        ("It learned from drawn patches, which are no tissue.", (drawn,)),
+    ):
+        assert words in card(*data)
+        assert "hospitals" not in card(*data)
+        assert "labels it learned from mean is not recorded" in card(*data)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_cards_are_written_from_their_bundles(name):
+    folder = ROOT / "models" / name
+    assert (folder / CARD).read_text(encoding="utf-8") == model_card(read_description(folder))
+    assert "two Dutch hospitals" in model_card(read_description(folder))
+
+
+# Splits that nothing can be calibrated on -------------------------------------------------------------------------
+
+
+def test_labels_that_cannot_be_calibrated_on():
+    check_labels(np.repeat([0, 1], [5, 5]), "valid")
+    for counts, said in (
+        ((12, 0), "0 of its 12 patches are labelled tumour, and 5 of either are needed"),
+        ((0, 12), "0 of its 12 patches are labelled no tumour"),
+        ((0, 1), "0 of its 1 patches are labelled no tumour"),
+        ((4, 100), "4 of its 104 patches are labelled no tumour"),
+    ):
+        with pytest.raises(CalibrationError, match=said):
+            check_labels(np.repeat([0, 1], counts), "valid")
+    with pytest.raises(CalibrationError, match="figures are reported on it"):
+        check_labels(np.repeat([0, 1], [50, 50]), "test")
+
+
+def test_an_order_that_cannot_be_calibrated():
+    labels = np.repeat([0, 1], [5, 5])
+    check_order(np.arange(10.0), labels, "valid")
+    check_order(np.tile(np.arange(5.0), 2), labels, "valid")  # AUC 0.5: of no use, but not swapped
+    with pytest.raises(CalibrationError, match=r"the AUC is 0\.000, .* Are the classes swapped\?"):
+        check_order(-np.arange(10.0), labels, "valid")
+    with pytest.raises(CalibrationError, match="says the same of every patch"):
+        check_order(np.ones(10), labels, "valid")
+
+
+def test_swapped_classes_are_refused_after_the_first_pass(tiny_reader, split):
+    split.labels[:] = 1 - split.labels
+    passes = []
+    with pytest.raises(CalibrationError, match="Are the classes swapped"):
+        calibrate(tiny_reader, split, lambda done, total: passes.append(done))
+    assert passes == [12]
+
+
+def test_a_description_that_could_not_be_read_again_leaves_the_old_one(tiny_copy):
+    before = read_description(tiny_copy)
+    point = before.point(1).model_copy(update={"threshold": float("nan")})
+    with pytest.raises(ModelValueError, match=r"points\.1\.threshold"):
+        write_description(tiny_copy, before.model_copy(update={"points": {"1": point}}))
+    assert read_description(tiny_copy) == before
 
 
 def test_an_interval_in_words():

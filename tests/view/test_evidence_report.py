@@ -69,7 +69,7 @@ def test_questions(report):
 
 def test_provenance_names_model_data_and_resampling(report):
     words = provenance(report)
-    assert "tiny 1.0 on 40 of 40 patches in 'valid' (PCam; fingerprint abcdef01)" in words
+    assert "tiny 1.0 on 40 of 40 patches in 'valid' (fingerprint abcdef01)" in words
     assert "resampled by slide" in words
 
 
