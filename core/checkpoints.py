@@ -45,7 +45,8 @@ def read_state(path: Path) -> State:
     try:
         if path.stat().st_size > MAX_WEIGHTS_BYTES:
             raise BundleError(path, f"it is larger than {MAX_WEIGHTS_BYTES:,} bytes")
-        return load_file(path)
+        state: State = load_file(path)
+        return state
     except OSError as error:
         raise BundleError(path, "it is not there, or cannot be read") from error
     except SafetensorError:
