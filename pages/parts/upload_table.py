@@ -33,13 +33,14 @@ def show_table(model: str, views: int) -> None:
     if waiting:
         waiting.empty()
     table = pd.DataFrame(rows, columns=[*SHOWN, "model", "views"])
-    key = f"upload_table_{hash(tuple(held))}"  # other files, another table: a selected row means a file, not a place
+    keys = tuple(held)
+    key = f"upload_table_{hash(keys)}"  # other files, another table: a selected row means a file, not a place
     with st.container(key="upload_table"):
         st.dataframe(
             table.assign(patch=pictures)[["patch", *SHOWN]],
             hide_index=True,
             key=key,
-            on_select=lambda: _open_selected(key, tuple(held)),
+            on_select=lambda: _open_selected(key, keys),
             selection_mode="single-row",
             column_config={
                 "patch": st.column_config.ImageColumn("Patch", width="small"),
@@ -80,9 +81,10 @@ def _row(upload: Upload, model: str, views: int) -> dict[str, object]:
 
 def adjust(upload: Upload) -> None:
     """What can be set right of the file on the table, refused or not: its pixel size, the window, that it is there."""
+    key = upload.key  # Streamlit keeps callbacks, and must not keep the file with them
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if upload.data:
-            field = f"um_{upload.key}"
+            field = f"um_{key}"
             st.number_input(
                 "Pixel size (um per pixel)",
                 min_value=MIN_UM_PER_PX,
@@ -91,11 +93,11 @@ def adjust(upload: Upload) -> None:
                 step=0.01,
                 format="%.3f",
                 key=field,
-                on_change=lambda: uploads.state_pixel_size(upload.key, st.session_state[field]),
+                on_change=lambda: uploads.state_pixel_size(key, st.session_state[field]),
                 help="From the microscope or the file. The picture is brought to 0.97 um per pixel before it is read.",
                 width=240,
             )
-        st.button("Remove this file", on_click=uploads.remove, args=(upload.key,))
+        st.button("Remove this file", on_click=uploads.remove, args=(key,))
     if upload.refusal:
         st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
     elif upload.is_larger:
@@ -103,6 +105,6 @@ def adjust(upload: Upload) -> None:
             upload.preview,
             upload.size,
             at=upload.corner,
-            key=f"window_{upload.key}_{upload.um_per_px}",
-            on_move=lambda left, top: uploads.move_window(upload.key, left, top),
+            key=f"window_{key}_{upload.um_per_px}",
+            on_move=lambda left, top: uploads.move_window(key, left, top),
         )

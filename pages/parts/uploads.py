@@ -11,24 +11,24 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.data.intake import INTAKE_TYPES, PATCH_SIDE, UM_PER_PX, Picture, open_picture
 from core.errors import (
     CoarseImageError,
+    FullError,
     ImageTooLargeError,
     IntakeError,
     PatchShapeError,
     PixelSizeError,
     printable,
 )
+from pages.parts.budget import HELD, Reservation, take
 from pages.parts.paste_zone import paste_zone
 from pages.parts.window_picker import preview_of
 
@@ -62,6 +62,7 @@ class Upload:
         preview: address of a small view of a picture that is larger than one patch.
         notes: what was done to the file, in plain words.
         refusal: why there is no patch.
+        place: what it takes of the process's byte budget.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Upload:
     preview: str = ""
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    place: Reservation = field(default_factory=lambda: Reservation(0))
 
     @property
     def held(self) -> int:
@@ -128,8 +130,7 @@ def drop_zone() -> None:
         _left_out().clear()
         waiting = st.progress(0.0, "Opening ...") if len(files) > MANY else None
         for number, file in enumerate(files, start=1):
-            _keep(file.file_id, file.name, file.getvalue())
-            _let_go(file.file_id)
+            _keep(file.file_id, file.name, take(file))
             if waiting:
                 waiting.progress(number / len(files), f"Opening {number} of {len(files)}")
         st.session_state["drop_zone"] = generation + 1
@@ -154,13 +155,6 @@ def _left_out() -> list[str]:
     return st.session_state.setdefault("left_out", [])
 
 
-def _let_go(file_id: str) -> None:
-    """Streamlit would hold the file until the session ends, whatever is removed here."""
-    context = get_script_run_ctx()
-    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
-        context.uploaded_file_mgr.remove_file(context.session_id, file_id)
-
-
 def _keep(key: str, name: str, data: bytes) -> None:
     """Add a file under a key of its own; one that is there already, from a drop that was interrupted, stays."""
     held = kept()
@@ -170,8 +164,15 @@ def _keep(key: str, name: str, data: bytes) -> None:
     if len(held) >= MAX_FILES or sum(other.held for other in held.values()) + len(data) > MAX_BYTES:
         _left_out().append(f"{plain(name)}: {FULL}")
         return
-    held[key] = _read(Upload(key, name, hashlib.sha256(data).hexdigest(), data))
-    open_upload(key)
+    try:
+        arriving = HELD.reserve(len(data))
+        upload = _read(Upload(key, name, hashlib.sha256(data).hexdigest(), data))
+        arriving.release()
+        held[key] = replace(upload, place=HELD.reserve(upload.held))
+    except FullError as error:
+        _left_out().append(f"{plain(name)}: {error}")
+    else:
+        open_upload(key)
 
 
 def shown(name: str) -> str:
@@ -255,11 +256,14 @@ def move_window(key: str, left: int, top: int) -> None:
 
 def remove(key: str) -> None:
     """Forget one upload."""
-    kept().pop(key, None)
+    upload = kept().pop(key, None)
+    if upload is not None:
+        upload.place.release()
     _left_out().clear()
 
 
 def remove_all() -> None:
     """Forget every upload."""
-    kept().clear()
+    for key in list(kept()):
+        remove(key)
     _left_out().clear()

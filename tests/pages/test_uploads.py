@@ -10,10 +10,12 @@ import pytest
 import streamlit as st
 from PIL import Image
 
+from core.errors import FullError
 from core.explain.cam import MARGIN
 from core.view.export import as_picture
 from core.view.overlay import png as png_of
 from pages.parts import paste_zone, uploads, window_picker
+from pages.parts.budget import Budget
 from pages.parts.uploads import MAX_NAME, plain, shown
 
 GIVEN = "The file gives no usable pixel size; 0.97 um is assumed."
@@ -218,6 +220,22 @@ def test_what_does_not_fit_is_left_out_and_said(screen, monkeypatch, demo, png):
     monkeypatch.setattr(uploads, "MAX_BYTES", len(files[0][1]) + 96 * 96 * 3 + 1)
     page.drop(*files).calm()
     assert page.files["file"].tolist() == ["0.png"]
+
+
+def test_all_sessions_share_one_budget(screen, monkeypatch, demo, png):
+    files = [(f"{i}.png", png(patch)) for i, patch in enumerate(demo.patches([3, 4]))]
+    budget = Budget(len(files[0][1]) + len(files[1][1]) + 96 * 96 * 3)  # both as they come, not both with a patch
+    monkeypatch.setattr(uploads, "HELD", budget)
+    page = screen("read", views=1).drop(*files).calm()
+    assert page.files["file"].tolist() == ["0.png"]
+    assert budget.held == len(files[0][1]) + 96 * 96 * 3
+    assert [warning.value for warning in page.at.warning] == [f"1.png: {FullError()}"]
+    page.press("Remove this file").calm()
+    assert budget.held == 0
+    page.drop(("bad.png", b"no picture" * 40))
+    assert budget.held == 0  # nothing of it is kept but its name
+    page.drop(files[1])
+    assert page.files["file"].tolist() == ["bad.png", "1.png"]
 
 
 def test_no_pixels_are_held_but_those_that_are_read(demo, png):
