@@ -138,10 +138,13 @@ def test_a_selected_row_and_a_removed_file_are_the_ones_meant(visit, shipped_rea
     page = visit()
     drop(page, "low.png", png(demo.patches([low])[0]), "high.png", png(demo.patches([high])[0]))
     says(page, readings[high])
-    table = page.locator(".st-key-upload_table canvas").first
-    table.click(position={"x": 16, "y": 54})  # the box of the first row
+    table = page.locator(".st-key-upload_table").get_by_test_id("stDataFrameResizable")
+    expect(table).to_be_visible()
+    page.wait_for_selector(READY)
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 16, box["y"] + 54)  # the box of the first row
     says(page, readings[low])
-    table.hover()
     expect(page.get_by_role("button", name="Search")).to_be_visible()
     expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)
     page.get_by_role("button", name="Remove this file").click()
