@@ -2,10 +2,15 @@
 
 24 of them are websocket sessions that speak Streamlit's own protocol, one is a real browser as a witness. Every reading
 shown is compared with the one computed beforehand, so that a reader who is handed somebody else's is found.
+
+Seconds of processor are those of the server alone, so they can be compared on a machine that has other work to do.
+`python -m bench.load --base ../before` measures another checkout beside this one, by turns.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 import shutil
 import tempfile
@@ -14,13 +19,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from bench.measure import Row, processor
+from bench.measure import ROOT, Row, processor
 from bench.start import CHROMIUM
 from bench.visitor import PATIENCE, Answer, Resources, Server, Visitor
 from core.data.pcam import Split
@@ -35,16 +41,24 @@ LAYERS = ("last", "6x6")
 METHODS = ("gradcam", "hirescam", "layercam")
 KINDS = ("open read", "another patch", "earlier layer", "another method", "browse", "compare")
 NUMBER = re.compile(r'data-testid="probability">([0-9.]+)')
+TAIL = 0.15
+"""Seconds that a server may work on after its last word to a reader: their session's end, and garbage."""
 BOX = "[data-testid=stException], [data-testid=stAlertContentError]"
 
 
 @dataclass
 class Crowd:
-    """What the readers met, written by all of them: seconds of each kind of action, and everything that went wrong."""
+    """What the readers met, written by all of them: seconds of each kind of action, and everything that went wrong.
+
+    `wall` and `processor` are the seconds that passed while readers were there, and those the server computed for them.
+    """
 
     expected: list[str]
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     faults: list[tuple[str, str]] = field(default_factory=list)
+    wall: float = 0.0
+    processor: float = 0.0
+    memory: Row = field(default_factory=dict)
 
     def note(self, kind: str, answer: Answer, patch: int | None = None) -> None:
         """Take in an answer; `patch` is the one whose probability it should show."""
@@ -122,8 +136,8 @@ def _look(page: Page, crowd: Crowd, address: str, kind: str, patch: int) -> None
         crowd.faults.append((f"browser, {kind}", box.inner_text()))
 
 
-def attend(server: Server, crowd: Crowd, readers: int, actions: int, pause: float) -> float:
-    """Let the readers come, all at once, and go; returns the seconds that took."""
+def attend(server: Server, crowd: Crowd, plan: Plan, pause: float) -> None:
+    """Let the readers come, all at once, and go."""
 
     def guarded(task: Callable[..., None], *arguments: object) -> None:
         try:
@@ -131,14 +145,17 @@ def attend(server: Server, crowd: Crowd, readers: int, actions: int, pause: floa
         except Exception as error:  # a reader who fell over is a result, not the end of the measurement
             crowd.faults.append((task.__name__, f"{type(error).__name__}: {error}"))
 
-    tasks = [threading.Thread(target=guarded, args=(reader, n, actions, pause)) for n in range(readers - 1)]
-    began = time.perf_counter()
+    sockets = plan.readers - plan.browser
+    tasks = [threading.Thread(target=guarded, args=(reader, n, plan.actions, pause)) for n in range(sockets)]
+    began, computed = time.perf_counter(), server.processor_seconds()
     for task in tasks:
         task.start()
-    guarded(witness, actions, pause)
+    if plan.browser:
+        guarded(witness, plan.actions, pause)
     for task in tasks:
         task.join()
-    return time.perf_counter() - began
+    crowd.wall += time.perf_counter() - began
+    crowd.processor += server.processor_seconds() - computed
 
 
 def warm_up(server: Server, crowd: Crowd) -> None:
@@ -155,8 +172,40 @@ def warm_up(server: Server, crowd: Crowd) -> None:
     visitor.close()
 
 
+def alone(server: Server, crowd: Crowd, count: int) -> dict[str, list[float]]:
+    """Seconds of processor that single actions of one reader cost the server, by kind; `count` of each."""
+    costs: dict[str, list[float]] = defaultdict(list)
+    visitor = Visitor(server)
+
+    def act(kind: str, action: Callable[[], Answer], patch: int | None = None) -> None:
+        before = server.processor_seconds()
+        crowd.note(f"alone, {kind}", action(), patch)
+        time.sleep(TAIL)
+        costs[kind].append(server.processor_seconds() - before)
+
+    for patch in range(count):
+        act("open read", partial(visitor.open, "", patch=patch), patch)
+    visitor.open("", patch=PATCHES - 1)
+    for patch in range(count):
+        act("another patch", partial(visitor.choose, "patch", float(patch)), patch)
+    for patch in range(count):
+        act("a patch seen before", partial(visitor.choose, "patch", float(patch)), patch)
+    for number in range(count):
+        act("browse", partial(visitor.open, "browse", page=number % PAGES + 1))
+    for patch in range(count):
+        act("compare", partial(visitor.open, "compare", patch1=patch, patch2=patch + 1))
+    visitor.close()
+    return costs
+
+
 def run(
-    readers: int = 25, actions: int = 12, pauses: tuple[float, ...] = (0.0, 4.0), settle: float = 30.0
+    readers: int = 25,
+    actions: int = 12,
+    pauses: tuple[float, ...] = (0.0, 4.0),
+    settle: float = 30.0,
+    browser: bool = True,
+    base: Path | None = None,
+    rounds: int = 1,
 ) -> dict[str, object]:
     """A crowd that never pauses, then one whose readers look at each picture for some seconds.
 
@@ -165,7 +214,11 @@ def run(
         actions: of each of them.
         pauses: mean seconds between two actions of a reader, for each crowd.
         settle: seconds from the last reader's leaving to the last measurement.
+        browser: whether one of the readers is a real browser.
+        base: another checkout to measure too, by turns with this one; its rows are called `base`.
+        rounds: how often each checkout has its turn.
     """
+    plan = Plan(readers, actions, pauses, settle, browser)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
@@ -175,32 +228,80 @@ def run(
             pass
         probability = model.read(demo.patches(np.arange(PATCHES)), views=8).probability
         expected = [f"{value:.2f}" for value in probability]
-        with Server({"NODELENS_DATA": str(folder / "data"), "NODELENS_CACHE": str(folder / "cache")}) as server:
-            warm_up(server, Crowd(expected))
-            rows: list[Row] = []
-            for pause in pauses:
-                rows += _crowd(server, Crowd(expected), readers, actions, pause, settle)
-    return {"bench": "load", "processor": processor(), "rows": rows}
+        environment = {
+            "NODELENS_DATA": str(folder / "data"),
+            "NODELENS_CACHE": str(folder / "cache"),
+            "NODELENS_MODELS": str(settings().models),
+        }
+        tried = [Tried("nodelens", ROOT, expected, pauses)]
+        tried += [Tried("base", base, expected, pauses)] if base else []
+        for _ in range(rounds):
+            for one in tried:
+                with Server(environment, folder=one.root, root=one.root) as server:
+                    one.meet(server, plan)
+    return {"bench": "load", "processor": processor(), "rows": [row for one in tried for row in one.rows(plan)]}
 
 
-def _crowd(server: Server, crowd: Crowd, readers: int, actions: int, pause: float, settle: float) -> list[Row]:
-    server.forget_peak()
-    before = server.resources()
-    seconds = attend(server, crowd, readers, actions, pause)
-    peak = server.resources().peak_mib
-    time.sleep(settle)
-    after = server.resources()
-    name = "nodelens" if pause == 0 else f"nodelens-pause-{pause:g}-s"
+@dataclass(frozen=True)
+class Plan:
+    """Who comes; see `run`."""
+
+    readers: int
+    actions: int
+    pauses: tuple[float, ...]
+    settle: float
+    browser: bool
+
+
+class Tried:
+    """One checkout and what its crowds met, over all rounds."""
+
+    def __init__(self, name: str, root: Path, expected: list[str], pauses: tuple[float, ...]) -> None:
+        self.name, self.root = name, root
+        self.single = Crowd(expected)
+        self.crowds = {pause: Crowd(expected) for pause in pauses}
+        self.costs: dict[str, list[float]] = defaultdict(list)
+
+    def meet(self, server: Server, plan: Plan) -> None:
+        """One reader alone, then the crowds."""
+        warm_up(server, self.single)
+        for kind, costs in alone(server, self.single, plan.actions).items():
+            self.costs[kind] += costs
+        for pause, crowd in self.crowds.items():
+            server.forget_peak()
+            before = server.resources()
+            attend(server, crowd, plan, pause)
+            peak = max(server.resources().peak_mib, crowd.memory.get("peak_mib", 0.0))
+            time.sleep(plan.settle)
+            crowd.memory = {"peak_mib": peak} | _change(before, server.resources())
+
+    def rows(self, plan: Plan) -> list[Row]:
+        """The crowds' rows, in all and by kind, then what single actions cost."""
+        rows = [row for pause, crowd in self.crowds.items() for row in _crowd_rows(self.name, pause, crowd, plan)]
+        wrong = len(self.single.faults)
+        for kind, costs in self.costs.items():
+            row = _row(_label(f"{self.name}-alone", kind), 1, 1 / np.mean(costs), self.single.seconds[f"alone, {kind}"])
+            rows.append(row | {"unit": "actions/processor s", "processor_ms": 1000 * float(np.mean(costs))})
+        if wrong:
+            rows[-1] |= {"errors": wrong, "faults": sorted(set(self.single.faults))[:20]}
+        return rows
+
+
+def _crowd_rows(checkout: str, pause: float, crowd: Crowd, plan: Plan) -> list[Row]:
+    name = checkout if pause == 0 else f"{checkout}-pause-{pause:g}-s"
     done = [value for values in crowd.seconds.values() for value in values]
-    total: Row = _row(name, readers, len(done) / seconds, done) | {"peak_mib": peak}
+    total: Row = _row(name, plan.readers, len(done) / crowd.wall, done) | crowd.memory
     total |= {"errors": len(crowd.faults), "faults": sorted(set(crowd.faults))[:20]}
-    total |= _change(before, after)
+    total |= {"processor_ms": 1000 * crowd.processor / max(1, len(done))}
     rows = [total]
     for kind, values in sorted(crowd.seconds.items()):
         errors = sum(1 for where, _ in crowd.faults if where == kind)
-        label = f"{name}-{kind.replace(', ', '-').replace(' ', '-')}"
-        rows.append(_row(label, readers, len(values) / seconds, values) | {"errors": errors})
+        rows.append(_row(_label(name, kind), plan.readers, len(values) / crowd.wall, values) | {"errors": errors})
     return rows
+
+
+def _label(name: str, kind: str) -> str:
+    return f"{name}-{kind.replace(', ', '-').replace(' ', '-')}"
 
 
 def _row(name: str, readers: int, rate: float, seconds: list[float]) -> Row:
@@ -218,3 +319,29 @@ def _row(name: str, readers: int, rate: float, seconds: list[float]) -> Row:
 
 def _change(before: Resources, after: Resources) -> Row:
     return {"before": asdict(before), "after": asdict(after)}
+
+
+def main() -> None:
+    """The bench with a crowd of one's own choice."""
+    ask = argparse.ArgumentParser(description=run.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    ask.add_argument("--base", type=Path, help="another checkout to measure beside this one")
+    ask.add_argument("--rounds", type=int, default=1)
+    ask.add_argument("--readers", type=int, default=25)
+    ask.add_argument("--actions", type=int, default=12)
+    ask.add_argument("--pauses", type=float, nargs="*", default=[0.0])
+    ask.add_argument("--settle", type=float, default=0.0)
+    ask.add_argument("--no-browser", dest="browser", action="store_false")
+    wanted = vars(ask.parse_args())
+    out = wanted.pop("out")
+    record = run(**wanted | {"pauses": tuple(wanted["pauses"]), "base": wanted["base"] and wanted["base"].resolve()})
+    out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for row in record["rows"]:  # type: ignore[attr-defined]
+        cost = f"{row['processor_ms']:8.0f} ms of processor" if "processor_ms" in row else ""
+        wrong = f"  {row['errors']} errors {row.get('faults', '')}" if row.get("errors") else ""
+        times = f"p50 {row['p50']:.2f} p95 {row['p95']:.2f} s"
+        print(f"{row['name']:40} {row['rate']:7.2f} {row['unit']}, {times} {cost}{wrong}")
+
+
+if __name__ == "__main__":
+    main()

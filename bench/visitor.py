@@ -31,13 +31,16 @@ PATIENCE = 120.0
 
 
 class Server:
-    """`streamlit run app.py` on a free port of 127.0.0.1, ended with the `with` block; its resources as Linux tells."""
+    """`streamlit run app.py` on a free port of 127.0.0.1, ended with the `with` block; its resources as Linux tells.
 
-    def __init__(self, environment: dict[str, str], *options: str, folder: Path = ROOT) -> None:
+    Started from `folder`; of this checkout, or of another one, `root`: the visitors are the same.
+    """
+
+    def __init__(self, environment: dict[str, str], *options: str, folder: Path = ROOT, root: Path = ROOT) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *options]
+        command = [sys.executable, "-m", "streamlit", "run", str(root / "app.py"), *options]
         command += ["--server.port", str(self.port)]
         self._process = subprocess.Popen(
             command, cwd=folder, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -79,6 +82,11 @@ class Server:
     def resources(self) -> Resources:
         """What the process holds now."""
         return resources(self._proc)
+
+    def processor_seconds(self) -> float:
+        """Seconds of processor that the process has used so far, all its threads together."""
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)

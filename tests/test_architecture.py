@@ -16,7 +16,7 @@ PAGES = sorted([*(ROOT / "pages").rglob("*.py"), *ROOT.glob("app.py")])
 # Storeys from the ground up. A module may import from its own room, and from storeys below its own.
 STOREYS = [
     ["core", "core.errors"],
-    ["core.settings", "core.files", "core.logs", "core.architectures"],
+    ["core.settings", "core.files", "core.kept", "core.logs", "core.architectures"],
     [
         "core.data",
         "core.bundle",
@@ -32,6 +32,7 @@ STOREYS = [
     ["core.evaluation"],
     ["core.training"],
     ["core.view"],
+    ["core.service"],
     ["core.cli"],
     ["core.__main__"],
 ]
@@ -148,3 +149,12 @@ def test_nobody_catches_everything(path):
             caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
             names = {name.id for name in caught if isinstance(name, ast.Name)}
             assert names.isdisjoint({"Exception", "BaseException"}), f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=module_of)
+def test_pages_keep_nothing_where_any_client_may_empty_it(path):
+    """A message of Streamlit's protocol, `clear_cache`, empties its caches for everybody; see `core.kept`."""
+    names = {
+        node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)
+    }
+    assert names.isdisjoint({"cache_data", "cache_resource"})

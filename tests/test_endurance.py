@@ -7,12 +7,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
+from core import service
 from core.inference import Reader
 from core.settings import settings
 from pages.parts import library
@@ -27,6 +29,7 @@ needs_proc = pytest.mark.skipif(not HANDLES.is_dir(), reason="open handles are c
 
 def held() -> Counter[str]:
     """How many objects of each kind are alive, how many hooks sit on networks, and threads and file handles."""
+    gc.unfreeze()  # what a sweep has set aside is counted too
     gc.collect()
     alive: Counter[str] = Counter()
     for thing in gc.get_objects():
@@ -75,7 +78,7 @@ def _shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shipped_reader: Re
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("NODELENS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("NODELENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(library, "load_reader", lambda name: shipped_reader)
+    monkeypatch.setattr(service, "load_reader", lambda name: shipped_reader)
     forget()
     yield
     forget()
@@ -83,8 +86,7 @@ def _shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shipped_reader: Re
 
 def forget() -> None:
     settings.cache_clear()
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    service.forget()
 
 
 @needs_proc
@@ -114,7 +116,13 @@ def runs(at: AppTest, count: int, start: int) -> None:
 @pytest.mark.usefixtures("_shipped")
 def test_what_a_session_keeps_has_a_limit(monkeypatch):
     calls: list[int] = []
-    monkeypatch.setattr(Reader, "explain", lambda self, patch, *args: calls.append(int(patch[0])) or "a reading")
+    size = [1000]
+
+    def explained(self: Reader, patch: Any, *asked: object) -> SimpleNamespace:
+        calls.append(int(patch[0]))
+        return SimpleNamespace(nbytes=size[0])
+
+    monkeypatch.setattr(Reader, "explain", explained)
     at = AppTest.from_function(ask_for, default_timeout=120)
 
     def read(first: int, last: int) -> list[int]:
@@ -127,6 +135,11 @@ def test_what_a_session_keeps_has_a_limit(monkeypatch):
     assert read(0, 300) == list(range(300))
     assert read(44, 300) == []  # the newest 256 are kept
     assert read(43, 44) == [43]
+    size[0] = library.KEPT_BYTES // 100
+    assert read(300, 400) == list(range(300, 400))
+    assert read(300, 400) == []  # 100 large maps fill the shelf
+    assert read(44, 45) == [44]
+    assert read(300, 301) == [300]
 
 
 def ask_for() -> None:

@@ -66,6 +66,11 @@ class Readings:
         return len(self.probability)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
+    @property
     def views(self) -> int:
         """Views that each reading is the mean of: 1, or 8 flips and turns."""
         return int(self.view_logits.shape[1])

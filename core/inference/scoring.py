@@ -165,7 +165,7 @@ class ScoringJob:
         self._began = (time.monotonic(), self.done)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(store,), name="scoring", daemon=True)
-        atexit.register(self._leave)  # a process that ends inside the engine aborts
+        atexit.register(self.end)  # a process that ends inside the engine aborts
         self._thread.start()
 
     @property
@@ -197,9 +197,10 @@ class ScoringJob:
             log.error("scoring %s failed", store.split.name, exc_info=error)
             self.error = error
         finally:
-            atexit.unregister(self._leave)
+            atexit.unregister(self.end)
 
-    def _leave(self) -> None:
+    def end(self) -> None:
+        """Ask for an end and wait for it."""
         self.stop()
         self._thread.join()
 

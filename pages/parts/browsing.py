@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core import service
 from core.data.flags import FLAGS
 from core.data.pcam import Split
 from core.inference.reader import NO_TUMOUR, TUMOUR, VERDICTS
@@ -31,7 +32,7 @@ def wait_for_scores(store: ScoreStore, model: str) -> Scores:
     """The scores of the split; while some are missing, start their job and show how far it is."""
     scores = store.scores()
     if scores.done < len(scores.probability):
-        _progress(library.scoring_job(store), f"{store.split.name} with {model}", shown=scores.done)
+        _progress(service.scoring_job(store), f"{store.split.name} with {model}", shown=scores.done)
     return scores
 
 

@@ -20,6 +20,7 @@ from core.evaluation.evidence import EVIDENCE, MAIN, Examination, Plan
 from core.evaluation.localisation import tiled
 from core.evaluation.measures import MEASURES
 from core.jobs import Job
+from core.kept import Kept
 from core.settings import settings, without_paths
 from core.view import evidence_figures as figures
 from core.view import evidence_report
@@ -47,13 +48,16 @@ STAGES = {
     "strangers": "pictures that the model should not know",
 }
 
+_reports: Kept[Report] = Kept(16)
+_mosaics: Kept[Mosaics] = Kept(8)
+
 
 def report_of(model: str, split: Split) -> Report | None:
     """The newest report on this model and these patches: the one kept with the model, or one made here."""
     kept = [bundle_folder(model, settings().models) / EVIDENCE]
     kept += [_report_file(model, split, sample) for sample in SAMPLES]
     identity = _identity(model)
-    found = [_read(path, path.stat().st_mtime_ns) for path in kept if path.is_file()]
+    found = [_read(path) for path in kept if path.is_file()]
     ours = [report for report in found if report["model"]["identity"] == identity and _is_of(report, split)]
     return max(ours, key=lambda report: str(report["finished"]), default=None)
 
@@ -61,7 +65,7 @@ def report_of(model: str, split: Split) -> Report | None:
 def kept_report(model: str) -> Report | None:
     """The report kept with a model, if it is of these weights."""
     path = bundle_folder(model, settings().models) / EVIDENCE
-    report = _read(path, path.stat().st_mtime_ns) if path.is_file() else None
+    report = _read(path) if path.is_file() else None
     return report if report and report["model"]["identity"] == _identity(model) else None
 
 
@@ -70,9 +74,8 @@ def _identity(model: str) -> str:
     return read_description(bundle_folder(model, settings().models)).identity
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
-def _read(path: Path, changed: int) -> Report:  # noqa: ARG001 - part of the cache key
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+def _read(path: Path) -> Report:
+    return _reports.get(path, lambda: json.loads(path.read_text(encoding="utf-8")), path.stat().st_mtime_ns)
 
 
 def _is_of(report: Report, split: Split) -> bool:
@@ -275,15 +278,15 @@ def drawn_mosaics(report: Report, model: str, split: Split) -> Mosaics | None:
     named = report["curves"].get("mosaic2")
     if named is None or not _is_of(report, split):
         return None
-    return _drawn(report["model"]["identity"], split.fingerprint(), repr(named), model, split, named)
+    reader = library.reader(model)
 
+    def draw() -> Mosaics:
+        images: NDArray[np.uint8] = np.concatenate([tiled(split.patches(index)[None]) for index in named["patches"]])
+        method, layer = MAIN.split("/")
+        return Mosaics(images, reader.scene(images, method, layer), np.array(named["cells"]), int(named["side"]))
 
-@st.cache_data(show_spinner="Drawing the mosaics ...", max_entries=8)
-def _drawn(identity: str, fingerprint: str, plan: str, _model: str, _split: Split, _named: Any) -> Mosaics:  # noqa: ARG001
-    images: NDArray[np.uint8] = np.concatenate([tiled(_split.patches(index)[None]) for index in _named["patches"]])
-    method, layer = MAIN.split("/")
-    maps = library.reader(_model).scene(images, method, layer)
-    return Mosaics(images, maps, np.array(_named["cells"]), int(_named["side"]))
+    key = (report["model"]["identity"], split.fingerprint(), repr(named))
+    return library.kept(_mosaics, key, draw, "Drawing the mosaics ...")
 
 
 def show_charts(report: Report, other: Report | None, group: str, drawn: Mosaics | None) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from core.errors import NodeLensError
+from core.inference.memory import sweep
 from core.logs import configure as configure_logs
 from core.settings import settings, without_paths
 
@@ -46,6 +47,7 @@ def around() -> Iterator[None]:
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
         "A heatmap shows what moved the network, not where tumour is.</p>"
     )
+    sweep.if_due()  # in the place of Streamlit's own search after every run, which the configuration turns off
 
 
 def _drop_infinities() -> None:

@@ -107,7 +107,7 @@ def _tile(tile: Tile, scale: float) -> dict[str, Any]:
         "index": tile.index,
         "tissue": overlay.data_url(tile.patch),
         # A few bytes on the native grid: the browser enlarges it, bilinear like the light table.
-        "heatmap": None if tile.heatmap is None else overlay.data_url(overlay.colourise(tile.heatmap, scale)),
+        "heatmap": None if tile.heatmap is None else overlay.heatmap_url(tile.heatmap, scale),
         "title": tile.title,
         "plate": tile.lines[:2],
         "words": [tile.title, *tile.lines[2:]],

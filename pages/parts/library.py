@@ -1,29 +1,35 @@
-"""What the process holds once and all readers share: models, splits, and the jobs that score splits.
+"""The pages' way to what the process holds for all (`core.service`), and to what is kept for one reader's session.
 
-Shared objects are read-only or safe between threads; what belongs to one reader lives in their session.
+Nothing is kept in `st.cache_data` or `st.cache_resource`: any client may empty those for everybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
-from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from core.bundle import DESCRIPTION, bundle_folder, bundle_names
-from core.data.pcam import Split, file_of, find_splits
+from core import service
+from core.bundle import bundle_names
+from core.data.pcam import Split, find_splits
 from core.errors import ModelNotFoundError
 from core.explain.cam import METHODS
-from core.inference import Reader, Readings, load_reader
-from core.inference.scoring import ScoreStore, ScoringJob
+from core.inference import Reader, Readings
+from core.inference.scoring import ScoreStore
+from core.kept import Kept, digest
 from core.settings import settings
 
-KEPT = 256
-"""Readings kept for a session."""
+Value = TypeVar("Value")
+
+LOADING = "Loading the model (the first time on a machine takes about half a minute) ..."
+KEPT, KEPT_BYTES = 256, 4 * 2**20
+"""Readings kept for a session, and bytes of them: a map at the pixels has 36 KB, and 64 files are on the table."""
 FEW_PASSES = 8
 """A method that asks the network oftener than this shows how far it is."""
 
@@ -38,20 +44,8 @@ def model_names() -> list[str]:
 
 def reader(name: str) -> Reader:
     """The one Reader of a model, by name or path; loaded anew when the model was replaced."""
-    return _reader(name, _changed(name))
-
-
-@st.cache_resource(
-    max_entries=8,
-    show_spinner="Loading the model (the first time on a machine takes about half a minute) ...",
-)
-def _reader(name: str, changed: int) -> Reader:  # noqa: ARG001 - part of the cache key
-    return load_reader(name)
-
-
-def _changed(name: str) -> int:
-    path = bundle_folder(name, settings().models) / DESCRIPTION
-    return path.stat().st_mtime_ns
+    with nullcontext() if service.has_reader(name) else st.spinner(LOADING):
+        return service.reader(name)
 
 
 def split_names() -> list[str]:
@@ -63,16 +57,23 @@ def _folders() -> Mapping[str, Path]:
     return find_splits(settings().data, settings().demo)
 
 
-@st.cache_resource(show_spinner=False)
-def _split(folder: Path, name: str, changed: int) -> Split:  # noqa: ARG001 - part of the cache key
-    return Split.open(folder, name)
-
-
 def split(name: str) -> Split:
     """A split by name; opened anew when its files were replaced."""
-    folder = _folders().get(name, settings().data)
-    path = file_of(folder, name, "x.h5")
-    return _split(folder, name, path.stat().st_mtime_ns if path.exists() else 0)
+    return service.split(_folders().get(name, settings().data), name)
+
+
+def kept(
+    shelf: Kept[Value], key: Hashable, make: Callable[[], Value], words: str = "", stamp: Hashable = None
+) -> Value:
+    """What is kept on a shelf under a key; while it is made, `words` stand on the page."""
+    with st.spinner(words) if words and not shelf.has(key, stamp) else nullcontext():
+        return shelf.get(key, make, stamp)
+
+
+def own(name: str, most: int, most_bytes: float = float("inf")) -> Kept[Any]:
+    """A shelf of this reader's session, for values that have `nbytes` where bytes are counted."""
+    size = attrgetter("nbytes") if most_bytes < float("inf") else None
+    return st.session_state.setdefault(f"kept_{name}", Kept(most, most_bytes, size))
 
 
 def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
@@ -80,11 +81,9 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
 
     A method that asks the network many times shows how far it is.
     """
-    # Not `st.cache_data`: what a function it keeps says on the way would be said again with every kept answer.
-    kept: dict[tuple[object, ...], Readings] = st.session_state.setdefault("explained", {})
-    key = (model, _changed(model), sha256(patch.tobytes()).digest(), method, layer, target, views)
     place = st.empty()
-    if key not in kept:
+
+    def infer() -> Readings:
         served, title = reader(model), METHODS[method].title
 
         def tell(done: int, total: int) -> None:
@@ -92,39 +91,14 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
 
         dear = METHODS[method].passes_at(layer) > FEW_PASSES
         with nullcontext() if dear else st.spinner("Reading the patch ..."):
-            kept[key] = served.explain(patch, method, layer, target, views, tell if dear else None)
+            found = served.explain(patch, method, layer, target, views, tell if dear else None)
         place.empty()
-        if len(kept) > KEPT:
-            del kept[next(iter(kept))]
-    return kept[key]
+        return found
 
-
-@st.cache_resource(show_spinner=False)
-def _jobs() -> dict[Path, ScoringJob]:
-    return {}
+    readings: Kept[Readings] = own("explained", KEPT, KEPT_BYTES)
+    return readings.get((model, service.changed(model), digest(patch), method, layer, target, views), infer)
 
 
 def store(model: str, split_name: str) -> ScoreStore:
     """Where the one-view readings of a split are kept."""
     return ScoreStore(settings().cache, reader(model), split(split_name))
-
-
-def is_scoring(scores: ScoreStore) -> bool:
-    """Whether a job completes a store at this moment."""
-    job = _jobs().get(scores.path)
-    return job is not None and job.running
-
-
-def scoring_job(scores: ScoreStore) -> ScoringJob:
-    """The job that completes a store, started when there is none; it outlives the page.
-
-    What stopped an earlier job is raised once; the next visit tries again.
-    """
-    jobs = _jobs()
-    job = jobs.get(scores.path)
-    if job is not None and job.error is not None:
-        del jobs[scores.path]
-        raise job.error
-    if job is None or not job.running:
-        job = jobs[scores.path] = ScoringJob(scores)
-    return job

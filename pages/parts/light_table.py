@@ -156,10 +156,9 @@ def _panel(panel: Panel) -> dict[str, Any]:
     }
     if panel.heatmap is None:
         return shown
-    paint = overlay.colourise_difference if panel.diverging else overlay.colourise
     return shown | {
-        "cells": overlay.data_url(paint(panel.heatmap, panel.scale)),
-        "smooth": overlay.data_url(paint(overlay.enlarge(panel.heatmap, SMOOTH_SIDE, smooth=True), panel.scale)),
+        "cells": overlay.heatmap_url(panel.heatmap, panel.scale, diverging=panel.diverging),
+        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, side=SMOOTH_SIDE, diverging=panel.diverging),
         "values": panel.heatmap.round(6).tolist(),
         "unit": panel.unit,
     }

@@ -6,11 +6,13 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core import service
 from core.data.pcam import Split
 from core.evaluation.trust import Neighbour, nearest
 from core.inference import Readings
 from core.inference.reader import NO_TUMOUR, TUMOUR
 from core.inference.scoring import Scores, ScoreStore, ScoringJob
+from core.kept import digest
 from pages.parts import choices, library
 from pages.parts.choose import SPLIT
 from pages.parts.gallery import Tile, gallery
@@ -25,7 +27,7 @@ def show_neighbours(model: str, patch: NDArray[np.uint8], readings: Readings) ->
         st.caption("Not known: nobody has shown this model its training tissue (`python -m core model familiar`).")
         return
     stores = _stores(model)
-    running = library.is_scoring(stores[0])  # asked first: what ends meanwhile has left all its scores
+    running = service.is_scoring(stores[0])  # asked first: what ends meanwhile has left all its scores
     scored = [(store.split, store.scores()) for store in stores]
     found = next(((split, scores) for split, scores in scored if scores.done), None)
     if found is not None:
@@ -46,11 +48,11 @@ def _stores(model: str) -> list[ScoreStore]:
 def _complete(store: ScoreStore, running: bool) -> None:
     """The job that Browse starts too: read every patch of the split."""
     if running:
-        _progress(library.scoring_job(store), store.split.name)
+        _progress(service.scoring_job(store), store.split.name)
         return
     name, count = store.split.name, len(store.split)
     if st.button(f"Seek among '{name}'", help=f"Reads its {count:,} patches once, in the background, as Browse does."):
-        library.scoring_job(store)
+        service.scoring_job(store)
         st.rerun()
 
 
@@ -65,7 +67,7 @@ def _progress(job: ScoringJob, name: str) -> None:
 
 
 def _show(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np.float32]) -> None:
-    found = _nearest(split.fingerprint(), scores.done, patch, at, split, scores)
+    found = _nearest(split, scores, patch, at)
     labels = [TUMOUR if split.labels[one.place] else NO_TUMOUR for one in found]
     choices.synthetic_badge(split.synthetic)
     st.markdown(f"**{labels.count(TUMOUR)} of {len(found)} are labelled {TUMOUR}.**")
@@ -93,13 +95,8 @@ def _show(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np
     )
 
 
-@st.cache_data(scope="session", max_entries=16, show_spinner=False)
-def _nearest(
-    fingerprint: str,  # noqa: ARG001 - part of the cache key
-    done: int,  # noqa: ARG001 - part of the cache key
-    patch: NDArray[np.uint8],
-    at: NDArray[np.float32],
-    _split: Split,
-    _scores: Scores,
-) -> list[Neighbour]:
-    return nearest(_split, _scores.coordinates, np.isfinite(_scores.probability), patch, at)
+def _nearest(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np.float32]) -> list[Neighbour]:
+    return library.own("nearest", 16).get(
+        (split.fingerprint(), scores.done, digest(patch), digest(at)),
+        lambda: nearest(split, scores.coordinates, np.isfinite(scores.probability), patch, at),
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ import streamlit as st
 
 from core.data.tables import csv_cell
 from core.errors import NodeLensError
+from core.kept import Kept
 from core.settings import settings, without_paths
 from core.training.config import make_config
 from core.training.runs import Fact, Run
@@ -25,6 +25,7 @@ EVERY = 2.0
 """Seconds between two looks at a run that is going."""
 NOTE_WIDTH = 120
 """Characters of a note's first line that the list shows."""
+_progresses: Kept[Progress] = Kept(256)
 
 
 def invite() -> None:
@@ -157,7 +158,7 @@ def _row(name: str) -> dict[str, Any]:
         run = Run.open(settings().runs / name)
     except NodeLensError:
         return {"run": csv_cell(name), "status": "cannot be read"}
-    progress = _progress(run.folder, run.history_size())
+    progress = _progress(run)
     return {
         "run": csv_cell(name),
         "status": state_of(run),
@@ -168,10 +169,8 @@ def _row(name: str) -> dict[str, Any]:
     }
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _progress(folder: Path, size: int) -> Progress:  # noqa: ARG001 - part of the cache key
-    run = Run.open(folder)
-    return progress_of(run.config, run.history())
+def _progress(run: Run) -> Progress:
+    return _progresses.get(run.folder, lambda: progress_of(run.config, run.history()), run.history_size())
 
 
 def _headline(run: Run, state: str, progress: Progress) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import streamlit as st
 
 from core.architectures import CLASSES
 from core.data.pcam import Split
 from core.evaluation.scores import area_under_roc
+from core.kept import Kept
 from core.training.launch import opener
 from core.training.runs import PREDICTIONS, Run
 from core.training.watch import Predictions, read_predictions
@@ -23,6 +22,7 @@ from pages.parts.trials import latest_comparison
 
 SHOWN = 9
 GRIDS = ("most correct", "most wrong", "random")
+_sheets: Kept[bytes] = Kept(32)
 
 
 def study_figures(run: Run) -> None:
@@ -65,7 +65,13 @@ def study_figures(run: Run) -> None:
     st.download_button("Predictions (CSV)", path.read_bytes(), f"{run.name}-predictions.csv", on_click="ignore")
     which = st.segmented_control("Patches", GRIDS, default=GRIDS[0], required=True, key="grid", bind="query-params")
     choices.synthetic_badge(_validated_on(run).synthetic)
-    picture = _sheet(run.folder, path.stat().st_mtime_ns, which)
+    picture = library.kept(
+        _sheets,
+        (run.folder, which),
+        lambda: _sheet(run, predictions, which),
+        "Reading the patches with the run's model ...",
+        stamp=path.stat().st_mtime_ns,
+    )
     st.image(picture, width="content", alt=f"The {which} patches of {run.name} with their heatmaps")
     name = f"{run.name}-{which.replace(' ', '-')}.png"
     st.download_button("Picture (PNG)", picture, name, "image/png", on_click="ignore")
@@ -84,10 +90,7 @@ def _validated_on(run: Run) -> Split:
     return opener(config)(config.train_split if config.holdout == "random" else config.valid_split)
 
 
-@st.cache_data(max_entries=32, show_spinner="Reading the patches with the run's model ...")
-def _sheet(folder: Path, changed: int, which: str) -> bytes:  # noqa: ARG001 - part of the cache key
-    run = Run.open(folder)
-    predictions = read_predictions(folder)
+def _sheet(run: Run, predictions: Predictions, which: str) -> bytes:
     places = chosen(predictions, which)
     split = _validated_on(run)
     patches = split.patches(predictions.index[places])

@@ -14,6 +14,7 @@ from core.evaluation.trust import FIGURES, percentile, trust_figures
 from core.inference import Readings
 from core.inference.reader import NO_TUMOUR, TUMOUR
 from core.inference.sharing import remembering
+from core.kept import digest
 from core.settings import settings
 from core.view.export import scale_of
 from pages.parts import choices, library
@@ -27,7 +28,7 @@ Patch = NDArray[np.uint8]
 
 def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     """Each figure of the card, its percentile, the nearest labelled patches, and the head forgotten."""
-    found = _figures(library.reader(model).model.identity, patch, model)
+    found = _figures(model, patch)
     report = kept_report(model) or report_of(model, choices.split())
     called = TUMOUR if readings.probability[0] >= readings.point.threshold else NO_TUMOUR
     spread = (report or {}).get("curves", {}).get("trust", {}).get(called, {})
@@ -71,10 +72,15 @@ def _percentiles_of(report: Report | None, called: str, spread: Report) -> str:
     return f"Percentiles among {spread['patches']:,} patches of '{report['data']['split']}' called '{called}'."
 
 
-@st.cache_data(scope="session", max_entries=64, show_spinner="Looking at it from eight sides ...")
-def _figures(identity: str, patch: Patch, _model: str) -> dict[str, float]:  # noqa: ARG001 - part of the cache key
-    found = trust_figures(remembering(library.reader(_model)), patch[None])
-    return {name: float(value[0]) for name, value in found.items()}
+def _figures(model: str, patch: Patch) -> dict[str, float]:
+    reader = library.reader(model)
+
+    def work_out() -> dict[str, float]:
+        found = trust_figures(remembering(reader), patch[None])
+        return {name: float(value[0]) for name, value in found.items()}
+
+    key = (reader.model.identity, digest(patch))
+    return library.kept(library.own("figures", 64), key, work_out, "Looking at it from eight sides ...")
 
 
 def _forget(model: str, patch: Patch) -> None:
@@ -85,7 +91,7 @@ def _forget(model: str, patch: Patch) -> None:
     if not st.button("Forget the head"):
         return
     before = library.reader(model).read(patch)
-    after = _forgetful(library.reader(model).model.identity, patch, model)
+    after = _forgetful(model, patch)
     light_table(
         [
             Panel(
@@ -106,7 +112,12 @@ def _forget(model: str, patch: Patch) -> None:
     st.caption(f"Rank correlation of the two maps {words}. Each is drawn on its own scale.")
 
 
-@st.cache_data(scope="session", max_entries=8, show_spinner="Forgetting the head ...")
-def _forgetful(identity: str, patch: Patch, _model: str) -> Readings:  # noqa: ARG001 - part of the cache key
-    _, _, forgetful = next(randomised(library.reader(_model).stored, settings().threads))
-    return forgetful.read(patch)
+def _forgetful(model: str, patch: Patch) -> Readings:
+    reader = library.reader(model)
+
+    def read() -> Readings:
+        _, _, forgetful = next(randomised(reader.stored, settings().threads))
+        return forgetful.read(patch)
+
+    key = (reader.model.identity, digest(patch))
+    return library.kept(library.own("forgetful", 8), key, read, "Forgetting the head ...")

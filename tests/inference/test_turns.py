@@ -226,10 +226,10 @@ def test_two_engines_never_compute_at_once(hold):
 
 def test_a_page_that_is_turned_away_says_so_and_works_again_afterwards(monkeypatch, shipped_reader):
     """The sentence stands on the page, without a traceback, and nothing of it is kept."""
-    from pages.parts import library
+    from core import service
 
-    monkeypatch.setattr(library, "load_reader", lambda name: shipped_reader)
-    library._reader.clear()
+    monkeypatch.setattr(service, "load_reader", lambda name: shipped_reader)
+    service.forget()
     at = AppTest.from_file(ROOT / "app.py", default_timeout=120).run()
     assert 'data-testid="verdict"' in "".join(html.value for html in at.html)
 
@@ -251,4 +251,4 @@ def test_a_page_that_is_turned_away_says_so_and_works_again_afterwards(monkeypat
     at.run()
     assert not at.error
     assert 'data-testid="verdict"' in "".join(html.value for html in at.html)
-    library._reader.clear()
+    service.forget()

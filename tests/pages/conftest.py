@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from core import service
 from core.data.pcam import Split
 from core.inference import Reader
 from core.inference.scoring import Scores, ScoreStore
 from core.settings import settings
-from pages.parts import library
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,20 +108,15 @@ def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shipped_reader: Re
     monkeypatch.setenv("NODELENS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NODELENS_MODELS", str(shipped_reader.stored.folder.parent))
     monkeypatch.delenv("NODELENS_MODEL", raising=False)
-    monkeypatch.setattr(library, "load_reader", lambda name: shipped_reader)
+    monkeypatch.setattr(service, "load_reader", lambda name: shipped_reader)
     _forget()
     yield
-    for job in library._jobs().values():
-        job.stop()
-        while job.running:
-            time.sleep(0.01)
     _forget()
 
 
 def _forget() -> None:
     settings.cache_clear()
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    service.forget()
 
 
 @pytest.fixture(scope="session")

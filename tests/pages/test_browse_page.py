@@ -141,9 +141,9 @@ def test_a_silly_address_shows_the_split(screen, scores, query):
 
 
 def test_a_full_disk_is_said_once_and_the_next_visit_tries_again(screen, monkeypatch):
+    from core import service
     from core.errors import OutputError
     from core.inference.scoring import ScoreStore
-    from pages.parts import library
 
     def full(store, reader, stop=None):
         raise OutputError(store.path, "no space left on device")
@@ -151,7 +151,7 @@ def test_a_full_disk_is_said_once_and_the_next_visit_tries_again(screen, monkeyp
     with monkeypatch.context() as disk:
         disk.setattr(ScoreStore, "compute", full)
         page = screen("browse")
-        for job in library._jobs().values():
+        for job in service._jobs.values():
             job._thread.join()
         if not page.at.error:  # the job had not failed yet when the page was drawn
             del page.at.session_state["in_frame"]  # AppTest runs the page by itself: start over

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from core import service
 from core.evaluation.evidence import EVIDENCE, Examination, Plan
 from core.evaluation.trust import FIGURES, percentile, trust_figures
 from core.jobs import Job
 from core.settings import settings
 from core.view.evidence_report import BEST, NO_BETTER
-from pages.parts import library
 
 METHODS = ("gradcam/last", "eigencam/last", "gradcam/6x6")
 
@@ -92,8 +92,8 @@ def test_a_report_made_on_other_patches_says_so(screen, kept, report):
 def test_a_report_is_told_from_another_without_loading_a_network(screen, kept, models, monkeypatch):
     shutil.copytree(models / "densenet169", models / "other")
     loaded = []
-    load = library.load_reader
-    monkeypatch.setattr(library, "load_reader", lambda name: loaded.append(name) or load(name))
+    load = service.load_reader
+    monkeypatch.setattr(service, "load_reader", lambda name: loaded.append(name) or load(name))
     screen("evidence").calm()
     assert "other" not in loaded
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from core import service
 from core.bundle import write_description
 from core.data.flags import FLAGS
 from core.evaluation.strangers import familiarise
 from core.inference import load_reader
 from core.inference.scoring import ScoreStore
 from core.settings import settings
-from pages.parts import library
 
 FLAG = "unlike training tissue"
 
@@ -41,7 +41,7 @@ def knowing(tiny_bundle, demo, write_split, tmp_path_factory):
 def served(knowing, monkeypatch):
     """The app with that model alone."""
     monkeypatch.setenv("NODELENS_MODELS", str(knowing.stored.folder.parent))
-    monkeypatch.setattr(library, "load_reader", lambda name: knowing)
+    monkeypatch.setattr(service, "load_reader", lambda name: knowing)
     settings.cache_clear()
     return knowing
 
@@ -96,7 +96,7 @@ def test_training_patches_beside_the_split_come_first(screen, served, demo, writ
 
 def test_a_model_that_cannot_tell_says_so(screen, tiny_reader, monkeypatch):
     monkeypatch.setenv("NODELENS_MODELS", str(tiny_reader.stored.folder.parent))
-    monkeypatch.setattr(library, "load_reader", lambda name: tiny_reader)
+    monkeypatch.setattr(service, "load_reader", lambda name: tiny_reader)
     settings.cache_clear()
     page = screen("read", patch=7, trust_card="true").calm()
     assert "nobody has shown this model its training tissue" in "\n".join(c.value for c in page.at.caption)

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime import caching
 
+from core import service
 from core.explain.cam import MARGIN, METHODS
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
+from core.settings import settings
 
 WORDS = {TUMOUR: "Metastasis likely", NO_TUMOUR: "Metastasis unlikely", REFER: "Refer: too close to call"}
 TISSUE = np.random.default_rng(5)
@@ -186,3 +189,28 @@ def test_the_first_look_waits_for_nothing_it_does_not_need(shipped_reader, tmp_p
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_a_reading_asks_the_network_for_its_views_and_no_more(screen, shipped_reader, monkeypatch):
+    asked = []
+    forward = shipped_reader.engine.forward
+    monkeypatch.setattr(shipped_reader.engine, "forward", lambda seen: asked.append(len(seen)) or forward(seen))
+    page = screen("read", patch=11).calm()
+    assert asked == [8]
+    page.choose("views", 1).calm()
+    assert asked == [8, 1]
+    page.choose("views", 8).choose("scale", "own").calm()
+    assert asked == [8, 1]
+
+
+def test_nobody_empties_what_all_readers_share(screen, shipped_reader, monkeypatch):
+    """What Streamlit does on the message `clear_cache`, which any client may send."""
+    loads = []
+    monkeypatch.setattr(service, "load_reader", lambda name: loads.append(name) or shipped_reader)
+    page = screen("read", patch=11).calm()
+    split = service.split(settings().demo, "demo")
+    caching.cache_data.clear()
+    caching.cache_resource.clear()
+    page.choose("scale", "own").calm()
+    assert loads == ["densenet169"]
+    assert service.split(settings().demo, "demo") is split
