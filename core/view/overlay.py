@@ -248,22 +248,31 @@ def png(picture: Image.Image | NDArray[np.uint8], *, level: int = 6) -> bytes:
     return buffer.getvalue()
 
 
-def data_url(array: NDArray[np.uint8]) -> str:
+def data_url(array: NDArray[np.uint8], kept: Kept[str] | None = None) -> str:
     """An array (h, w), (h, w, 3) or (h, w, 4) uint8 as a `data:image/png` address for an <img>.
 
-    Kept: a page draws most pictures many times.
+    Args:
+        array: the picture.
+        kept: where encoded pictures are kept, as a page draws most of them many times. Whoever calls knows how long
+            they may be kept: what a reader dropped is to be gone with their tab.
     """
-    return _encoded.get(digest(array), lambda: _encode(array))
+    return kept.get(digest(array), lambda: _encode(array)) if kept is not None else _encode(array)
 
 
 def heatmap_url(
-    heatmap: NDArray[np.floating], scale: float, *, side: int | None = None, diverging: bool = False
+    heatmap: NDArray[np.floating],
+    scale: float,
+    kept: Kept[str],
+    *,
+    side: int | None = None,
+    diverging: bool = False,
 ) -> str:
-    """A heatmap (h, w) in its colours (see `colourise`) as an address for an <img>; kept, as `data_url` does.
+    """A heatmap (h, w) in its colours (see `colourise`) as an address for an <img>.
 
     Args:
         heatmap: on its native grid.
         scale: evidence that takes the last colour.
+        kept: see `data_url`.
         side: pixels to enlarge it to before it is coloured; None for one pixel a cell.
         diverging: both signs, see `colourise_difference`.
     """
@@ -272,13 +281,9 @@ def heatmap_url(
     def draw() -> str:
         return _encode(paint(heatmap if side is None else enlarge(heatmap, side, smooth=True), scale))
 
-    return _encoded.get((digest(heatmap), scale, side, diverging), draw)
+    return kept.get((digest(heatmap), scale, side, diverging), draw)
 
 
 def _encode(array: NDArray[np.uint8]) -> str:
     # Level 1: half the time, and on tissue not a byte more.
     return "data:image/png;base64," + base64.b64encode(png(array, level=1)).decode("ascii")
-
-
-_encoded: Kept[str] = Kept(most=8192, most_bytes=64 * 2**20, size=len)
-"""Some 2,500 patches, or more of the smaller maps."""

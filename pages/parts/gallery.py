@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core.kept import Kept
 from core.view import overlay
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -39,10 +40,13 @@ _component = st.components.v2.component(
     js=(ASSETS / "gallery.js").read_text(encoding="utf-8"),
 )
 
+_pictures: Kept[str] = Kept(most=8192, most_bytes=64 * 2**20, size=len)
+"""Encoded tiles, for all readers: some 2,500 patches."""
+
 
 @dataclass(frozen=True)
 class Tile:
-    """One patch of the gallery.
+    """One patch of the gallery; of a split, never what a reader dropped, as its picture is kept for all.
 
     Attributes:
         index: what an event names this tile by; unique within the gallery.
@@ -105,9 +109,9 @@ def gallery(
 def _tile(tile: Tile, scale: float) -> dict[str, Any]:
     return {
         "index": tile.index,
-        "tissue": overlay.data_url(tile.patch),
+        "tissue": overlay.data_url(tile.patch, _pictures),
         # A few bytes on the native grid: the browser enlarges it, bilinear like the light table.
-        "heatmap": None if tile.heatmap is None else overlay.heatmap_url(tile.heatmap, scale),
+        "heatmap": None if tile.heatmap is None else overlay.heatmap_url(tile.heatmap, scale, _pictures),
         "title": tile.title,
         "plate": tile.lines[:2],
         "words": [tile.title, *tile.lines[2:]],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
+from math import inf
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,10 +71,14 @@ def kept(
         return shelf.get(key, make, stamp)
 
 
-def own(name: str, most: int, most_bytes: float = float("inf")) -> Kept[Any]:
-    """A shelf of this reader's session, for values that have `nbytes` where bytes are counted."""
-    size = attrgetter("nbytes") if most_bytes < float("inf") else None
+def own(name: str, most: int, most_bytes: float = inf, size: Callable[[Any], int] | None = None) -> Kept[Any]:
+    """A shelf of this reader's session, gone with it; see `Kept`."""
     return st.session_state.setdefault(f"kept_{name}", Kept(most, most_bytes, size))
+
+
+def pictures() -> Kept[str]:
+    """Encoded pictures of what this reader looks at: some 80 patches with their maps."""
+    return own("pictures", 1024, 4 * 2**20, len)
 
 
 def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
@@ -95,7 +100,7 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
         place.empty()
         return found
 
-    readings: Kept[Readings] = own("explained", KEPT, KEPT_BYTES)
+    readings: Kept[Readings] = own("explained", KEPT, KEPT_BYTES, attrgetter("nbytes"))
     return readings.get((model, service.changed(model), digest(patch), method, layer, target, views), infer)
 
 

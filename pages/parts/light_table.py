@@ -16,7 +16,9 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core.kept import Kept
 from core.view import overlay
+from pages.parts import library
 
 ASSETS = Path(__file__).parents[2] / "assets"
 SMOOTH_SIDE = 192
@@ -136,7 +138,7 @@ def light_table(
     _component(
         key=key,
         data={
-            "panels": [_panel(panel) for panel in panels],
+            "panels": [_panel(panel, library.pictures()) for panel in panels],
             "bars": [_bar(*bar) for bar in bars],
             "grids": ", ".join(grids),
             "label_box": label_box,
@@ -144,21 +146,21 @@ def light_table(
     )
 
 
-def _panel(panel: Panel) -> dict[str, Any]:
+def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
     tissue = panel.patch if panel.colour else overlay.grayscale(panel.patch)
     shown = {
         "title": panel.title,
-        "tissue": overlay.data_url(tissue),
+        "tissue": overlay.data_url(tissue, kept),
         "alt": f"H&E patch, {'in its own colours' if panel.colour else 'grayscale'}",
-        "inset": overlay.data_url(panel.patch) if panel.inset else None,
+        "inset": overlay.data_url(panel.patch, kept) if panel.inset else None,
         "caption": panel.caption,
         "message": panel.message,
     }
     if panel.heatmap is None:
         return shown
     return shown | {
-        "cells": overlay.heatmap_url(panel.heatmap, panel.scale, diverging=panel.diverging),
-        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, side=SMOOTH_SIDE, diverging=panel.diverging),
+        "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, diverging=panel.diverging),
+        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=SMOOTH_SIDE, diverging=panel.diverging),
         "values": panel.heatmap.round(6).tolist(),
         "unit": panel.unit,
     }

@@ -27,7 +27,7 @@ def show_table(model: str, views: int) -> None:
     rows, pictures = [], []
     for done, upload in enumerate(held.values(), start=1):
         rows.append(_row(upload, model, views))
-        pictures.append(None if upload.patch is None else data_url(upload.patch))
+        pictures.append(None if upload.patch is None else data_url(upload.patch, library.pictures()))
         if waiting:
             waiting.progress(done / len(held), f"Reading {done} of {len(held)}")
     if waiting:

@@ -13,7 +13,9 @@ from streamlit.runtime import caching
 from core import service
 from core.explain.cam import MARGIN, METHODS
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
+from core.kept import digest
 from core.settings import settings
+from pages.parts import gallery
 
 WORDS = {TUMOUR: "Metastasis likely", NO_TUMOUR: "Metastasis unlikely", REFER: "Refer: too close to call"}
 TISSUE = np.random.default_rng(5)
@@ -214,3 +216,11 @@ def test_nobody_empties_what_all_readers_share(screen, shipped_reader, monkeypat
     page.choose("scale", "own").calm()
     assert loads == ["densenet169"]
     assert service.split(settings().demo, "demo") is split
+
+
+def test_what_a_reader_dropped_is_kept_with_their_tab_alone(screen, png):
+    pixels = TISSUE.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    page = screen("read", source="your files").upload(own_png=png(pixels)).calm()
+    assert page.at.session_state["kept_pictures"].has(digest(pixels))
+    assert not gallery._pictures.has(digest(pixels))
+    assert len(gallery._pictures) > 0  # the examples beside it
