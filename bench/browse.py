@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 
 from bench.measure import Row, interleaved, peak_mib, processor
-from core.bundle import OperatingPoint, sigmoid
 from core.data.pcam import Split, file_of
 from core.inference.reader import verdicts
-from core.inference.scoring import Scores
+from core.inference.scores import Scores
+from core.models.bundle import OperatingPoint, sigmoid
 from core.view.selection import Filter, select
 
 PAGE = 48

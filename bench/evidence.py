@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.explain import demo_patches, peers_view
 from bench.measure import Row, interleaved, processor
 from core.data.patch import LABEL_SIDE
-from core.evaluation import faithfulness
+from core.evaluation.metrics import faithfulness
 from core.inference import Reader, load_reader
 
 COUNT = 32

@@ -31,7 +31,7 @@ from bench.start import CHROMIUM
 from bench.visitor import PATIENCE, Answer, Resources, Server, Visitor
 from core.data.pcam import Split
 from core.inference import load_reader
-from core.inference.scoring import ScoreStore
+from core.inference.scores import ScoreStore
 from core.settings import settings
 
 PATCHES = 40

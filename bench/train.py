@@ -24,15 +24,15 @@ import torch
 
 from bench.measure import ROOT, Row, processor
 from core.data.pcam import Split
-from core.training.batches import subsets
 from core.training.config import TrainConfig, parse_config
-from core.training.fit import fit, judge, layer_groups, predict
+from core.training.data import subsets
+from core.training.loop import fit, judge, layer_groups, predict
 from core.training.runs import Run
 from core.training.start import starting_net
 
 NAMES = ("nodelens", "fastai")
 CYCLES = {
-    "second": {"epochs": 2, "peak": 4e-4, "first_peak": 4e-5},
+    "second": {"epochs": 2, "peak": 4e-4, "min_group_lr": 4e-5},
     "initial": {"epochs": 8, "peak": 2e-2, "frozen": True},
 }
 """All layers; and the head alone, for as many epochs as in the study."""
@@ -98,7 +98,7 @@ def fastai(config: TrainConfig) -> dict[str, float]:
     clock = _clock(fv.Callback)()
     seconds = time.perf_counter() - began
     with learner.no_bar(), learner.no_logging():
-        learner.fit_one_cycle(int(cycle.epochs), slice(cycle.first_peak or cycle.peak, cycle.peak), cbs=clock)
+        learner.fit_one_cycle(int(cycle.epochs), slice(cycle.min_group_lr or cycle.max_lr, cycle.max_lr), cbs=clock)
     valid_loss = judge(*predict(net, valid, config, torch.device("cpu")))["valid_loss"]
     rate = len(clock.losses) * config.batch / (seconds + clock.seconds)
     train_loss = float(np.mean(clock.losses[-len(train) // config.batch :]))

@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from core.architectures import CLASSES, architecture
-from core.bundle import MAX_WEIGHTS_BYTES
 from core.errors import BundleError
+from core.models.architectures import CLASSES, architecture
+from core.models.bundle import MAX_WEIGHTS_BYTES
 
 State = Mapping[str, Tensor]
 

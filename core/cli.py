@@ -214,12 +214,12 @@ def evaluate(
     engine: EngineName = "auto",
 ) -> None:
     """Classification and calibration on a split, each figure with a 95 % bootstrap interval."""
-    from core.bundle import write_description
     from core.data.pcam import Split
     from core.evaluation.card import interval_text
     from core.evaluation.report import evaluate as run
     from core.evaluation.report import with_evaluation
     from core.inference import load_reader
+    from core.models.bundle import write_description
 
     reader = load_reader(model, engine)
     with _progress("evaluate", "patch") as bar:
@@ -287,8 +287,8 @@ def train(
 
     `torchrun --nproc-per-node 2 -m core train ...` trains with two processes.
     """
-    from core.training.fit import fit
-    from core.training.launch import chosen_config, leads, opener, stop_on_signals
+    from core.training.launch import chosen_config, is_main, opener, stop_on_signals
+    from core.training.loop import fit
     from core.training.runs import Run
 
     run = Run.create(out, chosen_config(out, config, preset, changes or []))
@@ -304,7 +304,7 @@ def train(
                     f"valid loss {fact['valid_loss']:.4f}, accuracy {fact['accuracy']:.4f}, AUC {fact['auc']:.4f}",
                     file=sys.stdout,
                 )
-    if leads():
+    if is_main():
         print(f"{run.folder}: {run.settled}")
 
 
@@ -379,7 +379,7 @@ def import_data(
     Labels are read from a table beside the pictures (label, and file or id; row where it is known), as in the Kaggle
     copy of PCam, or from folders named 0 and 1, or normal and tumour.
     """
-    from core.data.importing import import_all
+    from core.data.imports import import_all
     from core.data.intake import check_pixel_size
 
     if um_per_px is not None:
@@ -439,8 +439,8 @@ def demo_data(
 @model_app.command("prepare", epilog="Example: python -m core model prepare")
 def prepare() -> None:
     """Compile every installed model for this processor, so that the app starts fast."""
-    from core.bundle import bundle_names
     from core.inference import load_reader
+    from core.models.bundle import bundle_names
 
     for name in bundle_names(settings().models):
         engine = load_reader(name).engine
@@ -467,13 +467,13 @@ def import_model(
     Two logits, tumour the second, or the one logit of tumour. Names may stand behind a prefix such as `module.`, and
     the state dict beside other things in a checkpoint. Nothing in the file is executed.
     """
-    from core.bundle import Training, check_model_name
     from core.data.pcam import Split
     from core.evaluation.report import record_of
+    from core.models.bundle import Training, check_model_name
 
     models = settings().models
     check_model_name(name, models, replace=replace)  # before torch is loaded
-    from core.nets import import_weights
+    from core.models.nets import import_weights
     from core.training.promote import new_model
 
     trained_on = (record_of(Split.open(data, split)),) if data else ()
@@ -498,27 +498,27 @@ def calibrate(
 ) -> None:
     """Fit calibration, threshold, refer band and colour scales on a validation split, through the served pipeline.
 
-    Where the data has a train split, what is unlike it is learned too, as by `model familiar`.
+    Where the data has a train split, what is unlike it is learned too, as by `model fit-ood`.
     """
-    from core.bundle import write_description
     from core.data.pcam import Split
     from core.errors import DataError
+    from core.evaluation.ood import fit_ood_detector
     from core.evaluation.report import calibrate as run
-    from core.evaluation.strangers import familiarise
     from core.inference import load_reader
+    from core.models.bundle import write_description
 
     reader, valid = load_reader(model), Split.open(data, split)
     with _progress("calibrate", "patch") as bar:
         bundle = run(reader, valid, _into(bar))
         try:
-            bundle = familiarise(reader, bundle, valid, _into(bar))
+            bundle = fit_ood_detector(reader, bundle, valid, _into(bar))
         except DataError as error:
             print(f"{error} What is unlike training tissue was not learned.")
     write_description(reader.stored.folder, bundle)
     card(model)
 
 
-@model_app.command("familiar", epilog="Example: python -m core model familiar densenet169 --data data/pcam")
+@model_app.command("familiar", epilog="Example: python -m core model fit-ood densenet169 --data data/pcam")
 def familiar(
     model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
     data: DataFolder,
@@ -528,16 +528,16 @@ def familiar(
 
     Learned from the train split; the split named sets the limit, which 5 % of its patches exceed.
     """
-    from core.bundle import STRANGERS, write_description
     from core.data.pcam import Split
-    from core.evaluation.strangers import familiarise
+    from core.evaluation.ood import fit_ood_detector
     from core.inference import load_reader
+    from core.models.bundle import OOD_DETECTOR, write_description
 
     reader = load_reader(model)
     with _progress("familiar", "patch") as bar:
-        bundle = familiarise(reader, reader.model, Split.open(data, split), _into(bar))
+        bundle = fit_ood_detector(reader, reader.model, Split.open(data, split), _into(bar))
     write_description(reader.stored.folder, bundle)
-    print(f"{reader.stored.folder / STRANGERS} written")
+    print(f"{reader.stored.folder / OOD_DETECTOR} written")
     card(model)
 
 
@@ -551,10 +551,10 @@ def trial(
     tta: Annotated[bool, typer.Option("--tta/--one-view", help="Mean over eight flips and turns, or one view.")] = True,
 ) -> None:
     """Measure another way to train and tell of it in a model's card."""
-    from core.bundle import Trial, bundle_folder, read_description, write_description
     from core.data.pcam import Split
     from core.evaluation.report import evaluate as run
     from core.inference import load_reader
+    from core.models.bundle import Trial, bundle_folder, read_description, write_description
 
     with _progress("trial", "patch") as bar:
         measured, _ = run(load_reader(other), Split.open(data, split), 8 if tta else 1, _into(bar))
@@ -579,8 +579,8 @@ def promote_run(
     replace: Replace = False,
 ) -> None:
     """Make a finished run a model that every page offers: calibrated on validation patches, with its card."""
-    from core.bundle import read_description
     from core.data.pcam import Split
+    from core.models.bundle import read_description
     from core.training.launch import opener
     from core.training.promote import promote
     from core.training.runs import Run
@@ -592,7 +592,7 @@ def promote_run(
     opened = Split.open(data, wanted) if data else opener(trained.config)(wanted)
     with _progress("calibrate", "patch") as bar:
         folder = promote(trained, name, opened, settings().models, _into(bar), version=version, replace=replace)
-    if read_description(folder).strangers is None:
+    if read_description(folder).ood is None:
         print(f"Without enough training patches beside '{opened.name}', what is unlike them was not learned.")
     print(f"{folder}: {name} {version}")
 
@@ -600,8 +600,8 @@ def promote_run(
 @model_app.command("card", epilog="Example: python -m core model card densenet169")
 def card(model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")]) -> None:
     """Write CARD.md from the bundle."""
-    from core.bundle import CARD, bundle_folder, read_description
     from core.evaluation.card import model_card
+    from core.models.bundle import CARD, bundle_folder, read_description
 
     folder = bundle_folder(model, settings().models)
     write_text(folder / CARD, model_card(read_description(folder)))

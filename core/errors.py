@@ -9,7 +9,7 @@ NodeLensError
 │   ├── ImportSourceError    a zip or folder cannot be imported
 │   ├── DownloadError        an official file cannot be fetched
 │   └── SyntheticRequestError  a number of drawn patches or a seed out of range
-├── IntakeError              bytes from a stranger are refused
+├── IntakeError              untrusted bytes are refused
 │   ├── EmptyFileError       nothing in it
 │   ├── UnreadableImageError not an image we read, or damaged
 │   ├── ImageTooLargeError   more pixels or bytes than we accept
@@ -52,7 +52,7 @@ MAX_MESSAGE = 600
 
 
 class NodeLensError(Exception):
-    """Base of all errors that are shown to a person as they are: in one line, whatever names strangers gave."""
+    """Base of all errors that are shown to a person as they are: in one line, whatever names it quotes."""
 
     def __init__(self, message: str = "") -> None:
         text = without_home(printable(message))
@@ -62,7 +62,7 @@ class NodeLensError(Exception):
 
 
 def printable(text: str) -> str:
-    """Text from a stranger with what moves a cursor or turns the reading direction written out, as in "a\\nb"."""
+    """Untrusted text with what moves a cursor or turns the reading direction written out, as in "a\\nb"."""
     return "".join(
         character.encode("unicode_escape").decode() if _steers(character) else character for character in text
     )

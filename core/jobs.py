@@ -95,7 +95,7 @@ class Job:
             return None
 
     @property
-    def complaint(self) -> str:
+    def error_message(self) -> str:
         """The sentence that the command ended with, or the last line of what it says when it fell over; else empty."""
         if not self.log.is_file() or self.running:
             return ""

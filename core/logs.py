@@ -112,7 +112,7 @@ def _kind(error: BaseException) -> str:
 
 
 def _places(trace: TracebackType | None) -> Iterator[str]:
-    """'core/nets.py:12 in load', the innermost last; no source and no values."""
+    """'core/models/nets.py:12 in load', the innermost last; no source and no values."""
     for frame, line in list(traceback.walk_tb(trace))[-PLACES:]:
         yield f"{_short(Path(frame.f_code.co_filename))}:{line} in {frame.f_code.co_name}"
 

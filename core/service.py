@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from core.bundle import DESCRIPTION, bundle_folder
 from core.data.pcam import Split, file_of
 from core.inference import Reader, load_reader
-from core.inference.scoring import ScoreStore, ScoringJob
+from core.inference.scores import ScoreStore, ScoringJob
 from core.kept import Kept
+from core.models.bundle import DESCRIPTION, bundle_folder
 from core.settings import settings
 
 __all__ = ["changed", "forget", "has_reader", "is_scoring", "reader", "scoring_job", "split"]

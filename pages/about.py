@@ -8,7 +8,7 @@ import streamlit as st
 from core import __version__
 from core.evaluation.card import model_card
 from pages.parts import choices, frame, library
-from pages.parts.evidence import kept_report, show_lines
+from pages.parts.evidence.evidence import kept_report, show_lines
 
 frame.require()
 left, right = st.columns([2, 1], gap="large")

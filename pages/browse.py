@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.view.selection import select
 from pages.parts import choices, frame, library
-from pages.parts.browsing import choose_filter, choose_preset, histogram, patch_gallery, wait_for_scores
+from pages.parts.browse.browsing import choose_filter, choose_preset, histogram, patch_gallery, wait_for_scores
 
 frame.require()
 model, split = choices.model(), choices.split()

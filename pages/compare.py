@@ -4,8 +4,8 @@ import streamlit as st
 
 from pages.parts import frame
 from pages.parts.choices import choose_scale, choose_views
-from pages.parts.comparing import choose_count, choose_panels, correlations, light_table_panels
-from pages.parts.light_table import light_table
+from pages.parts.compare.comparing import choose_count, choose_panels, correlations, light_table_panels
+from pages.parts.components.light_table import light_table
 
 frame.require()
 table = st.container()

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from core.view.evidence_figures import PREDICTION
+from core.view.charts.evidence import PREDICTION
 from pages.parts import choices, frame
-from pages.parts.evidence import (
+from pages.parts.evidence.evidence import (
     choose_group,
     choose_other,
     compare_answers,

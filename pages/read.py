@@ -11,17 +11,17 @@ from core.view.export import as_picture, as_record, scale_of
 from core.view.overlay import png
 from pages.parts import choices, frame, library
 from pages.parts.choices import OWN, SCALE_NOTES, choose_explanation, choose_scale, choose_views
-from pages.parts.choose import choose_patch
-from pages.parts.doubts import lean_on
-from pages.parts.light_table import Panel, light_table
+from pages.parts.components.light_table import Panel, light_table
+from pages.parts.components.verdict import show_verdict
+from pages.parts.read.choose import choose_patch
+from pages.parts.read.reliability import reliability_panels
 from pages.parts.upload_table import show_table
-from pages.parts.verdict import show_verdict
 
 frame.require()
 model = choices.model()
 table = st.container(key="read_table")
 controls = st.container()
-doubts = st.container()
+panels = st.container()
 intake = st.container()
 
 with controls:
@@ -65,8 +65,8 @@ else:
         with words:
             choices.synthetic_badge(chosen.synthetic)
             show_verdict(readings, 0, chosen.label)
-    with doubts:
-        lean_on(model, chosen.patch, readings, e, views)
+    with panels:
+        reliability_panels(model, chosen.patch, readings, e, views)
     with downloads:
         stem = "".join(c if c.isalnum() else "-" for c in chosen.name)[:60]
         record = as_record(readings, 0, chosen.name, chosen.notes)

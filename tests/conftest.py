@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from core import cli
-from core.bundle import DESCRIPTION, OperatingPoint, Training, read_description, write_description
-from core.data.importing import import_all
+from core.data.imports import import_all
 from core.data.pcam import Split, file_of
-from core.data.transforms import view
-from core.evaluation.strangers import familiarise
+from core.data.transforms import dihedral
+from core.evaluation.ood import fit_ood_detector
 from core.inference import Reader, load_reader
+from core.models.bundle import DESCRIPTION, OperatingPoint, Training, read_description, write_description
 
 # torch's threads would spin while they wait, which is slow wherever the processor is shared; read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -112,7 +112,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.ui
     """An EfficientNet-Lite0 with seeded random weights, in a models folder of its own, with an operating point."""
     import torch
 
-    from core.nets import PatchNet, save_bundle
+    from core.models.nets import PatchNet, save_bundle
 
     torch.manual_seed(3)
     net = PatchNet("efficientnet_lite0", MEAN, STD)
@@ -146,7 +146,7 @@ def known_tissue(
     """Splits 'train' and 'valid' of 72 and 24 patches: the twelve, turned, mirrored and a little darker or lighter."""
     folder = tmp_path_factory.mktemp("known_tissue")
     levels = np.random.default_rng(5).integers(-20, 20, (96, 1, 1, 1))
-    turned = np.concatenate([view(patches, index) for index in range(8)])
+    turned = np.concatenate([dihedral(patches, index) for index in range(8)])
     varied = np.clip(turned + levels, 0, 255).astype(np.uint8)
     for name, part in (("train", slice(0, 72)), ("valid", slice(72, 96))):
         write_split(folder, varied[part], np.tile(labels, 8)[part], name)
@@ -154,20 +154,20 @@ def known_tissue(
 
 
 @pytest.fixture(scope="session")
-def familiar_bundle(tiny_bundle: Path, known_tissue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ood_bundle(tiny_bundle: Path, known_tissue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny bundle with a detector of what is unlike `known_tissue`."""
-    folder = tmp_path_factory.mktemp("familiar") / "tiny"
+    folder = tmp_path_factory.mktemp("ood") / "tiny"
     shutil.copytree(tiny_bundle, folder)
     reader = load_reader(folder, "openvino")
     valid = Split.open(known_tissue, "valid")
-    write_description(folder, familiarise(reader, reader.model, valid, lambda done, total: None))
+    write_description(folder, fit_ood_detector(reader, reader.model, valid, lambda done, total: None))
     return folder
 
 
 @pytest.fixture(scope="session")
-def familiar_reader(familiar_bundle: Path) -> Reader:
-    """The familiar bundle served by OpenVINO."""
-    return load_reader(familiar_bundle, "openvino")
+def ood_reader(ood_bundle: Path) -> Reader:
+    """The bundle with a detector served by OpenVINO."""
+    return load_reader(ood_bundle, "openvino")
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core import cli
-from core.bundle import STRANGERS, WEIGHTS, read_description, sha256_of
 from core.data.pcam import Split, file_of
 from core.inference import load_reader
+from core.models.bundle import OOD_DETECTOR, WEIGHTS, read_description, sha256_of
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -359,15 +359,15 @@ def test_calibrate_without_training_patches_says_so(command, tiny_copy, split):
     said = command("model", "calibrate", tiny_copy, "--data", split.folder)[1]
     assert "No split 'train'" in said
     assert "What is unlike training tissue was not learned." in said
-    assert read_description(tiny_copy).strangers is None
+    assert read_description(tiny_copy).ood is None
 
 
 def test_calibrate_learns_what_training_tissue_looks_like(command, tiny_copy, known_tissue):
     assert command("model", "calibrate", tiny_copy, "--data", known_tissue)[0] == 0
-    record = read_description(tiny_copy).strangers
-    assert record.sha256 == sha256_of(tiny_copy / STRANGERS)
+    record = read_description(tiny_copy).ood
+    assert record.sha256 == sha256_of(tiny_copy / OOD_DETECTOR)
     assert "from 72 patches of train" in (tiny_copy / "CARD.md").read_text()
-    assert load_reader(tiny_copy, "openvino").strangers is not None
+    assert load_reader(tiny_copy, "openvino").ood is not None
 
 
 def test_familiar_changes_nothing_else(command, refuses, tiny_copy, known_tissue, split):
@@ -376,10 +376,10 @@ def test_familiar_changes_nothing_else(command, refuses, tiny_copy, known_tissue
     assert read_description(tiny_copy) == before
     code, said, _ = command("model", "familiar", tiny_copy, "--data", known_tissue)
     assert code == 0
-    assert f"{tiny_copy / STRANGERS} written" in said
+    assert f"{tiny_copy / OOD_DETECTOR} written" in said
     after = read_description(tiny_copy)
-    assert after.strangers.limit_on.split == "valid"
-    assert after.model_copy(update={"strangers": None}) == before
+    assert after.ood.limit_on.split == "valid"
+    assert after.model_copy(update={"ood": None}) == before
 
 
 def test_another_way_to_train_is_told_of_once_per_pipeline(command, tiny_copy, tiny_bundle, split):

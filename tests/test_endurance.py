@@ -20,7 +20,7 @@ from core.settings import settings
 from pages.parts import library
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("Readings", "_Request", "SharedForward", "Reader", "OpenVinoEngine", "TorchEngine", "PatchNet", "Split")
+OURS = ("Readings", "_Request", "MicroBatcher", "Reader", "OpenVinoEngine", "TorchEngine", "PatchNet", "Split")
 BORROWED = ("InferRequest", "CompiledModel", "Tensor", "Parameter", "RemovableHandle", "AppSession", "ScriptRunner")
 HANDLES = Path("/proc/self/fd")
 
@@ -59,7 +59,7 @@ def explain_all(reader: Reader, patches, count: int) -> list[int]:
 def test_explanations_leave_nothing_behind(tiny_reader, patches):
     explain_all(tiny_reader, patches, 24)  # compile, import and start every pool of threads
     before = held()
-    assert before["SharedForward"] > 0  # the count sees what it should
+    assert before["MicroBatcher"] > 0  # the count sees what it should
     cells = explain_all(tiny_reader, patches, 300)
     assert len(set(cells)) == 2
     assert held() - before == Counter()

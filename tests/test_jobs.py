@@ -63,11 +63,11 @@ def test_a_job_runs_until_it_is_stopped(started):
     assert job.running
     with pytest.raises(NodeLensError, match="running already"):
         job.start(["anything"])
-    assert job.complaint == ""
+    assert job.error_message == ""
     assert job.stop()
     wait_for(lambda: not job.running)
     assert not job.stop()
-    assert job.complaint == ""
+    assert job.error_message == ""
 
 
 def test_a_killed_job_is_not_taken_for_alive(started):
@@ -85,21 +85,21 @@ def test_it_has_a_session_of_its_own(started):
 def test_its_last_sentence_is_kept(started):
     job = started("echo first; echo 'nodelens: There is no such split.' >&2; exit 2")
     wait_for(lambda: not job.running)
-    assert job.complaint == "There is no such split."
+    assert job.error_message == "There is no such split."
     assert job.log.read_text().startswith("first\n")
 
 
 def test_a_bug_is_named_as_one(started):
     job = started("echo 'Traceback (most recent call last):'; echo 'ValueError: broken'; exit 1")
     wait_for(lambda: not job.running)
-    assert job.complaint == "It ended with an error of NodeLens itself: ValueError: broken"
+    assert job.error_message == "It ended with an error of NodeLens itself: ValueError: broken"
 
 
-def test_what_ended_well_has_no_complaint(started):
+def test_what_ended_well_has_no_error_message(started):
     job = started("echo done")
     wait_for(lambda: not job.running)
-    assert job.complaint == ""
-    assert Job(job.path.with_name("never")).complaint == ""
+    assert job.error_message == ""
+    assert Job(job.path.with_name("never")).error_message == ""
     assert not Job(job.path.with_name("never")).running
 
 
@@ -192,8 +192,8 @@ def test_dead_tickets_are_swept_and_numbers_go_on(started, tmp_path):
 
 def test_a_killed_job_is_told_of(started):
     job = started("echo busy; kill -9 $$")
-    wait_for(lambda: job.complaint)
-    assert job.complaint == jobs.KILLED.format(9)
+    wait_for(lambda: job.error_message)
+    assert job.error_message == jobs.KILLED.format(9)
 
 
 def test_another_process_of_the_same_number_is_left_alone(started, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from core import service
 from core.data.pcam import Split
 from core.errors import ModelNotFoundError, OutputError
-from core.inference.scoring import ScoreStore
+from core.inference.scores import ScoreStore
 from core.settings import settings
 
 DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"

@@ -2,7 +2,7 @@
 
 All but the last are judged in optical density, OD = -log10(I / 255), where stains add up (Ruifrok & Johnston 2001);
 their limits were set on 3,000 PCam validation patches (JPEG-coded); the false-alarm rate on them stands beside each.
-The last is the model's own judgement, from its features (`core.strangers`).
+The last is the model's own judgement, from its features (`core.models.ood`).
 """
 
 from __future__ import annotations

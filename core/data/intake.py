@@ -1,4 +1,4 @@
-"""Bytes from a stranger become a picture at the model's scale, or a refusal that says why.
+"""Untrusted bytes become a picture at the model's scale, or a refusal that says why.
 
 Nothing is changed on the quiet: whatever had to be done to the file stands in `Picture.notes`.
 Metadata is dropped; of all that a file says about itself only the pixel size is read.
@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from core.data.image_limits import MAX_EXIF_BYTES, exceeds_structure_limits, odd_jpeg
 from core.data.patch import PATCH_SIDE, UM_PER_PX
 from core.data.pixel_size import PixelSize, from_dpi, from_resolution, is_at_scale, is_plausible
 from core.data.pixels import GRAY_16, as_rgb, profile_note, refuse_dark, scaled_note
-from core.data.screening import MAX_EXIF_BYTES, is_a_maze, odd_jpeg
 from core.errors import (
     CoarseImageError,
     EmptyFileError,
@@ -172,7 +172,7 @@ def reading() -> Iterator[None]:
 
 def _decode(data: bytes) -> tuple[NDArray[np.uint8], PixelSize, list[str]]:
     """The first page upright, uint8 (h, w, 3) RGB; the pixel size its file states; notes."""
-    if is_a_maze(data):
+    if exceeds_structure_limits(data):
         raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
     with reading():
         if data.startswith(_TIFF_MAGIC):

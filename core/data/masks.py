@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from core.data.image_limits import exceeds_structure_limits
 from core.data.intake import MAX_BYTES, MAX_PIXELS, reading
-from core.data.screening import is_a_maze
 from core.errors import EmptyFileError, ImageTooLargeError, ImportSourceError, IntakeError, UnreadableImageError
 
 __all__ = ["read_mask"]
@@ -46,7 +46,7 @@ def _tumour(data: bytes) -> NDArray[np.bool_]:
         raise EmptyFileError()
     if len(data) > MAX_BYTES:
         raise ImageTooLargeError(MAX_BYTES, "bytes")
-    if is_a_maze(data):
+    if exceeds_structure_limits(data):
         raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
     with reading():
         image = Image.open(BytesIO(data), formats=("PNG",))

@@ -1,6 +1,6 @@
-"""CSV tables. From a stranger: a few named columns, one record a line, and never more lines than a split can have.
+"""CSV tables. Untrusted: a few named columns, one record a line, and never more lines than a split can have.
 
-To a stranger: no cell that a spreadsheet would run.
+Written: no cell that a spreadsheet would run.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from core.data.image_limits import exceeds_structure_limits
 from core.data.pixel_size import PixelSize, from_description, from_resolution
 from core.data.pixels import bands, on_white, profile_note, refuse_dark, scaled_note, to_8_bits
-from core.data.screening import is_a_maze
 from core.errors import ImageTooLargeError, UnreadableImageError
 
 __all__ = ["read_tiff"]
@@ -232,7 +232,7 @@ def _refuse_large(page: tifffile.TiffPage, values: int) -> None:
 
 def _check_small_picture(packed: bytes, width: int, length: int) -> None:
     """Refuse a JPEG, WebP or JPEG 2000 that is larger than the strip or tile it stands for, or a maze."""
-    if is_a_maze(packed):
+    if exceeds_structure_limits(packed):
         raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
     try:
         with Image.open(BytesIO(packed), formats=("JPEG", "JPEG2000", "WEBP")) as image:

@@ -9,7 +9,7 @@ VIEWS = 8
 """Flips and quarter turns of a square: the symmetry a patch has, since glass has no up."""
 
 
-def view(images: NDArray[np.generic], index: int) -> NDArray[np.generic]:
+def dihedral(images: NDArray[np.generic], index: int) -> NDArray[np.generic]:
     """One of the eight flips and turns of the two spatial axes.
 
     Args:
@@ -20,7 +20,7 @@ def view(images: NDArray[np.generic], index: int) -> NDArray[np.generic]:
     return np.rot90(mirrored, k=index % 4, axes=(1, 2))
 
 
-def view_back(images: NDArray[np.generic], index: int) -> NDArray[np.generic]:
+def dihedral_back(images: NDArray[np.generic], index: int) -> NDArray[np.generic]:
     """Undo `view`: maps computed on a view, laid over the patch as the reader sees it."""
     turned = np.rot90(images, k=-(index % 4), axes=(1, 2))
     return np.flip(turned, axis=2) if index >= 4 else turned

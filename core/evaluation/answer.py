@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from core.evaluation.bootstrap import interval_words
-from core.evaluation.measures import BASELINES, LEARNED, MEASURES
+from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
+from core.evaluation.metrics.bootstrap import interval_words
 
 Row = Mapping[str, Any]
 
@@ -108,7 +108,7 @@ def replacement_text(way: str, kinds: Mapping[str, Mapping[str, Any]], decision:
     It does where the whole interval of the mean over ALL lies on one side of the decision.
 
     Args:
-        way: a key of `core.evaluation.faithfulness.REPLACEMENTS`.
+        way: a key of `core.evaluation.metrics.faithfulness.REPLACEMENTS`.
         kinds: ALL, and by label "tumour" and "no tumour", each with "patches" and with "as_is" and "replaced", mean
             logits with intervals.
         decision: the logit from which on tumour is called.
@@ -160,7 +160,7 @@ def beats_chance(row: Row) -> bool:
     if row["chance"] is None:
         return False
     measure = MEASURES[row["measure"]]
-    if measure.group == LEARNED:
+    if measure.group == RANDOMISATION:
         return bool(row["low"] <= row["chance"])
     return bool(row["low"] > row["chance"] if measure.better == "high" else row["high"] < row["chance"])
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from core.bundle import OperatingPoint, sigmoid
-from core.evaluation.decisions import threshold_for
+from core.evaluation.metrics.decisions import threshold_for
+from core.models.bundle import OperatingPoint, sigmoid
 
 SENSITIVITY = 0.9
 """Share of the tumour patches that the threshold shall find.
@@ -109,7 +109,7 @@ def fit_operating_point(
 
     Args:
         logits: (n, views) of the patches of `split`.
-        varied: (n, views) of the same patches, see `core.evaluation.stability.varied`.
+        varied: (n, views) of the same patches, see `core.evaluation.metrics.stability.varied`.
         labels: (n,) 0 or 1.
         split: name of the split.
     """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from core.bundle import Bundle, Evaluation, Interval
-from core.evaluation.scores import FIGURES
+from core.evaluation.metrics.classification import FIGURES
+from core.models.bundle import Bundle, Evaluation, Interval
 
 PCAM_TRAINING = frozenset(("d7a1a3b642addd79d174428916faa13709efbc5e7375c11a21398ff247fcc1d2",))
 """Fingerprints of training patches known to be PCam's: those of its 20,000 that the shipped models learned from."""
@@ -84,7 +84,7 @@ def _training_facts(bundle: Bundle) -> list[str]:
     )
     return [
         f"- Data: {data or 'not recorded'}.",
-        *_familiar(bundle),
+        *_ood(bundle),
         f"- Finished: {bundle.training.finished or 'not recorded'}.",
         f"- Libraries: {', '.join(f'{k} {v}' for k, v in bundle.libraries.items()) or 'not recorded'}.",
         *_again(bundle),
@@ -92,11 +92,11 @@ def _training_facts(bundle: Bundle) -> list[str]:
     ]
 
 
-def _familiar(bundle: Bundle) -> list[str]:
+def _ood(bundle: Bundle) -> list[str]:
     """What is called unlike training tissue, where the bundle can tell."""
-    if bundle.strangers is None:
+    if bundle.ood is None:
         return []
-    fitted, limit = bundle.strangers.fitted_on, bundle.strangers.limit_on
+    fitted, limit = bundle.ood.fitted_on, bundle.ood.limit_on
     return [
         "- Flagged as unlike training tissue: what lies farther, by its features, from "
         f"{fitted.patches:,} patches of {fitted.split} ({fitted.fingerprint[:8]}) than 95 % of {limit.patches:,} "

@@ -20,27 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from core.bundle import Interval
 from core.data.archive import is_junk
 from core.data.pcam import Split
 from core.data.regions import read_regions, region_files
 from core.errors import ImportSourceError
-from core.evaluation import faithfulness, localisation, position, stability, strangers
-from core.evaluation.agreement import rank_correlation
+from core.evaluation import ood
 from core.evaluation.answer import ALL, answer_of
-from core.evaluation.bootstrap import asdict_interval, intervals, mean_interval, paired_difference
-from core.evaluation.decisions import referral, risk_coverage
 from core.evaluation.measures import BASELINES, MEASURES
+from core.evaluation.metrics import faithfulness, localisation, position_bias, stability
+from core.evaluation.metrics.agreement import rank_correlation
+from core.evaluation.metrics.bootstrap import asdict_interval, intervals, mean_interval, paired_difference
+from core.evaluation.metrics.classification import Scored, reliability, reliability_intervals, with_intervals
+from core.evaluation.metrics.decisions import referral, risk_coverage
+from core.evaluation.metrics.randomisation import randomised, similarity, unrelated
+from core.evaluation.metrics.robustness import robustness
 from core.evaluation.report import record_of
-from core.evaluation.robustness import robustness
-from core.evaluation.sanity import randomised, similarity, unrelated
-from core.evaluation.scores import Scored, reliability, reliability_intervals, with_intervals
 from core.evaluation.trust import mean_known, reference
 from core.explain.cam import MARGIN, check_vocabulary
 from core.explain.grid import centre_share
 from core.files import write_text
+from core.inference.caching import CachingEngine, caching_reader
 from core.inference.reader import NO_TUMOUR, TUMOUR, Reader, Readings
-from core.inference.sharing import Remembering, remembering
+from core.models.bundle import Interval
 from core.settings import settings
 
 Tell = Callable[[str, int, int], None]
@@ -59,12 +60,12 @@ CHUNK = 32
 SHARES = {
     "mosaic2": 1 / 2,
     "mosaic3": 1 / 10,
-    "mattering": 1 / 5,
-    "learned": 1 / 10,
-    "holding": 3 / 10,
+    "faithfulness": 1 / 5,
+    "randomisation": 1 / 10,
+    "stability": 3 / 10,
     "trust": 3 / 10,
-    "position": 1,
-    "strangers": 1 / 5,
+    "position_bias": 1,
+    "ood": 1 / 5,
 }
 """How many patches (or mosaics) a stage takes, as a share of the sample."""
 SHOWN = 6
@@ -114,31 +115,31 @@ class Examination:
         """Examine what `reader` serves on `split`.
 
         On `regions` (a folder, see `read_regions`) too where given, and on `odd`, a folder of pictures that the model
-        should not know (see `core.evaluation.strangers.of_folder`).
+        should not know (see `core.evaluation.ood.of_folder`).
         """
-        self.engine = Remembering(reader.engine)
+        self.engine = CachingEngine(reader.engine)
         self.reader = Reader(reader.stored, self.engine)
         self.split, self.plan, self.regions, self.odd = split, plan or Plan(), regions, odd
         self._told, self._noted = tell, 0.0
         self._folder: Path | None = None
         self.stages: dict[str, Callable[[], Found]] = {
-            "pointing": self._pointing,
+            "localisation": self._localisation,
             "masks": self._masks,
             "regions": self._regions,
-            "mattering": self._mattering,
-            "learned": self._learned,
-            "holding": self._holding,
+            "faithfulness": self._faithfulness,
+            "randomisation": self._randomisation,
+            "stability": self._stability,
             "prediction": self._prediction,
             "trust": self._trust,
-            "position": self._position,
-            "strangers": self._strangers,
+            "position_bias": self._position_bias,
+            "ood": self._ood,
         }
 
     @property
     def key(self) -> str:
         """Hex digest of all that the result depends on."""
         names = [_names(folder) for folder in (self.regions, self.odd)]
-        described = self.reader.model.model_dump_json(include={"points": {"1"}, "strangers": True})  # one view is read
+        described = self.reader.model.model_dump_json(include={"points": {"1"}, "ood": True})  # one view is read
         facts = (FORMAT, described, self.reader.model.graph_key, self.reader.engine.name)
         text = repr((facts, self.split.fingerprint(), asdict(self.plan), names))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -265,7 +266,7 @@ class Examination:
 
     # Stages
 
-    def _pointing(self) -> Found:
+    def _localisation(self) -> Found:
         """Mosaics, and the label's centre."""
         found = Found([], [], {})
         for side in (2, 3):
@@ -278,13 +279,13 @@ class Examination:
             shares, hits = _Table(), _Table()
             for number in range(count):
                 image = localisation.tiled(self.patches(plan[number])[None])
-                maps = self._scene(image)
+                maps = self._region(image)
                 grid = maps[MAIN].shape[1:]
                 for method, heatmap in {**maps, **localisation.baselines(image, grid, number)}.items():
                     pointing = localisation.cell_share(heatmap, cells[number : number + 1], side)
                     shares.add(method, pointing.share)
                     hits.add(method, pointing.hit)
-                self.tell("pointing", number + 1, count)
+                self.tell("localisation", number + 1, count)
             found.rows.extend([*shares.rows(name), *hits.rows(f"{name}_hit")])
             found.paired.extend(shares.paired(name))
             found.curves[name] = {"side": side, "cells": cells[:SHOWN], "patches": self.indices[plan[:SHOWN]]}
@@ -320,22 +321,22 @@ class Examination:
             if masks and region.mask.shape != masks[0].shape:
                 raise ImportSourceError(self.regions, f"'{region.name}' is not of the size of the regions before it")
             image = region.image[None]
-            maps = self._scene(image)
+            maps = self._region(image)
             pieces.append({**maps, **localisation.baselines(image, maps[MAIN].shape[1:], number)})
             masks.append(region.mask)
             self.tell("regions", number, count)
         return Found(_pixel_rows("regions", _joined(pieces), np.stack(masks)), [], {})
 
-    def _scene(self, image: NDArray[np.uint8]) -> Maps:
+    def _region(self, image: NDArray[np.uint8]) -> Maps:
         found = {}
         for name in self.plan.methods:
             method, layer = name.split("/")
-            found[name] = self.reader.scene(image, method, layer, MARGIN)
+            found[name] = self.reader.region(image, method, layer, MARGIN)
         return found
 
-    def _mattering(self) -> Found:
+    def _faithfulness(self) -> Found:
         """Deletion, insertion, ROAD, and evidence against the drop of each cell."""
-        places = self.some("mattering")
+        places = self.some("faithfulness")
         _, everything = self.read
         patches = self.patches(places)
         maps = {name: heatmaps[places] for name, heatmaps in everything.items()}
@@ -367,7 +368,7 @@ class Examination:
                     found.rows.extend(table.rows(name, groups, chance=table.mean("random")))
             else:
                 found.rows.extend(road.rows("road", groups))
-            self.tell("mattering", len(places), len(places))
+            self.tell("faithfulness", len(places), len(places))
         correlation = _Table()
         for grid in sorted({heatmaps.shape[1:] for heatmaps in maps.values()}):
             if grid[0] > 3:  # a fine cell blurred alone hardly moves the logit
@@ -392,9 +393,9 @@ class Examination:
                 }
         return found
 
-    def _learned(self) -> Found:
+    def _randomisation(self) -> Found:
         """Weights randomised from the head down."""
-        places = self.some("learned")
+        places = self.some("randomisation")
         _, everything = self.read
         before = {name: heatmaps[places] for name, heatmaps in everything.items()}
         patches, found = self.patches(places), Found([], [], {"cascade": {}})
@@ -402,13 +403,13 @@ class Examination:
         names: list[str] = []
         for depth, name, reader in randomised(self.reader.stored, settings().threads, self.plan.seed):
             names.append(name)
-            shared = remembering(reader)
+            shared = caching_reader(reader)
             last = _joined([self.maps(patches[i : i + CHUNK], shared) for i in range(0, len(patches), CHUNK)])
             for method, heatmaps in last.items():
                 curve = found.curves["cascade"].setdefault(method, {"spearman": [], "ssim": []})
                 for kind, values in similarity(before[method], heatmaps).items():
                     curve[kind].append(asdict_interval(mean_interval(values)))
-            self.tell("learned", depth, depth + 1)
+            self.tell("randomisation", depth, depth + 1)
         found.curves["cascade_layers"] = names
         table = _Table()
         for method, heatmaps in last.items():
@@ -418,13 +419,13 @@ class Examination:
             found.rows.extend(table.rows("after_randomising", self.groups(places), chance, only=method))
         return found
 
-    def _holding(self) -> Found:
+    def _stability(self) -> Found:
         """Flips and turns, and mild and rough changes; robustness of the prediction comes from the same readings."""
-        places = self.some("holding")
+        places = self.some("stability")
         groups, labels = self.groups(places), self.labels[places]
         found = Found([], [], {})
-        turned = stability.eight_views(self.chunks(places, "holding"), self.look)
-        held = stability.stress(self.chunks(places, "holding"), self.look)
+        turned = stability.eight_views(self.chunks(places, "stability"), self.look)
+        held = stability.stress(self.chunks(places, "stability"), self.look)
         mild = [held[name, MILD] for name in stability.PERTURBATIONS]
         for measure, values in {
             "turns_drift": turned.drift,
@@ -454,7 +455,7 @@ class Examination:
 
     def _agreement(self) -> list[dict[str, Any]]:
         _, maps = self.read
-        places, table = self.some("holding"), _Table()
+        places, table = self.some("stability"), _Table()
         for method, heatmaps in maps.items():
             pairs = zip(maps[MAIN][places], heatmaps[places], strict=True)
             values = [rank_correlation(a, b) for a, b in pairs]
@@ -512,53 +513,53 @@ class Examination:
         places = self.some("trust")
         return Found([], [], {"trust": reference(self.reader, self.chunks(places, "trust"))})
 
-    def _position(self) -> Found:
+    def _position_bias(self) -> Found:
         """Why the map leans where it leans: true positives moved, mirrored and exchanged; and masks."""
-        places = self.some("position")
+        places = self.some("position_bias")
         labels = self.labels[places]
         called = self.read[0][places] >= self.reader.model.point(1).threshold
         right, normal = places[(labels == 1) & called], places[labels == 0]
-        if len(right) < position.LEAST or not len(normal):
+        if len(right) < position_bias.LEAST or not len(normal):
             return Found([], [], {})
         donors = np.random.default_rng((self.plan.seed, 2)).choice(normal, len(right))
         pieces = [
-            position.measured(chunk, self.patches(donors[start : start + CHUNK]), self.look, self.reader.scene)
-            for start, chunk in zip(range(0, len(right), CHUNK), self.chunks(right, "position"), strict=True)
+            position_bias.measured(chunk, self.patches(donors[start : start + CHUNK]), self.look, self.reader.region)
+            for start, chunk in zip(range(0, len(right), CHUNK), self.chunks(right, "position_bias"), strict=True)
         ]
         shares = _joined(pieces)
-        curve = position.summary(shares, self.groups(right))
-        curve["windows"] = position.by_mask(self._masked(), self.look)
-        curve["finding"] = [line._asdict() for line in position.finding(curve)]
+        curve = position_bias.summary(shares, self.groups(right))
+        curve["windows"] = position_bias.by_mask(self._masked(), self.look)
+        curve["finding"] = [line._asdict() for line in position_bias.finding(curve)]
         table = _Table()
         table.add(MAIN, shares["context"][:, 1, 1])
-        return Found(table.rows("centre_context", self.groups(right)), [], {"position": curve})
+        return Found(table.rows("centre_context", self.groups(right)), [], {"position_bias": curve})
 
-    def _strangers(self) -> Found:
+    def _ood(self) -> Found:
         """Whether what the model should not know is told from what it knows, where the bundle has a detector."""
-        if self.reader.strangers is None:
+        if self.reader.ood is None:
             return Found([], [], {})
-        places = self.some("strangers")
+        places = self.some("ood")
         slides = self.groups(places)
-        own = strangers.Kind("own", self.patches(places), places.astype(str) if slides is None else slides)
-        kinds = [*strangers.of_own(own), *strangers.of_scikit_image()]
+        own = ood.Kind("own", self.patches(places), places.astype(str) if slides is None else slides)
+        kinds = [*ood.of_own(own), *ood.of_scikit_image()]
         if self.odd is not None:
-            kinds += strangers.of_folder(self.odd)
-        curve = strangers.measured(self.reader, own, kinds, lambda done, total: self.tell("strangers", done, total))
-        return Found([], [], {"strangers": curve})
+            kinds += ood.of_folder(self.odd)
+        curve = ood.measured(self.reader, own, kinds, lambda done, total: self.tell("ood", done, total))
+        return Found([], [], {"ood": curve})
 
-    def _masked(self) -> Iterator[position.Masked]:
+    def _masked(self) -> Iterator[position_bias.Masked]:
         """Patches with masks: windows of the regions where there are any, otherwise the sample's own."""
         if self.regions is not None:
-            yield from position.windows(read_regions(self.regions), self.plan.seed)
+            yield from position_bias.windows(read_regions(self.regions), self.plan.seed)
             return
         masks = self.split.masks(self.indices)
         if masks is not None:
             places = np.arange(len(self.indices))
             slides = self.groups()
             sources = places.astype(str) if slides is None else slides
-            for start, chunk in zip(places[::CHUNK], self.chunks(places, "position"), strict=True):
+            for start, chunk in zip(places[::CHUNK], self.chunks(places, "position_bias"), strict=True):
                 part = slice(start, start + CHUNK)
-                yield position.Masked(chunk, masks[part], sources[part])
+                yield position_bias.Masked(chunk, masks[part], sources[part])
 
 
 def chosen_methods(names: Sequence[str], layers: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from typing import Literal
 
 from core.explain.grid import CENTRE_CHANCE
 
-POINTING = "Does it point at tumour?"
-MATTERING = "Does it matter to the prediction?"
-LEARNED = "Does it depend on what was learned?"
-HOLDING = "Does it hold still?"
+LOCALISATION = "Does it point at tumour?"
+FAITHFULNESS = "Does it matter to the prediction?"
+RANDOMISATION = "Does it depend on what was learned?"
+STABILITY = "Does it hold still?"
 AGREEMENT = "Do methods agree?"
 
 BASELINES = {
@@ -50,7 +50,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
     return {
         f"{where}_pixel_auc": Measure(
             f"Pixel AUC, {on}",
-            POINTING,
+            LOCALISATION,
             0.5,
             "high",
             f"Chance that a tumour pixel is hotter than a healthy one, in {on}.",
@@ -58,7 +58,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
         ),
         f"{where}_average_precision": Measure(
             f"Average precision, {on}",
-            POINTING,
+            LOCALISATION,
             None,
             "high",
             f"Mean precision over all thresholds of pixels called tumour, in {on}; chance is tumour's share.",
@@ -66,7 +66,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
         ),
         f"{where}_iou": Measure(
             f"IoU, {on}",
-            POINTING,
+            LOCALISATION,
             None,
             "high",
             f"Overlap with the mask at a threshold chosen on other images, in {on}; chance is tumour's share.",
@@ -74,7 +74,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
         ),
         f"{where}_hit": Measure(
             f"Hottest pixel on tumour, {on}",
-            POINTING,
+            LOCALISATION,
             None,
             "high",
             f"How often the hottest pixel lies on tumour, in {on}; chance is tumour's share.",
@@ -86,7 +86,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
 MEASURES: dict[str, Measure] = {
     "mosaic2": Measure(
         "Mosaic 2 x 2",
-        POINTING,
+        LOCALISATION,
         1 / 4,
         "high",
         "Share of the positive evidence inside the one tumour patch among four.",
@@ -94,7 +94,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "mosaic2_hit": Measure(
         "Mosaic 2 x 2, hottest",
-        POINTING,
+        LOCALISATION,
         1 / 4,
         "high",
         "How often the hottest cell lies in the one tumour patch among four.",
@@ -102,7 +102,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "mosaic3": Measure(
         "Mosaic 3 x 3",
-        POINTING,
+        LOCALISATION,
         1 / 9,
         "high",
         "Share of the positive evidence inside the one tumour patch among nine.",
@@ -110,7 +110,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "mosaic3_hit": Measure(
         "Mosaic 3 x 3, hottest",
-        POINTING,
+        LOCALISATION,
         1 / 9,
         "high",
         "How often the hottest cell lies in the one tumour patch among nine.",
@@ -118,7 +118,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "centre_share": Measure(
         "In the label's centre",
-        POINTING,
+        LOCALISATION,
         CENTRE_CHANCE,
         "high",
         "Share of a true positive's positive evidence inside the 32 x 32 px that decide the label.",
@@ -126,7 +126,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "centre_context": Measure(
         "In the label's centre, unpadded",
-        POINTING,
+        LOCALISATION,
         CENTRE_CHANCE,
         "high",
         "The same with mirrored tissue in place of the network's padding: what is gone then was the place's.",
@@ -136,7 +136,7 @@ MEASURES: dict[str, Measure] = {
     **_pixel_measures("regions", "regions with masks"),
     "gap_blurred": Measure(
         "Insertion - deletion, blurred",
-        MATTERING,
+        FAITHFULNESS,
         0.0,
         "high",
         "Logits that the curve lies higher when the hottest cells come first into a blurred patch than when they go.",
@@ -144,7 +144,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "gap_inpainted": Measure(
         "Insertion - deletion, inpainted",
-        MATTERING,
+        FAITHFULNESS,
         0.0,
         "high",
         "The same with cells filled in from their surroundings.",
@@ -152,7 +152,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "deletion": Measure(
         "Deletion, blurred",
-        MATTERING,
+        FAITHFULNESS,
         None,
         "low",
         "Mean logit as the hottest cells are blurred one after another; chance is the random map's.",
@@ -160,7 +160,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "insertion": Measure(
         "Insertion, blurred",
-        MATTERING,
+        FAITHFULNESS,
         None,
         "high",
         "Mean logit as the hottest cells come into a blurred patch; chance is the random map's.",
@@ -168,7 +168,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "road": Measure(
         "ROAD",
-        MATTERING,
+        FAITHFULNESS,
         0.0,
         "high",
         "Logits that inpainting the coldest cells leaves more than inpainting the hottest.",
@@ -176,7 +176,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "drop_spearman": Measure(
         "Evidence and drop",
-        MATTERING,
+        FAITHFULNESS,
         0.0,
         "high",
         "Rank correlation of a cell's evidence with the fall of the logit when that cell alone is blurred.",
@@ -184,7 +184,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "after_randomising": Measure(
         "After randomising the network",
-        LEARNED,
+        RANDOMISATION,
         None,
         "low",
         "Rank correlation of the map with that of the network with random weights; chance is that of unrelated maps.",
@@ -192,7 +192,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "turns_drift": Measure(
         "Drift under flips and turns",
-        HOLDING,
+        STABILITY,
         1.0,
         "low",
         "1 - correlation of the map with that of the flipped or turned patch, turned back; 1 is an unrelated map.",
@@ -200,7 +200,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "stress_drift": Measure(
         "Drift under small changes",
-        HOLDING,
+        STABILITY,
         1.0,
         "low",
         "The same under mild stain, light, focus, noise, coding, shift and scale changes; 1 is an unrelated map.",
@@ -208,7 +208,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "moved_alone": Measure(
         "Moved without the probability",
-        HOLDING,
+        STABILITY,
         None,
         "low",
         "Share of the mild changes that left the probability where it was and moved the map all the same.",

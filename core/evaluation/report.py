@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck, StoredBundle
 from core.data.pcam import Split
 from core.data.transforms import VIEWS
 from core.errors import CalibrationError
 from core.evaluation.calibration import fit_operating_point
-from core.evaluation.scores import Scored, area_under_roc, figures, reliability, with_intervals
-from core.evaluation.stability import varied
+from core.evaluation.metrics.classification import Scored, area_under_roc, figures, reliability, with_intervals
+from core.evaluation.metrics.stability import varied
 from core.explain.cam import LAST, MARGIN, METHODS, SCALE_PASSES
-from core.inference.engine import open_engine
-from core.inference.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
+from core.inference.engines.engine import open_engine
+from core.inference.engines.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
 from core.inference.reader import Reader, Readings, scale_key
+from core.models.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck, StoredBundle
 from core.settings import settings
 
 Progress = Callable[[int, int], None]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from core.data.pcam import Split
-from core.data.transforms import VIEWS, view, view_back
-from core.evaluation.faithfulness import blurred, pearson, read_without
+from core.data.transforms import VIEWS, dihedral, dihedral_back
+from core.evaluation.metrics.faithfulness import blurred, pearson, read_without
 from core.explain.cam import MARGIN
 from core.explain.grid import CENTRE_CHANCE, centre_share
 from core.inference.reader import NO_TUMOUR, TUMOUR, Reader
@@ -86,7 +86,7 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> 
     """The card's figures for patches: 8 forward passes for the views and 5 with cells blurred.
 
     Args:
-        reader: serves the model; one that remembers (`core.inference.sharing`) explains by other methods for nothing.
+        reader: serves the model; one that remembers (`core.inference.caching`) explains by other methods for nothing.
         patches: uint8 (n, 96, 96, 3).
         seed: of the random cells.
 
@@ -95,8 +95,8 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> 
     """
     count = len(patches)
     others = [reader.explain(patches, method, "last", MARGIN).attribution.reshape(count, -1) for method in OTHERS]
-    seen = [reader.read(np.ascontiguousarray(view(patches, index))) for index in range(VIEWS)]
-    maps = np.stack([view_back(one.attribution, index) for index, one in enumerate(seen)])
+    seen = [reader.read(np.ascontiguousarray(dihedral(patches, index))) for index in range(VIEWS)]
+    maps = np.stack([dihedral_back(one.attribution, index) for index, one in enumerate(seen)])
     probability = np.stack([one.probability for one in seen])
     flat = maps.reshape(VIEWS, count, -1)
     generator = np.random.default_rng(seed)
@@ -159,7 +159,7 @@ def nearest(
 
     Args:
         split: labelled patches.
-        known: (n, d) whitened coordinates of its patches, see `core.strangers`.
+        known: (n, d) whitened coordinates of its patches, see `core.models.ood`.
         read: (n,) which of them are known.
         patch: uint8 (96, 96, 3); patches of the same pixels do not count.
         at: (d,) its own coordinates.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ExplanationError
-from core.explain.perturb import COVER, MASKS, WINDOWS
+from core.explain.masking import COVER, MASKS, WINDOWS
 
 Array = NDArray[np.float32]
 
@@ -351,7 +351,7 @@ def check_vocabulary(method: str, layer: str, target: str, layers: tuple[str, ..
             raise ExplanationError(kind, value, known)
 
 
-def target_rows(target: str, predicted_tumour: NDArray[np.bool_]) -> Array:
+def target_weights(target: str, predicted_tumour: NDArray[np.bool_]) -> Array:
     """Weights (n, 2) float32 that turn the two logits of each patch into its target: target = row @ logits."""
     count = len(predicted_tumour)
     if target == "predicted":

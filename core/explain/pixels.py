@@ -15,7 +15,7 @@ from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Salien
 from torch import Tensor, nn
 
 from core.explain.cam import STEPS
-from core.nets import PatchNet
+from core.models.nets import PatchNet
 
 NOISE = 0.6
 """Standard deviation of SmoothGrad's noise in the network's own units, some 15 % of the range of grey levels."""

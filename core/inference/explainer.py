@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import StoredBundle
 from core.explain.cam import CHANNELS, LAST, METHODS, ablation_cam, eigen_cam, grad_cam_closed_form, score_cam
 from core.explain.grid import enlarge
-from core.explain.perturb import (
+from core.explain.masking import (
     MASKS,
     WINDOWS,
     map_masks,
@@ -24,11 +23,12 @@ from core.explain.perturb import (
     shown_through,
     strongest,
 )
-from core.inference.engine import Engine
+from core.inference.engines.engine import Engine
+from core.models.bundle import StoredBundle
 from core.settings import settings
 
 if TYPE_CHECKING:
-    from core.inference.torch_engine import TorchEngine
+    from core.inference.engines.torch_engine import TorchEngine
 
 Array = NDArray[np.float32]
 Patches = NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Explainer:
         patches: Patches,
         last: Array,
         logits: Array,
-        rows: Array,
+        target_weights: Array,
         tick: Tick,
     ) -> Array:
         """Maps of patches by one method.
@@ -61,46 +61,48 @@ class Explainer:
             patches: uint8 (n, h, w, 3).
             last: their last maps, float32 (n, k, h / 32, w / 32).
             logits: float32 (n, 2).
-            rows: float32 (n, 2); the target of patch i is `rows[i] @ logits[i]`.
+            target_weights: float32 (n, 2); the target of patch i is `target_weights[i] @ logits[i]`.
             tick: told how many passes through the network were made.
 
         Returns:
-            (n, rows, columns) float32 in the method's unit.
+            (n, target_weights, columns) float32 in the method's unit.
         """
         if METHODS[method].kind == "cam":
             return (
-                self._on_last(method, patches, last, rows, tick)
+                self._on_last(method, patches, last, target_weights, tick)
                 if layer == LAST
-                else self._before(method, layer, patches, rows, tick)
+                else self._before(method, layer, patches, target_weights, tick)
             )
         if method == "occlusion":
             changed = (occluded(patch, self.blank) for patch in patches)
-            covered = self._targets(changed, rows, WINDOWS, tick)
-            return occlusion_map((logits * rows).sum(axis=1, keepdims=True) - covered)
+            covered = self._targets(changed, target_weights, WINDOWS, tick)
+            return occlusion_map((logits * target_weights).sum(axis=1, keepdims=True) - covered)
         if method == "rise":
             changed = (piece for patch in patches for piece in self._through(patch, rise_masks()))
-            return rise_map(rise_masks(), self._targets(changed, rows, MASKS, tick))
+            return rise_map(rise_masks(), self._targets(changed, target_weights, MASKS, tick))
         if method == "guided_gradcam":
-            coarse = np.maximum(self._on_last("gradcam", patches, last, rows, tick), 0)
-            return enlarge(coarse, patches.shape[1], smooth=True) * self._at_pixels(method, patches, rows, tick)
-        return self._at_pixels(method, patches, rows, tick)
+            coarse = np.maximum(self._on_last("gradcam", patches, last, target_weights, tick), 0)
+            return enlarge(coarse, patches.shape[1], smooth=True) * self._at_pixels(
+                method, patches, target_weights, tick
+            )
+        return self._at_pixels(method, patches, target_weights, tick)
 
-    def _on_last(self, method: str, patches: Patches, last: Array, rows: Array, tick: Tick) -> Array:
-        weights = rows @ self.stored.head[0]
+    def _on_last(self, method: str, patches: Patches, last: Array, target_weights: Array, tick: Tick) -> Array:
+        weights = target_weights @ self.stored.head[0]
         formula = METHODS[method].formula
         if METHODS[method].sums_at_last:
             return grad_cam_closed_form(last, weights)
         if method == "scorecam":
-            return self._score_cam(patches, last, rows, tick)
+            return self._score_cam(patches, last, target_weights, tick)
         if formula is None:  # Ablation-CAM: without channel k the logit lacks w_k times its mean
             return ablation_cam(last, weights * last.mean(axis=(2, 3)))
         gradients = weights[:, :, None, None] / np.float32(last[0, 0].size if len(last) else 1)
         return formula(last, np.broadcast_to(gradients, last.shape))
 
-    def _before(self, method: str, layer: str, patches: Patches, rows: Array, tick: Tick) -> Array:
+    def _before(self, method: str, layer: str, patches: Patches, target_weights: Array, tick: Tick) -> Array:
         formula = METHODS[method].formula
         if formula is not None and method != "eigencam":
-            found = formula(*self._differentiable.gradients(patches, layer, rows))
+            found = formula(*self._differentiable.gradients(patches, layer, target_weights))
             tick(METHODS[method].passes * len(patches))
             return found
         maps = self._differentiable.maps(patches, layer)
@@ -108,12 +110,12 @@ class Explainer:
             tick(METHODS[method].passes * len(patches))
             return eigen_cam(maps)
         if method == "scorecam":
-            return self._score_cam(patches, maps, rows, tick)
+            return self._score_cam(patches, maps, target_weights, tick)
         channels = strongest(maps, CHANNELS)
-        drops = self._differentiable.ablated(maps, layer, channels, rows, tick)
+        drops = self._differentiable.ablated(maps, layer, channels, target_weights, tick)
         return ablation_cam(_chosen(maps, channels), drops)
 
-    def _score_cam(self, patches: Patches, maps: Array, rows: Array, tick: Tick) -> Array:
+    def _score_cam(self, patches: Patches, maps: Array, target_weights: Array, tick: Tick) -> Array:
         maps = _chosen(maps, strongest(maps, CHANNELS))
         height, width = patches.shape[1:3]
         changed = (
@@ -121,30 +123,30 @@ class Explainer:
             for patch, channels in zip(patches, maps, strict=True)
             for piece in self._through(patch, map_masks(channels, height, width))
         )
-        return score_cam(maps, self._targets(changed, rows, maps.shape[1], tick))
+        return score_cam(maps, self._targets(changed, target_weights, maps.shape[1], tick))
 
-    def _at_pixels(self, method: str, patches: Patches, rows: Array, tick: Tick) -> Array:
+    def _at_pixels(self, method: str, patches: Patches, target_weights: Array, tick: Tick) -> Array:
         name = "guided_backprop" if method == "guided_gradcam" else method
-        return self._differentiable.pixel_maps(name, patches, rows, tick)
+        return self._differentiable.pixel_maps(name, patches, target_weights, tick)
 
     def _through(self, patch: Patches, masks: Array) -> Iterator[Patches]:
         """The patch seen through each mask, a batch at a time."""
         for start in range(0, len(masks), self.engine.batch):
             yield shown_through(patch, masks[start : start + self.engine.batch], self.blank)
 
-    def _targets(self, changed: Iterator[Patches], rows: Array, each: int, tick: Tick) -> Array:
+    def _targets(self, changed: Iterator[Patches], target_weights: Array, each: int, tick: Tick) -> Array:
         """Target logits (n, each) of changed patches, `each` of them for one patch after another."""
         logits = [np.zeros((0, 2), np.float32)]
         for batch in regrouped(changed, self.engine.batch):
             logits.append(self.engine.forward(batch)[1])
             tick(len(batch))
-        by_patch = np.concatenate(logits).reshape(len(rows), each, 2)
-        return np.asarray(np.einsum("nmc,nc->nm", by_patch, rows), dtype=np.float32)
+        by_patch = np.concatenate(logits).reshape(len(target_weights), each, 2)
+        return np.asarray(np.einsum("nmc,nc->nm", by_patch, target_weights), dtype=np.float32)
 
     @cached_property
     def _differentiable(self) -> TorchEngine:
         # Imported here so that reading at the last layer needs no torch.
-        from core.inference.torch_engine import TorchEngine
+        from core.inference.engines.torch_engine import TorchEngine
 
         if isinstance(self.engine, TorchEngine):
             return self.engine

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
 from core.data.flags import flags
 from core.data.patch import as_batch
-from core.data.transforms import VIEWS, view, view_back
+from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
-from core.explain.cam import INPUT, LAST, MARGIN, METHODS, check_vocabulary, target_rows
-from core.inference.engine import Engine, open_engine
+from core.explain.cam import INPUT, LAST, MARGIN, METHODS, check_vocabulary, target_weights
+from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import Explainer
+from core.models.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
 from core.settings import settings
 
 TUMOUR, NO_TUMOUR, REFER = "tumour", "no tumour", "refer"
@@ -38,7 +38,7 @@ class Readings:
         verdict: (n,) "tumour", "no tumour" or "refer".
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
             `target`; the mean of the views' maps, each turned back.
-        coordinates: (n, d) float32, whitened coordinates of the first view (`core.strangers`); d is 0 where the bundle
+        coordinates: (n, d) float32, whitened coordinates of the first view (`core.models.ood`); d is 0 where the bundle
             has no detector.
         flags: per patch, names of `core.data.flags.FLAGS` that speak against reading it.
         method, layer, target: what `attribution` is.
@@ -131,7 +131,7 @@ class Reader:
         """Serve `stored` through `engine`."""
         self.stored = stored
         self.model = stored.description
-        self.strangers = stored.strangers
+        self.ood = stored.ood
         self.engine = engine
         self._explainer = Explainer(stored, engine)
 
@@ -193,19 +193,19 @@ class Reader:
             progress(total, total)  # a layer of few channels takes fewer passes
         return pieces[0] if len(pieces) == 1 else _joined(pieces)
 
-    def scene(
+    def region(
         self, images: ArrayLike, method: str = "gradcam", layer: str = LAST, target: str = MARGIN
     ) -> NDArray[np.float32]:
         """Maps of images larger than a patch, read fully convolutionally, one after another.
 
-        The mean over positions then runs over the whole scene: at the last layer the cells sum to the scene's logit
-        minus the bias, so a cell of a larger scene holds less. The logits are `engine.forward(images)[1]`.
+        The mean over positions then runs over the whole region: at the last layer the cells sum to the region's logit
+        minus the bias, so a cell of a larger region holds less. The logits are `engine.forward(images)[1]`.
 
         Args:
             images: uint8 (n, h, w, 3) RGB, or one (h, w, 3); h and w multiples of 32.
             method: a key of `METHODS` of the CAM family.
             layer: one of `layers`.
-            target: a key of `TARGETS`; "predicted" goes by the scene's own logits.
+            target: a key of `TARGETS`; "predicted" goes by the region's own logits.
 
         Returns:
             (n, h / 32, w / 32) float32 at the last layer, finer before it; in the method's unit.
@@ -217,16 +217,16 @@ class Reader:
         check_vocabulary(method, layer, target, self.layers)
         if METHODS[method].kind != "cam":
             raise ExplanationError("method", method, tuple(name for name, m in METHODS.items() if m.kind == "cam"))
-        scenes = _as_scenes(images)
-        found = [self._scene(scenes[i : i + 1], method, layer, target) for i in range(len(scenes))]
+        regions = _as_regions(images)
+        found = [self._region(regions[i : i + 1], method, layer, target) for i in range(len(regions))]
         return np.concatenate(found)
 
-    def _scene(self, image: NDArray[np.uint8], method: str, layer: str, target: str) -> NDArray[np.float32]:
+    def _region(self, image: NDArray[np.uint8], method: str, layer: str, target: str) -> NDArray[np.float32]:
         maps, logits = self.engine.forward(image)
         point = self.model.point(1)
         called = point.view_probability(logits[:, 1] - logits[:, 0]) >= point.threshold
-        rows = target_rows(target, called)
-        return self._explainer.maps(method, layer, image, maps, logits, rows, _counted(None, 0))
+        weights = target_weights(target, called)
+        return self._explainer.maps(method, layer, image, maps, logits, weights, _counted(None, 0))
 
     def features(self, patches: ArrayLike) -> NDArray[np.float32]:
         """The last maps' means over positions, (n, k) float32: what the linear layer sees of patches; see `read`."""
@@ -245,17 +245,17 @@ class Reader:
         tick: Callable[[int], None],
     ) -> Readings:
         count = len(patches)
-        seen = np.ascontiguousarray(np.concatenate([view(patches, index) for index in range(views)]))
+        seen = np.ascontiguousarray(np.concatenate([dihedral(patches, index) for index in range(views)]))
         maps, logits = self._forward(seen)
         point = self.model.point(views)
         # Contiguous, so that a mean over kept logits has the same bits: a threshold is some patch's probability.
         margin = np.ascontiguousarray((logits[:, 1] - logits[:, 0]).reshape(views, count).T)
         probability = point.probability(margin)
 
-        rows = np.tile(target_rows(target, probability >= point.threshold), (views, 1))
-        heatmaps = self._explainer.maps(method, layer, seen, maps, logits, rows, tick)
+        weights = np.tile(target_weights(target, probability >= point.threshold), (views, 1))
+        heatmaps = self._explainer.maps(method, layer, seen, maps, logits, weights, tick)
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
-        turned_back = np.stack([view_back(by_view[index], index) for index in range(views)])
+        turned_back = np.stack([dihedral_back(by_view[index], index) for index in range(views)])
         coordinates, strange = self._placed(maps[:count])
 
         return Readings(
@@ -277,9 +277,9 @@ class Reader:
 
     def _placed(self, maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """Where last maps (n, k, h, w) lie among those of training tissue, and which lie too far off."""
-        if self.strangers is None:
+        if self.ood is None:
             return np.zeros((len(maps), 0), np.float32), None
-        return self.strangers.place(pooled(maps))
+        return self.ood.place(pooled(maps))
 
     def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if len(patches) == 0:
@@ -299,16 +299,18 @@ def _counted(progress: Callable[[int, int], None] | None, total: int) -> Callabl
     return tick
 
 
-def _as_scenes(images: ArrayLike) -> NDArray[np.uint8]:
-    scenes = np.asarray(images)
-    if scenes.ndim == 3:
-        scenes = scenes[None]
-    fits = scenes.ndim == 4 and scenes.shape[3] == 3 and scenes.size and not any(s % STRIDE for s in scenes.shape[1:3])
-    if scenes.dtype != np.uint8 or not fits:
+def _as_regions(images: ArrayLike) -> NDArray[np.uint8]:
+    regions = np.asarray(images)
+    if regions.ndim == 3:
+        regions = regions[None]
+    fits = (
+        regions.ndim == 4 and regions.shape[3] == 3 and regions.size and not any(s % STRIDE for s in regions.shape[1:3])
+    )
+    if regions.dtype != np.uint8 or not fits:
         raise ValueError(
-            f"A scene is uint8 (n, h, w, 3), sides multiples of {STRIDE}, not {scenes.dtype} {scenes.shape}"
+            f"A region is uint8 (n, h, w, 3), sides multiples of {STRIDE}, not {regions.dtype} {regions.shape}"
         )
-    return np.ascontiguousarray(scenes)
+    return np.ascontiguousarray(regions)
 
 
 def _joined(pieces: list[Readings]) -> Readings:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.architectures import ARCHITECTURES
 from core.data.patch import PATCH_SIDE
 from core.data.transforms import VIEWS
 from core.errors import TrainingConfigError, without_home
+from core.models.architectures import ARCHITECTURES
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -48,7 +48,7 @@ class Augmentation(_Frozen):
     """Largest sigma in pixels, in a quarter of the patches."""
     jpeg: int = Field(default=0, ge=0, le=95)
     """Lowest JPEG quality, in a quarter of the patches; 0 for none."""
-    paste: Share = 0
+    cutmix: Share = 0
     """Share of the patches that get a rectangle of another (CutMix: Yun et al. 2019, arXiv:1905.04899); their label
     counts by what of its own box is whose."""
 
@@ -57,9 +57,9 @@ class Cycle(_Frozen):
     """One one-cycle: learning rate up and down again."""
 
     epochs: float = Field(gt=0, le=1000)
-    peak: Rate
-    first_peak: Rate | None = None
-    """Peak of the first layers; the groups between are spread geometrically. None: `peak` everywhere."""
+    max_lr: Rate
+    min_group_lr: Rate | None = None
+    """Peak of the first layers; the groups between are spread geometrically. None: `max_lr` everywhere."""
     frozen: bool = False
     """Train the head alone."""
     frozen_norm: Literal["fixed", "batch"] = "fixed"
@@ -112,17 +112,17 @@ class TrainConfig(_Frozen):
     label_smoothing: float = Field(default=0, ge=0, lt=1)
     clip: float = Field(default=0, ge=0)
     """Largest norm of the gradient; 0 for no limit."""
-    average: float = Field(default=0, ge=0, lt=1)
+    ema_decay: float = Field(default=0, ge=0, lt=1)
     """Decay per step of the exponential moving average of the weights that is validated and kept; 0 for none."""
     augmentation: Augmentation = Augmentation()
     distillation: Distillation | None = None
-    centre: Share = 0
-    """Weight of the loss on what the centre cell's evidence says alone, beside that on all cells; see `pointing`."""
-    mosaics: bool = False
-    """Read every other batch as mosaics of four patches; see `pointing`."""
-    spill: float = Field(default=0, ge=0, le=100)
-    """Weight of the evidence for tumour in cells of patches without; see `pointing`."""
-    prior: float | None = Field(default=None, gt=0, lt=1)
+    centre_cell: Share = 0
+    """Weight of the loss on what the centre cell's evidence says alone, beside that on all cells; see `core.training.losses.localisation`."""
+    mosaic_batches: bool = False
+    """Read every other batch as mosaics of four patches; see `core.training.losses.localisation`."""
+    background_evidence: float = Field(default=0, ge=0, le=100)
+    """Weight of the evidence for tumour in cells of patches without; see `core.training.losses.localisation`."""
+    init_bias_prior: float | None = Field(default=None, gt=0, lt=1)
     """Probability of tumour that the head's bias says at the start, as of a patch without evidence (Lin et al. 2017,
     arXiv:1708.02002). Below one half, normal tissue needs no evidence against tumour, and weak tumour keeps a voice.
     None leaves the bias as it is."""
@@ -142,17 +142,19 @@ class TrainConfig(_Frozen):
             raise ValueError(f"unknown architecture '{self.architecture}'; known: {', '.join(ARCHITECTURES)}")
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
-        points = self.centre or self.mosaics or self.spill
+        points = self.centre_cell or self.mosaic_batches or self.background_evidence
         if points and not all(cycle.whole for cycle in self.cycles):
-            raise ValueError(f"centre, mosaics and spill need whole patches ({PATCH_SIDE} px) and no frozen cycle")
+            raise ValueError(
+                f"centre_cell, mosaic_batches and background_evidence need whole patches ({PATCH_SIDE} px) and no frozen cycle"
+            )
         if self.batch % self.unit:
-            raise ValueError(f"mosaics and paste need a batch that is a multiple of {self.unit}")
+            raise ValueError(f"mosaic batches and cutmix need a batch that is a multiple of {self.unit}")
         return self
 
     @property
     def unit(self) -> int:
         """Patches that stand side by side in a batch and are mixed with each other, so that no process parts them."""
-        return 4 if self.mosaics else 2 if self.augmentation.paste else 1
+        return 4 if self.mosaic_batches else 2 if self.augmentation.cutmix else 1
 
     @property
     def digest(self) -> str:
@@ -166,8 +168,8 @@ _STUDY: dict[str, Any] = {
     "architecture": "densenet169",
     "start": "imagenet",
     "cycles": [
-        {"epochs": 8, "peak": 2e-2, "frozen": True, "frozen_norm": "batch", "side": 90},
-        {"epochs": 12, "peak": 4e-4, "first_peak": 4e-5, "side": 90},
+        {"epochs": 8, "max_lr": 2e-2, "frozen": True, "frozen_norm": "batch", "side": 90},
+        {"epochs": 12, "max_lr": 4e-4, "min_group_lr": 4e-5, "side": 90},
     ],
     "batch": 128,
     "weight_decay": 1e-4,
@@ -177,31 +179,31 @@ _STUDY: dict[str, Any] = {
 }
 _DEFAULT: dict[str, Any] = {
     "cycles": [
-        {"epochs": 6, "peak": 2e-3, "side": 64},
-        {"epochs": 9, "peak": 1e-3, "first_peak": 5e-4},
+        {"epochs": 6, "max_lr": 2e-3, "side": 64},
+        {"epochs": 9, "max_lr": 1e-3, "min_group_lr": 5e-4},
     ],
     "weight_decay": 2e-2,
     "label_smoothing": 0.05,
     "clip": 1.0,
-    "average": 0.999,
+    "ema_decay": 0.999,
     "augmentation": {
-        "shift": 3, "stain": 0.35, "brightness": 0.1, "contrast": 0.25, "blur": 2.0, "jpeg": 30, "paste": 0.5,
+        "shift": 3, "stain": 0.35, "brightness": 0.1, "contrast": 0.25, "blur": 2.0, "jpeg": 30, "cutmix": 0.5,
     },
     "distillation": {"teacher": "efficientnet_lite0", "views": 4, "weight": 0.7, "temperature": 2.0, "maps": 2.0},
 }  # fmt: skip
 _REFINE: dict[str, Any] = {
     "start": "densenet169",
-    "cycles": [{"epochs": 7, "peak": 1e-3, "first_peak": 5e-4}],
+    "cycles": [{"epochs": 7, "max_lr": 1e-3, "min_group_lr": 5e-4}],
 }
 _LOCAL: dict[str, Any] = {
     "start": "densenet169",
-    "cycles": [{"epochs": 1.5, "peak": 5e-4, "first_peak": 2.5e-4}],
-    "average": 0.997,
+    "cycles": [{"epochs": 1.5, "max_lr": 5e-4, "min_group_lr": 2.5e-4}],
+    "ema_decay": 0.997,
     "distillation": {"teacher": "efficientnet_lite0", "weight": 0.5, "temperature": 2.0},
-    "centre": 0.5,
-    "mosaics": True,
-    "spill": 1.0,
-    "prior": 0.2,
+    "centre_cell": 0.5,
+    "mosaic_batches": True,
+    "background_evidence": 1.0,
+    "init_bias_prior": 0.2,
 }
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
@@ -226,8 +228,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "train_split": "demo",
             "holdout": "random",
             "cycles": [
-                {"epochs": 1, "peak": 1e-2, "frozen": True},
-                {"epochs": 6, "peak": 5e-3, "first_peak": 1e-3},
+                {"epochs": 1, "max_lr": 1e-2, "frozen": True},
+                {"epochs": 6, "max_lr": 5e-3, "min_group_lr": 1e-3},
             ],
             "batch": 32,
             "augmentation": {"stain": 0.05},

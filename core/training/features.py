@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from core.data.transforms import VIEWS
 from core.errors import OutputError
-from core.nets import PatchNet
-from core.training.batches import Batch, Batches, centre_crop, turned
+from core.models.nets import PatchNet
+from core.training.data import Batch, Batches, centre_crop, turned
 
 CHUNK = 64
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.bundle import read_description
 from core.data.pcam import Split
 from core.errors import TrainingConfigError
+from core.models.bundle import read_description
 from core.settings import ROOT, settings
 from core.training.config import PRESETS, TrainConfig, parse_config
 from core.training.runs import CONFIG, Run
@@ -65,7 +65,7 @@ def opener(config: TrainConfig) -> Callable[[str], Split]:
     return lambda name: Split.open(folder, name)
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Whether this process speaks for the run: alone, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 

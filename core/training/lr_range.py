@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from core.data.pcam import Split
-from core.inference.torch_engine import best_device
-from core.nets import PatchNet
-from core.training.batches import Batches, subsets
+from core.inference.engines.torch_engine import best_device
+from core.models.nets import PatchNet
 from core.training.config import TrainConfig
-from core.training.fit import freeze, make_optimiser, set_training, uses_bf16
-from core.training.objective import loss_of
+from core.training.data import Batches, subsets
+from core.training.loop import freeze, make_optimiser, set_training, uses_bf16
+from core.training.losses.objective import loss_of
 from core.training.start import starting_net
 
 FIRST_RATE, LAST_RATE, STEPS = 1e-7, 10.0, 100

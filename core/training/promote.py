@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.bundle import CARD, WEIGHTS, check_model_name, read_description, write_description
 from core.data.pcam import Split
 from core.errors import SplitNotFoundError, TooFewPatchesError, TrainingError
 from core.evaluation.card import model_card
+from core.evaluation.ood import fit_ood_detector
 from core.evaluation.report import Progress, calibrate
-from core.evaluation.strangers import familiarise
 from core.files import atomic_folder, write_text
 from core.inference import load_reader
+from core.models.bundle import CARD, WEIGHTS, check_model_name, read_description, write_description
 from core.training.runs import Run
 
 
@@ -60,7 +60,7 @@ def promote(
         reader = load_reader(folder)
         calibrated = calibrate(reader, split, progress)
         with suppress(SplitNotFoundError, TooFewPatchesError):  # nobody has to have the training patches
-            calibrated = familiarise(reader, calibrated, split, progress)
+            calibrated = fit_ood_detector(reader, calibrated, split, progress)
         write_description(folder, calibrated)
     return models / name
 

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from core.bundle import DESCRIPTION
 from core.errors import OutputError, RunBusyError, RunNotFoundError, TrainingConfigError, TrainingError
 from core.files import write_text
 from core.locks import ask_to_end, grasp, holder, is_held, sign
+from core.models.bundle import DESCRIPTION
 from core.training.config import TrainConfig, parse_config
 
 Fact = dict[str, Any]

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from core.bundle import StoredBundle, bundle_folder
 from core.errors import BundleError, TrainingConfigError
-from core.inference.torch_engine import load_net
-from core.nets import PatchNet
+from core.inference.engines.torch_engine import load_net
+from core.models.bundle import StoredBundle, bundle_folder
+from core.models.nets import PatchNet
 from core.settings import settings
 from core.training.config import TrainConfig
 
@@ -35,8 +35,8 @@ def starting_net(config: TrainConfig) -> PatchNet:
     """
     torch.manual_seed(config.seed)
     net = _found(config)
-    if config.prior is not None:
-        _lean(net, config.prior)
+    if config.init_bias_prior is not None:
+        _init_bias_prior(net, config.init_bias_prior)
     return net
 
 
@@ -73,7 +73,7 @@ def _with_even_head(net: PatchNet) -> PatchNet:
     return net
 
 
-def _lean(net: PatchNet, prior: float) -> None:
+def _init_bias_prior(net: PatchNet, prior: float) -> None:
     """Give the head the bias that says `prior` of a patch without evidence."""
     half = math.log(prior / (1 - prior)) / 2
     with torch.no_grad():

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.data.patch import PATCH_SIDE
-from core.data.transforms import view, view_back
+from core.data.transforms import dihedral, dihedral_back
 from core.inference import load_reader
-from core.nets import PatchNet
+from core.models.nets import PatchNet
 from core.training.config import Distillation
 
 EPSILON = 1e-6
@@ -20,7 +20,7 @@ EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherOutput:
     """What the teacher says of a batch: maps (n, k, 3, 3) and logits (n, 2), float32."""
 
     maps: Tensor
@@ -30,12 +30,12 @@ class Lesson:
 class Teacher:
     """A served model, and the linear layer that tells its maps from those of the network that learns.
 
-    That layer stands in the network as `translator`, where it is trained, averaged and kept in checkpoints; a bundle
+    That layer stands in the network as `feature_projection`, where it is trained, averaged and kept in checkpoints; a bundle
     leaves it out. Without a weight for maps there is none.
     """
 
     def __init__(self, distillation: Distillation, net: PatchNet) -> None:
-        """Load the teacher, and put a translator into `net` where it is to learn from maps.
+        """Load the teacher, and put a feature_projection into `net` where it is to learn from maps.
 
         Raises:
             the errors of `load_reader`.
@@ -46,22 +46,24 @@ class Teacher:
         if self._weight:
             device = next(net.parameters()).device
             blank = np.zeros((1, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
-            channels = self.lesson(blank, device).maps.shape[1]
-            net.add_module("translator", _silent(nn.Conv2d(net.net.num_features, channels, 1)).to(device))
+            channels = self.output(blank, device).maps.shape[1]
+            net.add_module("feature_projection", _silent(nn.Conv2d(net.net.num_features, channels, 1)).to(device))
 
-    def lesson(self, patches: NDArray[np.uint8], device: torch.device) -> Lesson:
+    def output(self, patches: NDArray[np.uint8], device: torch.device) -> TeacherOutput:
         """What the teacher says of patches (n, 96, 96, 3): the mean over its views, maps turned back."""
-        seen = np.concatenate([view(patches, index) for index in range(self._views)])
+        seen = np.concatenate([dihedral(patches, index) for index in range(self._views)])
         maps, logits = self._engine.forward(seen)
         by_view = maps.reshape(self._views, len(patches), *maps.shape[1:]).transpose(0, 1, 3, 4, 2)
-        turned_back = [np.asarray(view_back(one, index), np.float32) for index, one in enumerate(by_view)]
+        turned_back = [np.asarray(dihedral_back(one, index), np.float32) for index, one in enumerate(by_view)]
         mean = np.ascontiguousarray(np.mean(turned_back, axis=0).transpose(0, 3, 1, 2))
         told = mean, logits.reshape(self._views, -1, 2).mean(axis=0)
-        return Lesson(*(torch.from_numpy(array).to(device) for array in told))
+        return TeacherOutput(*(torch.from_numpy(array).to(device) for array in told))
 
-    def loss_of_maps(self, maps: Tensor, lesson: Lesson) -> Tensor | float:
-        """Weighted distance of translated maps (n, k, 3, 3) to the teacher's; 0 without a weight."""
-        return self._weight and self._weight * distance(self._net.get_submodule("translator")(maps), lesson.maps)
+    def loss_of_maps(self, maps: Tensor, teacher_output: TeacherOutput) -> Tensor | float:
+        """Weighted distance of projected maps (n, k, 3, 3) to the teacher's; 0 without a weight."""
+        return self._weight and self._weight * distance(
+            self._net.get_submodule("feature_projection")(maps), teacher_output.maps
+        )
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:
@@ -72,7 +74,7 @@ def _silent(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def distance(maps: Tensor, taught: Tensor) -> Tensor:
-    """How far maps (n, k, h, w) are from a teacher's: mean over patches of |maps - taught|^2 / |taught|^2."""
-    wrong, whole = (values.square().flatten(1).sum(1) for values in (maps - taught, taught))
+def distance(maps: Tensor, expected: Tensor) -> Tensor:
+    """How far maps (n, k, h, w) are from a teacher's: mean over patches of |maps - expected|^2 / |expected|^2."""
+    wrong, whole = (values.square().flatten(1).sum(1) for values in (maps - expected, expected))
     return (wrong / whole.clamp_min(EPSILON)).mean()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.inference.reader import REFER, TUMOUR
-from core.inference.scoring import Scores
+from core.inference.scores import Scores
 
 ANY = "any"
 OUTCOMES = ("true positive", "false positive", "true negative", "false negative", "refer")

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from core.errors import NodeLensError
-from core.inference.memory import sweep
+from core.inference.engines.memory import sweep
 from core.logs import configure as configure_logs
 from core.settings import settings, without_paths
 

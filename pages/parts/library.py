@@ -17,13 +17,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core import service
-from core.bundle import bundle_names
 from core.data.pcam import Split, find_splits
 from core.errors import ModelNotFoundError
 from core.explain.cam import METHODS
 from core.inference import Reader, Readings
-from core.inference.scoring import ScoreStore
+from core.inference.scores import ScoreStore
 from core.kept import Kept, digest
+from core.models.bundle import bundle_names
 from core.settings import settings
 
 Value = TypeVar("Value")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.bundle import bundle_names, read_description
 from core.data.tables import csv_text
 from core.jobs import Job
+from core.models.bundle import bundle_names, read_description
 from core.settings import settings, without_paths
 from core.training.runs import LONGEST_NOTE, Run
 from pages.parts import access, library
-from pages.parts.runs import EVERY, GOING, state_of
-from pages.parts.start import go_on, go_to, training
+from pages.parts.train.runs import EVERY, GOING, state_of
+from pages.parts.train.start import go_on, go_to, training
 
 
 def manage(run: Run) -> None:
@@ -88,8 +88,8 @@ def _promote(run: Run) -> None:
     if job.running:
         st.fragment(_wait_for_promotion, run_every=EVERY)(job)
         return
-    if job.complaint:
-        st.error(without_paths(job.complaint))
+    if job.error_message:
+        st.error(without_paths(job.error_message))
     one, two, three = st.columns([3, 2, 1], vertical_alignment="bottom")
     name = one.text_input("Make a model of it, named", run.name, max_chars=80, key=f"promote_{run.name}").strip()
     own = run.config.valid_split if run.config.holdout == "split" else run.config.train_split

@@ -10,9 +10,10 @@ import streamlit as st
 from core.data.tables import csv_cell
 from core.explain.cam import LAST, MARGIN
 from core.view.overlay import data_url
-from pages.parts import library, uploads
-from pages.parts.uploads import Upload
-from pages.parts.window_picker import pick_window
+from pages.parts import library
+from pages.parts.components.window_picker import pick_window
+from pages.parts.read import uploads
+from pages.parts.read.uploads import Upload
 
 SHOWN = ["file", "probability", "reading", "flags", "notes"]
 MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0

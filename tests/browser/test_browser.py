@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import expect
 
-from core.inference.scoring import ScoreStore
+from core.inference.scores import ScoreStore
 
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 NO_PICTURE = b"no picture at all\n" * 40

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from core.data.archive import opened
-from core.data.importing import Imported, import_all
+from core.data.imports import Imported, import_all
 from core.data.labelled import label_of, labelled_sets
 from core.data.pcam import Split
 from core.errors import ImportSourceError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.evaluation.bootstrap import (
+from core.evaluation.metrics.bootstrap import (
     interval_words,
     intervals,
     mean_interval,

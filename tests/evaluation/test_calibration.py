@@ -5,7 +5,6 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from core.bundle import OperatingPoint
 from core.evaluation.calibration import (
     KNOTS,
     STIFFNESS,
@@ -14,7 +13,8 @@ from core.evaluation.calibration import (
     negative_log_likelihood,
     refer_band,
 )
-from core.evaluation.decisions import threshold_for
+from core.evaluation.metrics.decisions import threshold_for
+from core.models.bundle import OperatingPoint
 
 
 def simulated(curve, count=20_000, seed=0):

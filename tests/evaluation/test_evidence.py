@@ -9,9 +9,10 @@ from PIL import Image
 
 from core.data.pcam import Split
 from core.errors import ExplanationError, ImportSourceError
-from core.evaluation import evidence, faithfulness, position
+from core.evaluation import evidence
 from core.evaluation.evidence import MAIN, Examination, Plan, chosen_methods
 from core.evaluation.measures import BASELINES, MEASURES
+from core.evaluation.metrics import faithfulness, position_bias
 from core.explain.grid import centre_share
 from core.inference import Reader
 
@@ -88,7 +89,7 @@ def test_a_row_is_the_mean_of_what_the_readers_maps_give(report, tiny_reader, de
 def test_what_a_replacement_reads_as_is_kept_by_label(report, tiny_reader, demo):
     kept = report["curves"]["replaced"]
     examination = Examination(tiny_reader, demo, PLAN)
-    places = examination.some("mattering")
+    places = examination.some("faithfulness")
     patches, labels = examination.patches(places), examination.labels[places]
     point = tiny_reader.model.point(1)
     assert kept["decision"] == pytest.approx(1.3 * np.log(point.threshold / (1 - point.threshold)))
@@ -106,28 +107,28 @@ def test_what_a_replacement_reads_as_is_kept_by_label(report, tiny_reader, demo)
 
 def test_why_the_map_leans_is_of_the_true_positives(tiny_reader, demo):
     examination = Examination(tiny_reader, demo, Plan(sample=80, methods=(MAIN,)))
-    found = examination.stages["position"]()
-    curve = found.curves["position"]
+    found = examination.stages["position_bias"]()
+    curve = found.curves["position_bias"]
     probability, maps = examination.read
     right = (probability >= tiny_reader.model.point(1).threshold) & (examination.labels == 1)
-    assert curve["patches"] == right.sum() >= position.LEAST
+    assert curve["patches"] == right.sum() >= position_bias.LEAST
     served = curve["grids"]["served"][1][1]["value"]
     assert served == pytest.approx(np.nanmean(centre_share(maps[MAIN][right])), abs=1e-3)
-    scenes = tiny_reader.scene(position.in_context(examination.patches(np.flatnonzero(right))))
-    context = np.nanmean(centre_share(position.middle(scenes)))
+    regions = tiny_reader.region(position_bias.in_context(examination.patches(np.flatnonzero(right))))
+    context = np.nanmean(centre_share(position_bias.middle(regions)))
     assert curve["grids"]["context"][1][1]["value"] == pytest.approx(context, abs=1e-3)
     (row,) = found.rows
     assert (row["measure"], row["method"], row["patches"]) == ("centre_context", MAIN, curve["patches"])
     assert row["value"] == curve["grids"]["context"][1][1]["value"]
     assert len(curve["finding"]) == 4
-    masks = position.lies(demo.masks(examination.indices))
+    masks = position_bias.lies(demo.masks(examination.indices))
     assert curve["windows"]["groups"]["everywhere"]["patches"] == (masks == "everywhere").sum()
     json.dumps(evidence._plain(curve), allow_nan=False)
 
 
 def test_too_few_true_positives_explain_nothing(tiny_reader, demo):
-    examination = Examination(tiny_reader, demo, Plan(sample=position.LEAST, methods=(MAIN,)))
-    assert examination.stages["position"]().curves == {}
+    examination = Examination(tiny_reader, demo, Plan(sample=position_bias.LEAST, methods=(MAIN,)))
+    assert examination.stages["position_bias"]().curves == {}
 
 
 def test_windows_come_from_the_regions_where_there_are_any(tiny_reader, demo, tmp_path, write_region):
@@ -135,7 +136,7 @@ def test_windows_come_from_the_regions_where_there_are_any(tiny_reader, demo, tm
     found = Examination(tiny_reader, demo, PLAN, tmp_path)._masked()
     (piece,) = found
     assert set(piece.sources) == {"a"}
-    assert set(position.lies(piece.masks)) == {"everywhere", "around"}
+    assert set(position_bias.lies(piece.masks)) == {"everywhere", "around"}
 
 
 def test_paired_differences_are_from_grad_cam(report):
@@ -223,7 +224,7 @@ def test_methods_are_chosen_by_name():
 
 def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, patches):
     split = Split.open(write_split(tmp_path, patches, np.zeros(12, np.uint8)), "valid")
-    found = Examination(tiny_reader, split, Plan(sample=12, methods=PLAN.methods[:1])).stages["pointing"]()
+    found = Examination(tiny_reader, split, Plan(sample=12, methods=PLAN.methods[:1])).stages["localisation"]()
     assert found.rows == []
 
 
@@ -254,12 +255,12 @@ def test_regions_are_measured_beside_their_baselines(tiny_reader, demo, tmp_path
     assert [(done, total) for _, done, total in told] == [(1, 2), (2, 2)]
 
 
-def test_strangers_are_measured_where_the_bundle_can_tell(familiar_reader, tiny_reader, demo, tmp_path, patches):
+def test_ood_patches_are_measured_where_the_bundle_can_tell(ood_reader, tiny_reader, demo, tmp_path, patches):
     for number, patch in enumerate(patches[:4]):
         Image.fromarray(patch).save(tmp_path / f"cloud_{number}.png")
     told = []
-    examination = Examination(familiar_reader, demo, PLAN, None, lambda *fact: told.append(fact), tmp_path)
-    curve = examination.stages["strangers"]().curves["strangers"]
+    examination = Examination(ood_reader, demo, PLAN, None, lambda *fact: told.append(fact), tmp_path)
+    curve = examination.stages["ood"]().curves["ood"]
     kinds = {kind["name"]: kind for kind in curve["kinds"]}
     assert list(kinds) == [
         "scale 0.5x", "scale 2x", "scale 4x", "blur, 2 px", "immunohistochemistry (scikit-image)",
@@ -267,12 +268,11 @@ def test_strangers_are_measured_where_the_bundle_can_tell(familiar_reader, tiny_
     ]  # fmt: skip
     assert kinds[f"pictures of {tmp_path.name}"]["patches"] == 4
     assert all(kind["auroc"]["low"] <= kind["auroc"]["value"] <= kind["auroc"]["high"] for kind in kinds.values())
-    assert told[-1] == ("strangers", 7, 7)
+    assert told[-1] == ("ood", 7, 7)
     assert json.loads(json.dumps(evidence._plain(curve), allow_nan=False))
-    assert Examination(tiny_reader, demo, PLAN).stages["strangers"]().curves == {}
+    assert Examination(tiny_reader, demo, PLAN).stages["ood"]().curves == {}
     keys = [
-        Examination(familiar_reader, demo, PLAN, r, odd=o).key
-        for r, o in ((None, None), (tmp_path, None), (None, tmp_path))
+        Examination(ood_reader, demo, PLAN, r, odd=o).key for r, o in ((None, None), (tmp_path, None), (None, tmp_path))
     ]
     assert len({Examination(tiny_reader, demo, PLAN).key, *keys}) == 4
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from core.evaluation.faithfulness import (
+from core.evaluation.metrics.faithfulness import (
     REPLACEMENTS,
     ROAD_NOISE,
     Curves,
@@ -17,7 +17,7 @@ from core.evaluation.faithfulness import (
     removals,
     single_cells,
 )
-from core.evaluation.localisation import hematoxylin
+from core.evaluation.metrics.localisation import hematoxylin
 
 BOTH = pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
 EXACT = np.zeros((3, 3))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
-from core.data.perturb import STAINS
-from core.evaluation.localisation import (
+from core.data.corruptions import STAINS
+from core.evaluation.metrics.localisation import (
     baselines,
     best_level,
     cell_share,

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.bundle import (
+from core.data.pcam import Split, file_of
+from core.errors import CalibrationError, ModelValueError
+from core.evaluation import report as reporting
+from core.evaluation.card import PCAM_TRAINING, interval_text, limits, model_card
+from core.evaluation.metrics.classification import FIGURES
+from core.evaluation.report import bf16_check, calibrate, check_labels, check_order, evaluate, with_evaluation
+from core.explain.cam import METHODS, SCALE_PASSES
+from core.inference import load_reader
+from core.inference.engines.openvino_engine import OpenVinoEngine, has_bf16
+from core.inference.reader import Reader
+from core.models.bundle import (
     CARD,
     SHIPPED,
     Bundle,
@@ -20,16 +30,6 @@ from core.bundle import (
     read_description,
     write_description,
 )
-from core.data.pcam import Split, file_of
-from core.errors import CalibrationError, ModelValueError
-from core.evaluation import report as reporting
-from core.evaluation.card import PCAM_TRAINING, interval_text, limits, model_card
-from core.evaluation.report import bf16_check, calibrate, check_labels, check_order, evaluate, with_evaluation
-from core.evaluation.scores import FIGURES
-from core.explain.cam import METHODS, SCALE_PASSES
-from core.inference import load_reader
-from core.inference.openvino_engine import OpenVinoEngine, has_bf16
-from core.inference.reader import Reader
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from core.bundle import OperatingPoint
-from core.evaluation.localisation import hematoxylin
-from core.evaluation.robustness import robustness
-from core.evaluation.stability import (
+from core.evaluation.metrics.localisation import hematoxylin
+from core.evaluation.metrics.robustness import robustness
+from core.evaluation.metrics.stability import (
     PERTURBATIONS,
     STRENGTHS,
     Held,
@@ -18,6 +17,7 @@ from core.evaluation.stability import (
     stress,
     varied,
 )
+from core.models.bundle import OperatingPoint
 
 GRID = (6, 6)
 

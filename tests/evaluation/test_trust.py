@@ -7,11 +7,11 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from core.data.pcam import Split
-from core.data.transforms import VIEWS, view_back
+from core.data.transforms import VIEWS, dihedral_back
 from core.evaluation import trust
 from core.evaluation.trust import FIGURES, nearest, percentile, reference, trust_figures
+from core.inference.caching import caching_reader
 from core.inference.reader import NO_TUMOUR, TUMOUR
-from core.inference.sharing import remembering
 
 CENTRES = np.ix_((16, 48, 80), (16, 48, 80))
 
@@ -75,7 +75,7 @@ def test_a_reader_that_does_not_look():
     patch = np.zeros((1, 96, 96, 3), np.uint8)
     patch[0, 0, 0] = 255
     found = trust_figures(Fixed(), patch)
-    turned = [view_back(Fixed.MAP[None], index)[0].ravel() for index in range(1, VIEWS)]
+    turned = [dihedral_back(Fixed.MAP[None], index)[0].ravel() for index in range(1, VIEWS)]
     expected = np.mean([np.corrcoef(Fixed.MAP.ravel(), other)[0, 1] for other in turned])
     assert found["map_turns"][0] == pytest.approx(expected)
     assert found["map_turns"][0] < 0.2
@@ -85,7 +85,7 @@ def test_a_reader_that_does_not_look():
 
 
 def test_methods_share_the_pass_of_the_first_view(tiny_reader, patches):
-    reader = remembering(tiny_reader)
+    reader = caching_reader(tiny_reader)
     trust_figures(reader, patches[:1])
     assert reader.engine.passes == VIEWS + 1 + trust.RANDOM_DRAWS
 

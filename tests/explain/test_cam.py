@@ -23,10 +23,10 @@ from core.explain.cam import (
     hires_cam,
     layer_cam,
     score_cam,
-    target_rows,
+    target_weights,
     x_grad_cam,
 )
-from core.nets import PatchNet
+from core.models.nets import PatchNet
 from core.view.overlay import enlarge
 
 # One patch, two channels, 2 x 2 cells.
@@ -170,7 +170,7 @@ def test_the_registry_says_what_holds():
 
 def test_targets_are_rows_of_the_two_logits():
     logits, tumour = np.array([[1.0, 4.0], [3.0, -2.0]], np.float32), np.array([True, False])
-    value = {target: (target_rows(target, tumour) * logits).sum(axis=1).tolist() for target in TARGETS}
+    value = {target: (target_weights(target, tumour) * logits).sum(axis=1).tolist() for target in TARGETS}
     assert value == {
         "tumour minus normal": [3, -5],
         "predicted": [4, 3],

@@ -18,7 +18,7 @@ READ = (
     "print(load_reader(sys.argv[1], 'openvino').read(np.load(sys.argv[2])).logit.tobytes().hex())"
 )
 KILLED = (
-    "import os, signal, sys, core.inference.openvino_engine as e\n"
+    "import os, signal, sys, core.inference.engines.openvino_engine as e\n"
     "from core.inference import load_reader\n"
     "save = e.ov.save_model\n"
     "def half(model, path, **options):\n"

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.bundle import StoredBundle
 from core.errors import BundleError, EngineError, OutputError
-from core.inference import load_reader, openvino_engine
-from core.inference.engine import open_engine
-from core.inference.openvino_engine import CHOICE, GRAPH, OpenVinoEngine, _kept_folder
-from core.inference.torch_engine import TorchEngine
+from core.inference import load_reader
+from core.inference.engines import openvino_engine
+from core.inference.engines.engine import open_engine
+from core.inference.engines.openvino_engine import CHOICE, GRAPH, OpenVinoEngine, _kept_folder
+from core.inference.engines.torch_engine import TorchEngine
+from core.models.bundle import StoredBundle
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +181,7 @@ def test_a_graph_kept_by_another_process_meanwhile_is_left_alone(kept, tiny_read
     ],
 )
 def test_the_engine_is_the_one_asked_for_or_the_fastest(tiny_bundle, monkeypatch, asked, set_to, gpu, expected):
-    monkeypatch.setattr("core.inference.engine.gpu_present", lambda: gpu)
+    monkeypatch.setattr("core.inference.engines.engine.gpu_present", lambda: gpu)
     settings = Settings.from_environment({"NODELENS_ENGINE": set_to})
     assert type(open_engine(StoredBundle.open(tiny_bundle), settings, asked)) is expected
 

@@ -13,15 +13,15 @@ from captum.attr import GuidedGradCam, IntegratedGradients, Occlusion
 from pytorch_grad_cam import AblationCAM, EigenCAM, GradCAMPlusPlus, ScoreCAM, XGradCAM
 from pytorch_grad_cam.ablation_layer import AblationLayer
 
-from core.bundle import Training
-from core.data.transforms import VIEWS, view, view_back
+from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
 from core.explain import pixels
 from core.explain.cam import INPUT, LAST, MARGIN, METHODS, grad_cam_plus_plus
 from core.explain.grid import enlarge
 from core.inference import explainer, load_reader
-from core.inference.torch_engine import TorchEngine, load_net
-from core.nets import PatchNet, save_bundle
+from core.inference.engines.torch_engine import TorchEngine, load_net
+from core.models.bundle import Training
+from core.models.nets import PatchNet, save_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
@@ -278,8 +278,8 @@ def test_a_costly_map_is_given_up_at_the_next_step(small, patches, method):
 @pytest.mark.parametrize("method", ["scorecam", "occlusion", "integrated_gradients"])
 def test_eight_views_of_a_costly_map_are_its_mean_turned_back(small, patches, method):
     eight = small.explain(patches[:1], method, target=MARGIN, views=8).attribution
-    singles = [small.explain(view(patches[:1], i), method, target=MARGIN).attribution for i in range(VIEWS)]
-    mean = np.mean([view_back(single, i) for i, single in enumerate(singles)], axis=0)
+    singles = [small.explain(dihedral(patches[:1], i), method, target=MARGIN).attribution for i in range(VIEWS)]
+    mean = np.mean([dihedral_back(single, i) for i, single in enumerate(singles)], axis=0)
     np.testing.assert_allclose(eight, mean, atol=1e-4 * np.abs(mean).max())
 
 
@@ -354,7 +354,7 @@ def test_asking_about_patches_needs_no_torch(small, small_bundle, patches, tmp_p
         "reader, patch = load_reader(sys.argv[1], 'openvino'), np.load(sys.argv[2])\n"
         "for method in ('gradcam++', 'eigencam', 'scorecam', 'ablationcam', 'occlusion', 'rise'):\n"
         "    reader.explain(patch, method)\n"
-        "reader.scene(np.zeros((1, 64, 128, 3), np.uint8)), reader.features(patch)\n"
+        "reader.region(np.zeros((1, 64, 128, 3), np.uint8)), reader.features(patch)\n"
         "print(sorted({'torch', 'captum', 'timm'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -367,34 +367,34 @@ def test_asking_about_patches_needs_no_torch(small, small_bundle, patches, tmp_p
     assert done.stdout.strip() == "[]", done.stderr
 
 
-# Scenes and features ----------------------------------------------------------------------------------------------
+# Regions and features ----------------------------------------------------------------------------------------------
 
 
 def test_a_scene_of_one_patch_is_a_patch(small, patches):
     read = small.read(patches[:3])
-    np.testing.assert_array_equal(small.scene(patches[:3]), read.attribution)
+    np.testing.assert_array_equal(small.region(patches[:3]), read.attribution)
     for method in ("gradcam++", "layercam", "ablationcam"):
         for layer in small.layers:
             as_patch = small.explain(patches[:2], method, layer, "predicted").attribution
-            as_scene = small.scene(patches[:2], method, layer, "predicted")
-            np.testing.assert_allclose(as_scene, as_patch, atol=1e-5 * np.abs(as_patch).max())
+            as_region = small.region(patches[:2], method, layer, "predicted")
+            np.testing.assert_allclose(as_region, as_patch, atol=1e-5 * np.abs(as_patch).max())
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_a_scenes_cells_lie_on_the_scene_and_sum_to_its_logit(small_bundle, engine):
     reader = load_reader(small_bundle, engine)
-    scenes = np.random.default_rng(4).integers(0, 256, (2, 512, 512, 3), dtype=np.uint8)
-    scenes[0, :256] //= 4
-    maps, logits = reader.engine.forward(scenes)
-    found = reader.scene(scenes)
+    regions = np.random.default_rng(4).integers(0, 256, (2, 512, 512, 3), dtype=np.uint8)
+    regions[0, :256] //= 4
+    maps, logits = reader.engine.forward(regions)
+    found = reader.region(regions)
     assert (maps.shape, found.shape, found.dtype) == ((2, 96, 16, 16), (2, 16, 16), np.float32)
     bias = reader.stored.head[1]
     np.testing.assert_allclose(found.sum(axis=(1, 2)), logits @ [-1, 1] - (bias[1] - bias[0]), atol=1e-3)
-    np.testing.assert_allclose(reader.scene(scenes[1]), found[1:], atol=1e-5)
-    assert reader.scene(scenes[:1], layer="6x6").shape == (1, 32, 32)
-    upright, lying = reader.scene(scenes[:, :256]), reader.scene(scenes[:, :, :256])
+    np.testing.assert_allclose(reader.region(regions[1]), found[1:], atol=1e-5)
+    assert reader.region(regions[:1], layer="6x6").shape == (1, 32, 32)
+    upright, lying = reader.region(regions[:, :256]), reader.region(regions[:, :, :256])
     assert (upright.shape, lying.shape) == ((2, 8, 16), (2, 16, 8))
-    # far from the cut, a cell of half the scene says what it says in the whole, of twice the mean
+    # far from the cut, a cell of half the region says what it says in the whole, of twice the mean
     np.testing.assert_allclose(upright[:, :2] / 2, found[:, :2], atol=1e-4)
 
 
@@ -418,14 +418,14 @@ def test_few_scene_sizes_stay_compiled(small_bundle):
 )
 def test_what_is_no_scene_is_refused(small, wrong):
     with pytest.raises(ValueError, match="multiples of 32"):
-        small.scene(wrong)
+        small.region(wrong)
 
 
 def test_scenes_are_for_the_cam_family(small, patches):
     with pytest.raises(ExplanationError, match="Unknown layer"):
-        small.scene(patches[:1], "rise")
+        small.region(patches[:1], "rise")
     with pytest.raises(ExplanationError, match="Unknown method"):
-        small.scene(patches[:1], "rise", INPUT)
+        small.region(patches[:1], "rise", INPUT)
 
 
 def test_features_are_what_the_linear_layer_sees(small, patches):

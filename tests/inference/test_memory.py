@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from core.inference.memory import Sweep
+from core.inference.engines.memory import Sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import sys, threading
 import numpy as np
-from core.inference.memory import share_arenas
+from core.inference.engines.memory import share_arenas
 
 if sys.argv[1] == "shared":
     share_arenas()

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.bundle import OperatingPoint
 from core.data.flags import flags
-from core.data.transforms import VIEWS, view, view_back
+from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
 from core.explain.cam import METHODS, TARGETS, grad_cam
 from core.inference import load_reader
+from core.inference.caching import caching_reader
 from core.inference.reader import Reader, verdicts
-from core.inference.sharing import remembering
+from core.models.bundle import OperatingPoint
 
 LAYERS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}
 
@@ -64,11 +64,11 @@ def test_long_inputs_are_read_in_pieces_without_a_seam(tiny_reader):
 # What it does not know --------------------------------------------------------------------------------------------
 
 
-def test_a_patch_far_from_the_training_patches_is_flagged(familiar_reader, patches):
-    features = familiar_reader.features(patches)
-    far = familiar_reader.strangers.distance(features)
-    reader = Reader(familiar_reader.stored, familiar_reader.engine)
-    detector = reader.strangers = replace(familiar_reader.strangers, limit=np.array([np.median(far)], np.float32))
+def test_a_patch_far_from_the_training_patches_is_flagged(ood_reader, patches):
+    features = ood_reader.features(patches)
+    far = ood_reader.ood.distance(features)
+    reader = Reader(ood_reader.stored, ood_reader.engine)
+    detector = reader.ood = replace(ood_reader.ood, limit=np.array([np.median(far)], np.float32))
     maps, _ = reader.engine.forward(patches)
     np.testing.assert_allclose(features, maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-7)
     one, eight = reader.read(patches), reader.read(patches, views=8)
@@ -82,14 +82,14 @@ def test_a_patch_far_from_the_training_patches_is_flagged(familiar_reader, patch
     assert b"".join(piece.coordinates.tobytes() for piece in pieces) == one.coordinates.tobytes()
 
 
-def test_no_further_pass_is_made_for_it(familiar_reader, patches):
-    reader = remembering(familiar_reader)
+def test_no_further_pass_is_made_for_it(ood_reader, patches):
+    reader = caching_reader(ood_reader)
     reader.read(patches, views=8)
     assert reader.engine.passes == 8 * 12
 
 
 def test_without_a_detector_there_are_no_coordinates(tiny_reader, patches):
-    assert tiny_reader.strangers is None
+    assert tiny_reader.ood is None
     assert tiny_reader.read(patches).coordinates.shape == (12, 0)
 
 
@@ -98,7 +98,7 @@ def test_without_a_detector_there_are_no_coordinates(tiny_reader, patches):
 
 def test_eight_views_are_the_mean_of_eight_readings(tiny_reader, patches):
     eight = tiny_reader.read(patches, views=8)
-    singles = [tiny_reader.read(view(patches, index)) for index in range(VIEWS)]
+    singles = [tiny_reader.read(dihedral(patches, index)) for index in range(VIEWS)]
     logit = np.stack([single.logit for single in singles], axis=1)
     temperature = 0.7  # of the curve of the eight-view pipeline
     probability = expit(logit.astype(np.float64) / temperature)
@@ -109,7 +109,7 @@ def test_eight_views_are_the_mean_of_eight_readings(tiny_reader, patches):
     np.testing.assert_allclose(eight.spread, np.ptp(probability, axis=1), atol=1e-6)
     np.testing.assert_allclose(eight.logit, logit.mean(axis=1), atol=1e-5)
     np.testing.assert_allclose(eight.logits, np.mean([s.logits for s in singles], axis=0), atol=1e-5)
-    turned_back = [view_back(single.attribution, index) for index, single in enumerate(singles)]
+    turned_back = [dihedral_back(single.attribution, index) for index, single in enumerate(singles)]
     np.testing.assert_allclose(eight.attribution, np.mean(turned_back, axis=0), atol=1e-5)
     assert eight.point == tiny_reader.model.points["8"]
     assert eight.verdict.tolist() == verdicts(eight.probability, eight.point).tolist()
@@ -119,10 +119,10 @@ def test_eight_views_are_the_mean_of_eight_readings(tiny_reader, patches):
 def test_a_turned_patch_reads_the_same_and_its_map_turns_along(tiny_reader, patches, layer):
     straight = tiny_reader.explain(patches[:2], layer=layer, views=8)
     for index in (1, 4, 7):
-        turned = tiny_reader.explain(view(patches[:2], index), layer=layer, views=8)
+        turned = tiny_reader.explain(dihedral(patches[:2], index), layer=layer, views=8)
         np.testing.assert_allclose(turned.probability, straight.probability, atol=1e-4)
-        np.testing.assert_allclose(turned.attribution, view(straight.attribution, index), atol=1e-4)
-    asymmetry = np.abs(view(straight.attribution, 1) - straight.attribution).max()
+        np.testing.assert_allclose(turned.attribution, dihedral(straight.attribution, index), atol=1e-4)
+    asymmetry = np.abs(dihedral(straight.attribution, 1) - straight.attribution).max()
     assert asymmetry > 1e-2  # the map is not its own turn, so the comparison can fail
 
 

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from core import service
 from core.data.pcam import Split
 from core.inference import Reader
-from core.inference.scoring import Scores, ScoreStore
+from core.inference.scores import Scores, ScoreStore
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]

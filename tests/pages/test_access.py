@@ -11,7 +11,9 @@ from core.jobs import Job, jobs_in_line
 from core.settings import settings
 from core.training.config import make_config
 from core.training.runs import Run, run_names
-from pages.parts import access, evidence, managing, start, trials
+from pages.parts import access, managing
+from pages.parts.evidence.evidence import evidence
+from pages.parts.train import start, trials
 
 PATIENCE = 120
 

@@ -143,7 +143,7 @@ def test_a_silly_address_shows_the_split(screen, scores, query):
 def test_a_full_disk_is_said_once_and_the_next_visit_tries_again(screen, monkeypatch):
     from core import service
     from core.errors import OutputError
-    from core.inference.scoring import ScoreStore
+    from core.inference.scores import ScoreStore
 
     def full(store, reader, stop=None):
         raise OutputError(store.path, "no space left on device")

@@ -14,7 +14,7 @@ from core.evaluation.evidence import EVIDENCE, Examination, Plan
 from core.evaluation.trust import FIGURES, percentile, trust_figures
 from core.jobs import Job
 from core.settings import settings
-from core.view.evidence_report import BEST, NO_BETTER
+from core.view.report import BEST, NO_BETTER
 
 METHODS = ("gradcam/last", "eigencam/last", "gradcam/6x6")
 
@@ -131,7 +131,7 @@ def test_every_question_has_its_charts(screen, kept):
 
 
 def test_why_the_map_leans_is_told_under_where_it_points(screen, kept, report):
-    curve = report["curves"]["position"]
+    curve = report["curves"]["position_bias"]
     page = screen("evidence").calm()
     assert "**Why the map leans where it leans**" in page.markdown
     told = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.html)[1])
@@ -151,7 +151,7 @@ def test_why_the_map_leans_is_told_under_where_it_points(screen, kept, report):
 
 
 def test_a_report_from_before_there_were_reasons_is_shown_without(screen, kept, report):
-    older = {name: curve for name, curve in report["curves"].items() if name not in ("position", "replaced")}
+    older = {name: curve for name, curve in report["curves"].items() if name not in ("position_bias", "replaced")}
     kept.write_text(json.dumps(report | {"curves": older}))
     page = screen("evidence").calm()
     assert "Why the map leans" not in page.markdown
@@ -202,7 +202,7 @@ def test_a_running_examination_is_watched(screen, monkeypatch, models):
 
 
 def test_what_it_ended_with_is_told(screen, monkeypatch):
-    monkeypatch.setattr(Job, "complaint", property(lambda job: "No room on the disk."))
+    monkeypatch.setattr(Job, "error_message", property(lambda job: "No room on the disk."))
     assert "No room on the disk." in [error.value for error in screen("evidence").at.error]
 
 

@@ -10,11 +10,11 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from core import service
-from core.bundle import write_description
 from core.data.flags import FLAGS
-from core.evaluation.strangers import familiarise
+from core.evaluation.ood import fit_ood_detector
 from core.inference import load_reader
-from core.inference.scoring import ScoreStore
+from core.inference.scores import ScoreStore
+from core.models.bundle import write_description
 from core.settings import settings
 
 FLAG = "unlike training tissue"
@@ -30,10 +30,10 @@ def knowing(tiny_bundle, demo, write_split, tmp_path_factory):
     shutil.copytree(tiny_bundle, folder)
     reader = load_reader(folder, "openvino")
     valid = type(demo).open(data, "valid")
-    write_description(folder, familiarise(reader, reader.model, valid, lambda done, total: None))
+    write_description(folder, fit_ood_detector(reader, reader.model, valid, lambda done, total: None))
     reader = load_reader(folder, "openvino")
-    median = np.median(reader.strangers.distance(reader.features(valid.patches(slice(None)))))
-    reader.strangers = replace(reader.strangers, limit=np.array([median], np.float32))  # some are flagged, some not
+    median = np.median(reader.ood.distance(reader.features(valid.patches(slice(None)))))
+    reader.ood = replace(reader.ood, limit=np.array([median], np.float32))  # some are flagged, some not
     return reader
 
 

@@ -15,7 +15,7 @@ from core.explain.cam import MARGIN, METHODS
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
 from core.kept import digest
 from core.settings import settings
-from pages.parts import gallery
+from pages.parts.components import gallery
 
 WORDS = {TUMOUR: "Metastasis likely", NO_TUMOUR: "Metastasis unlikely", REFER: "Refer: too close to call"}
 TISSUE = np.random.default_rng(5)

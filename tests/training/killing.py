@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from core.training.fit import fit
 from core.training.launch import opener
+from core.training.loop import fit
 from core.training.runs import CHECKPOINT, Run
 
 PARTS = f".{CHECKPOINT}.*.part"

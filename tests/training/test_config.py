@@ -8,24 +8,24 @@ from pydantic import ValidationError
 
 from core.errors import TrainingConfigError
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
-from core.training.fit import recipe_of
 from core.training.launch import chosen_config, opener
+from core.training.loop import recipe_of
 from core.training.runs import Run
 
 WRONG = {
     "architecture": "vgg",
     "cycles": [],
-    "cycles.peak": [{"epochs": 1, "peak": 0}],
-    "cycles.epochs": [{"epochs": 0, "peak": 1e-3}],
-    "cycles.side": [{"epochs": 1, "peak": 1e-3, "side": 97}],
-    "cycles.views": [{"epochs": 1, "peak": 1e-3, "cached_views": 9}],
-    "cycles.norm": [{"epochs": 1, "peak": 1e-3, "frozen_norm": "none"}],
+    "cycles.max_lr": [{"epochs": 1, "max_lr": 0}],
+    "cycles.epochs": [{"epochs": 0, "max_lr": 1e-3}],
+    "cycles.side": [{"epochs": 1, "max_lr": 1e-3, "side": 97}],
+    "cycles.views": [{"epochs": 1, "max_lr": 1e-3, "cached_views": 9}],
+    "cycles.norm": [{"epochs": 1, "max_lr": 1e-3, "frozen_norm": "none"}],
     "holdout": "slide",
     "batch": 1,
     "weight_decay": -1,
     "label_smoothing": 1,
     "clip": -0.1,
-    "average": 1.0,
+    "ema_decay": 1.0,
     "augmentation": {"stain": 2},
     "augmentation.typo": {"stian": 0.1},
     "distillation": {"weight": 0.5},
@@ -52,8 +52,8 @@ def test_the_study_is_what_it_was():
     """Figures of the published notebook; see the module that holds them."""
     study = make_config("study")
     initial, second = study.cycles
-    assert (initial.epochs, initial.peak, initial.frozen, initial.frozen_norm) == (8, 2e-2, True, "batch")
-    assert (second.epochs, second.first_peak, second.peak, second.frozen) == (12, 4e-5, 4e-4, False)
+    assert (initial.epochs, initial.max_lr, initial.frozen, initial.frozen_norm) == (8, 2e-2, True, "batch")
+    assert (second.epochs, second.min_group_lr, second.max_lr, second.frozen) == (12, 4e-5, 4e-4, False)
     assert (initial.side, second.side, study.batch, study.holdout) == (90, 90, 128, "random")
     assert study.mean == pytest.approx([179.12, 139.29, 177.60], abs=0.01)
     official = make_config("study-official")
@@ -84,11 +84,11 @@ def test_frozen_and_named_by_every_value():
     with pytest.raises(ValidationError):
         config.batch = 4
     with pytest.raises(ValidationError):
-        config.cycles[0].peak = 1.0
+        config.cycles[0].max_lr = 1.0
     assert make_config("smoke").digest == config.digest
     assert len(config.digest) == 8
     others = [make_config("smoke", seed=1), make_config("smoke", clip=0.5), make_config("smoke", batch=31)]
-    others.append(make_config("smoke", cycles=[{"epochs": 1, "peak": 1e-2}]))
+    others.append(make_config("smoke", cycles=[{"epochs": 1, "max_lr": 1e-2}]))
     assert len({config.digest, *(other.digest for other in others)}) == 5
     assert make_config("smoke", batch=None) == config
 
@@ -110,9 +110,9 @@ class TestChosen:
 
     def test_a_file(self, tmp_path):
         file = tmp_path / "config.json"
-        file.write_text(json.dumps({"cycles": [{"epochs": 2, "peak": 1e-3}], "batch": 8}))
+        file.write_text(json.dumps({"cycles": [{"epochs": 2, "max_lr": 1e-3}], "batch": 8}))
         assert chosen_config(tmp_path / "run", file, "smoke", ["seed=5"]).model_dump() == (
-            TrainConfig(cycles=({"epochs": 2, "peak": 1e-3},), batch=8, seed=5).model_dump()
+            TrainConfig(cycles=({"epochs": 2, "max_lr": 1e-3},), batch=8, seed=5).model_dump()
         )
 
     def test_a_run_goes_on_as_it_was_begun(self, tmp_path):

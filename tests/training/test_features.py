@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from core.training.batches import Batches, subsets, turned
+from core.training.data import Batches, subsets, turned
 from core.training.features import FrozenFeatures
-from core.training.fit import fit, freeze, make_optimiser, set_rates, set_training
-from core.training.objective import loss_of
+from core.training.loop import fit, freeze, make_optimiser, set_rates, set_training
+from core.training.losses.objective import loss_of
 from core.training.runs import CHECKPOINT, Run
 from core.training.start import starting_net
 
@@ -20,7 +20,7 @@ HEAD = "net.fc."
 def frozen(config):
     """The first cycle of the shared configuration alone, for longer, with a body whose statistics say something."""
     return config.model_copy(
-        update={"cycles": (config.cycles[0].model_copy(update={"epochs": 3.0}),), "average": 0.0, "clip": 0.0}
+        update={"cycles": (config.cycles[0].model_copy(update={"epochs": 3.0}),), "ema_decay": 0.0, "clip": 0.0}
     )
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from core.nets import PatchNet
-from core.training.batches import Batch
+from core.models.nets import PatchNet
 from core.training.config import make_config
-from core.training.objective import Objective, loss_of
-from core.training.pointing import centre_alone, spilled
-from core.training.teacher import Lesson
+from core.training.data import Batch
+from core.training.losses.localisation import background_evidence_loss, centre_alone
+from core.training.losses.objective import Objective, loss_of
+from core.training.teacher import TeacherOutput
 
 CPU = torch.device("cpu")
 
@@ -36,12 +36,12 @@ def test_cross_entropy_of_a_blend_by_hand():
 
 def test_distillation_by_hand():
     """At temperature 2 a teacher's logits (0, 2 ln 3) are odds of 1 : 3, the network's (0, 0) even: KL, times 4."""
-    lesson = {"teacher": "t", "weight": 0.25, "temperature": 2.0}
-    config = make_config("smoke", distillation=lesson)
-    taught = torch.tensor([[0.0, 2 * np.log(3.0)]])
+    teacher_output = {"teacher": "t", "weight": 0.25, "temperature": 2.0}
+    config = make_config("smoke", distillation=teacher_output)
+    teacher_logits = torch.tensor([[0.0, 2 * np.log(3.0)]])
     divergence = 0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5)
     expected = 0.75 * np.log(2) + 0.25 * 4 * divergence
-    assert float(loss_of(LOGITS[:1], LABELS[:1], taught, config)) == pytest.approx(expected)
+    assert float(loss_of(LOGITS[:1], LABELS[:1], teacher_logits, config)) == pytest.approx(expected)
     agreed = loss_of(LOGITS, LABELS, LOGITS, config)
     assert float(agreed) == pytest.approx(0.75 * float(loss_of(LOGITS, LABELS, None, config)))
 
@@ -49,10 +49,10 @@ def test_distillation_by_hand():
 class Doubtful:
     """A teacher that says even odds of everything, and whose maps are one away from all maps."""
 
-    def lesson(self, patches, device):
-        return Lesson(torch.zeros(len(patches), 1, 3, 3), torch.zeros(len(patches), 2))
+    def output(self, patches, device):
+        return TeacherOutput(torch.zeros(len(patches), 1, 3, 3), torch.zeros(len(patches), 2))
 
-    def loss_of_maps(self, maps, lesson):
+    def loss_of_maps(self, maps, teacher_output):
         return torch.tensor(1.0)
 
 
@@ -68,17 +68,22 @@ def batch(patches, labels):
 
 
 def test_all_parts_add_up(net, batch):
-    lesson = {"teacher": "t", "weight": 0.25, "temperature": 2.0, "maps": 1.0}
+    teacher_output = {"teacher": "t", "weight": 0.25, "temperature": 2.0, "maps": 1.0}
     config = make_config(
-        "smoke", cycles=[{"epochs": 1, "peak": 1e-2}], batch=12, distillation=lesson, centre=0.25, spill=3.0
+        "smoke",
+        cycles=[{"epochs": 1, "max_lr": 1e-2}],
+        batch=12,
+        distillation=teacher_output,
+        centre_cell=0.25,
+        background_evidence=3.0,
     )
     (cycle,) = config.cycles
     found = Objective(config, net, Doubtful(), CPU, bf16=False)(net, cycle, batch, 0)
-    labels, taught = torch.from_numpy(batch.labels), torch.zeros(len(batch.labels), 2)
+    labels, teacher_logits = torch.from_numpy(batch.labels), torch.zeros(len(batch.labels), 2)
     maps, logits = net(torch.from_numpy(batch.inputs))
     alone = net.forward_head(centre_alone(maps))
-    of_all, of_centre = (loss_of(one, labels, taught, config) for one in (logits, alone))
-    expected = 0.75 * of_all + 0.25 * of_centre + 3 * spilled(net, maps, labels) + 1
+    of_all, of_centre = (loss_of(one, labels, teacher_logits, config) for one in (logits, alone))
+    expected = 0.75 * of_all + 0.25 * of_centre + 3 * background_evidence_loss(net, maps, labels) + 1
     torch.testing.assert_close(found, expected)
 
 
@@ -96,7 +101,7 @@ def test_a_fixed_body_learns_from_labels_alone(net, batch):
 
 
 def test_crops_are_taught_no_maps(net, batch):
-    config = make_config("smoke", cycles=[{"epochs": 1, "peak": 1e-2, "side": 64}], batch=12)
+    config = make_config("smoke", cycles=[{"epochs": 1, "max_lr": 1e-2, "side": 64}], batch=12)
     given = Batch(np.ascontiguousarray(batch.inputs[:, 16:80, 16:80]), batch.labels, batch.whole)
     one, other = (
         Objective(config, net, teacher, CPU, bf16=False)(net, config.cycles[0], given, 0)

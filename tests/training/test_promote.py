@@ -4,10 +4,14 @@ import shutil
 
 import pytest
 
-from core.bundle import (
+from core.data.pcam import Split, file_of
+from core.errors import CalibrationError, ModelNameError, ModelValueError, OutputError, SplitFormatError, TrainingError
+from core.evaluation.report import SEEN, record_of
+from core.inference import load_reader
+from core.models.bundle import (
     CARD,
     DESCRIPTION,
-    STRANGERS,
+    OOD_DETECTOR,
     WEIGHTS,
     Training,
     bundle_names,
@@ -15,10 +19,6 @@ from core.bundle import (
     sha256_of,
     write_description,
 )
-from core.data.pcam import Split, file_of
-from core.errors import CalibrationError, ModelNameError, ModelValueError, OutputError, SplitFormatError, TrainingError
-from core.evaluation.report import SEEN, record_of
-from core.inference import load_reader
 from core.training import promote as module
 from core.training.config import make_config
 from core.training.promote import new_model, promote
@@ -57,9 +57,9 @@ def test_a_run_becomes_a_calibrated_model(run, split, tmp_path):
 def test_what_training_tissue_looks_like_comes_along(run, known_tissue, tmp_path):
     folder = promote(run, "mine", Split.open(known_tissue, "valid"), tmp_path / "models", quiet)
     bundle = read_description(folder)
-    assert bundle.strangers.fitted_on.patches == 72
-    assert bundle.strangers.sha256 == sha256_of(folder / STRANGERS)
-    assert load_reader(folder).strangers is not None
+    assert bundle.ood.fitted_on.patches == 72
+    assert bundle.ood.sha256 == sha256_of(folder / OOD_DETECTOR)
+    assert load_reader(folder).ood is not None
 
 
 def test_nothing_half_made_is_ever_to_be_seen(run, split, tmp_path, monkeypatch):
@@ -87,7 +87,7 @@ def test_a_model_of_that_name_is_replaced_only_when_asked(run, split, tmp_path):
     models = tmp_path / "models"
     promote(run, "mine", split, models, quiet)
     (models / "mine" / "evidence.json").write_text("{}")
-    (models / "mine" / STRANGERS).write_bytes(b"old")
+    (models / "mine" / OOD_DETECTOR).write_bytes(b"old")
     with pytest.raises(ModelNameError, match="a model of that name is there"):
         promote(run, "mine", split, models, quiet)
     promote(run, "mine", split, models, quiet, version="2.0.0", replace=True)
@@ -146,7 +146,7 @@ def test_too_few_training_patches_are_none(run, known_tissue, write_split, patch
     shutil.copytree(known_tissue, data)
     write_split(data, patches, labels, "train")
     folder = promote(run, "mine", Split.open(data, "valid"), tmp_path / "models", quiet)
-    assert read_description(folder).strangers is None
+    assert read_description(folder).ood is None
 
 
 def test_calibrating_on_patches_it_learned_from_is_said(run, split, tmp_path):

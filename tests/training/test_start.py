@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.bundle import Training
 from core.errors import BundleError, ModelNotFoundError, TrainingConfigError
-from core.nets import PatchNet, save_bundle
+from core.models.bundle import Training
+from core.models.nets import PatchNet, save_bundle
 from core.training.config import make_config
 from core.training.start import LITE_PACKAGE, starting_net
 
@@ -103,6 +103,6 @@ def test_imagenet_weights_of_efficientnet_lite0():
 def test_without_evidence_the_head_says_the_prior(source, tmp_path):
     save_file(source.net.state_dict(), tmp_path / "w.safetensors")
     for start in ("random", str(tmp_path / "w.safetensors")):
-        net = starting_net(make_config("smoke", start=start, prior=0.2))
+        net = starting_net(make_config("smoke", start=start, init_bias_prior=0.2))
         blank = torch.zeros(1, net.net.num_features, 3, 3)
         assert net.forward_head(blank).softmax(1)[0, 1].item() == pytest.approx(0.2)

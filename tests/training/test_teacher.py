@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from core.bundle import StoredBundle, Training
 from core.inference import load_reader
-from core.nets import PatchNet, save_bundle
+from core.models.bundle import StoredBundle, Training
+from core.models.nets import PatchNet, save_bundle
 from core.training.config import Distillation
-from core.training.fit import fit, layer_groups
+from core.training.loop import fit, layer_groups
 from core.training.runs import CHECKPOINT, MODEL, Run
 from core.training.teacher import Teacher, distance
 
@@ -32,9 +32,9 @@ def learner():
 @pytest.fixture
 def taught(config, folder):
     """A run's configuration, short, with a teacher of maps."""
-    lesson = Distillation(teacher=str(folder), weight=0.5, maps=1)
+    teacher_output = Distillation(teacher=str(folder), weight=0.5, maps=1)
     cycles = (config.cycles[1].model_copy(update={"side": 96}),)
-    return config.model_copy(update={"distillation": lesson, "cycles": cycles})
+    return config.model_copy(update={"distillation": teacher_output, "cycles": cycles})
 
 
 def test_distance_by_hand():
@@ -49,35 +49,37 @@ def test_distance_by_hand():
 
 def test_a_lesson_is_what_the_model_says_when_it_is_served(folder, learner, patches):
     teacher = Teacher(Distillation(teacher=str(folder), maps=2), learner)
-    lesson = teacher.lesson(patches, torch.device("cpu"))
+    teacher_output = teacher.output(patches, torch.device("cpu"))
     maps, logits = load_reader(str(folder)).engine.forward(patches)
-    np.testing.assert_array_equal(lesson.maps.numpy(), maps)
-    np.testing.assert_array_equal(lesson.logits.numpy(), logits)
+    np.testing.assert_array_equal(teacher_output.maps.numpy(), maps)
+    np.testing.assert_array_equal(teacher_output.logits.numpy(), logits)
     own = learner.eval().forward_features(torch.from_numpy(patches))
-    assert float(teacher.loss_of_maps(own, lesson).detach()) == pytest.approx(2), "at first it says nothing"
-    torch.nn.init.normal_(learner.translator.weight)
-    torch.testing.assert_close(teacher.loss_of_maps(own, lesson), 2 * distance(learner.translator(own), lesson.maps))
+    assert float(teacher.loss_of_maps(own, teacher_output).detach()) == pytest.approx(2), "at first it says nothing"
+    torch.nn.init.normal_(learner.feature_projection.weight)
+    torch.testing.assert_close(
+        teacher.loss_of_maps(own, teacher_output), 2 * distance(learner.feature_projection(own), teacher_output.maps)
+    )
 
 
 def test_a_lesson_of_several_views_is_their_mean_turned_back(folder, learner, patches):
     cpu = torch.device("cpu")
     four, one = (Teacher(Distillation(teacher=str(folder), views=views), learner) for views in (4, 1))
-    lesson = four.lesson(patches, cpu)
-    singles = [one.lesson(np.rot90(patches, turns, axes=(1, 2)).copy(), cpu) for turns in range(4)]
+    teacher_output = four.output(patches, cpu)
+    singles = [one.output(np.rot90(patches, turns, axes=(1, 2)).copy(), cpu) for turns in range(4)]
     turned_back = [single.maps.rot90(-turns, (2, 3)) for turns, single in enumerate(singles)]
-    torch.testing.assert_close(lesson.maps, torch.stack(turned_back).mean(0))
-    torch.testing.assert_close(lesson.logits, torch.stack([single.logits for single in singles]).mean(0))
-    turned = four.lesson(np.rot90(patches, 1, axes=(1, 2)).copy(), cpu)
-    torch.testing.assert_close(turned.logits, lesson.logits)
+    torch.testing.assert_close(teacher_output.maps, torch.stack(turned_back).mean(0))
+    torch.testing.assert_close(teacher_output.logits, torch.stack([single.logits for single in singles]).mean(0))
+    turned = four.output(np.rot90(patches, 1, axes=(1, 2)).copy(), cpu)
+    torch.testing.assert_close(turned.logits, teacher_output.logits)
     assert float((singles[1].logits - singles[0].logits).abs().max()) > 1e-3
 
 
-def test_the_translator_is_trained_by_the_head_and_belongs_to_no_bundle(folder, learner, tmp_path):
+def test_the_feature_projection_is_trained_by_the_head_and_belongs_to_no_bundle(folder, learner, tmp_path):
     before = [len(group) for group in layer_groups(learner)]
     Teacher(Distillation(teacher=str(folder), maps=1), learner)
     after = layer_groups(learner)
     assert [len(group) for group in after] == [*before[:-1], before[-1] + 2]
-    assert any(parameter is learner.translator.weight for parameter in after[-1])
+    assert any(parameter is learner.feature_projection.weight for parameter in after[-1])
     stored = save_bundle(learner, tmp_path / "b", version="1", mean=MEAN, std=STD, training=Training(recipe="."))
     assert StoredBundle.open(stored).description.architecture == "tiny_resnet"
     load_reader(str(stored))
@@ -85,22 +87,24 @@ def test_the_translator_is_trained_by_the_head_and_belongs_to_no_bundle(folder, 
 
 def test_without_a_weight_maps_teach_nothing(folder, learner, patches):
     teacher = Teacher(Distillation(teacher=str(folder)), learner)
-    lesson = teacher.lesson(patches, torch.device("cpu"))
-    assert teacher.loss_of_maps(lesson.maps, lesson) == 0
-    assert not hasattr(learner, "translator")
+    teacher_output = teacher.output(patches, torch.device("cpu"))
+    assert teacher.loss_of_maps(teacher_output.maps, teacher_output) == 0
+    assert not hasattr(learner, "feature_projection")
 
 
 def test_a_run_comes_to_tell_the_teachers_maps(taught, open_split, tmp_path):
-    run = Run.create(tmp_path / "run", taught.model_copy(update={"average": 0.0}))
+    run = Run.create(tmp_path / "run", taught.model_copy(update={"ema_decay": 0.0}))
     list(fit(run, open_split))
     saved = torch.load(run.folder / CHECKPOINT, weights_only=True)["net"]
     net = PatchNet("tiny_resnet", MEAN, STD)
     teacher = Teacher(taught.distillation, net)
     inputs = open_split("train").patches(slice(0, 16))
-    lesson = teacher.lesson(inputs, torch.device("cpu"))
+    teacher_output = teacher.output(inputs, torch.device("cpu"))
 
     def loss():
-        return float(teacher.loss_of_maps(net.eval().forward_features(torch.from_numpy(inputs)), lesson).detach())
+        return float(
+            teacher.loss_of_maps(net.eval().forward_features(torch.from_numpy(inputs)), teacher_output).detach()
+        )
 
     first = loss()
     net.load_state_dict(saved)
@@ -112,16 +116,16 @@ def test_crops_teach_no_maps(taught, open_split, tmp_path):
     cycles = tuple(cycle.model_copy(update={"side": 64}) for cycle in taught.cycles)
     run = Run.create(tmp_path / "run", taught.model_copy(update={"cycles": cycles}))
     assert list(fit(run, open_split))[-1]["fact"] == "finished"
-    assert not torch.load(run.folder / CHECKPOINT, weights_only=True)["net"]["translator.weight"].any()
+    assert not torch.load(run.folder / CHECKPOINT, weights_only=True)["net"]["feature_projection.weight"].any()
 
 
-def test_a_run_that_was_cut_goes_on_to_the_same_translator(taught, open_split, tmp_path):
+def test_a_run_that_was_cut_goes_on_to_the_same_feature_projection(taught, open_split, tmp_path):
     whole, cut = (Run.create(tmp_path / name, taught) for name in ("whole", "cut"))
     list(fit(whole, open_split))
     steps = iter(range(100))
     list(fit(cut, open_split, lambda: next(steps) == 6))
     list(fit(cut, open_split))
     one, other = (torch.load(run.folder / CHECKPOINT, weights_only=True)["average"] for run in (whole, cut))
-    assert "translator.weight" in one
+    assert "feature_projection.weight" in one
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)

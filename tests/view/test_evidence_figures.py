@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from core.evaluation.measures import HOLDING, LEARNED, MATTERING, POINTING
-from core.evaluation.position import GRIDS
-from core.view import evidence_figures as figures
-from core.view.evidence_figures import PREDICTION, Mosaics, charts, method_title
+from core.evaluation.measures import FAITHFULNESS, LOCALISATION, RANDOMISATION, STABILITY
+from core.evaluation.metrics.position_bias import GRIDS
+from core.view.charts import evidence as figures
+from core.view.charts.evidence import PREDICTION, Mosaics, charts, method_title
 
 
 def interval(value):
@@ -75,15 +75,17 @@ def names(figure):
 
 def test_each_question_has_its_charts(curves):
     report = {"curves": curves}
-    found = {group: [chart.title for chart in charts(report, group)] for group in (MATTERING, LEARNED, HOLDING)}
+    found = {
+        group: [chart.title for chart in charts(report, group)] for group in (FAITHFULNESS, RANDOMISATION, STABILITY)
+    }
     assert found == {
-        MATTERING: ["Deletion", "Insertion"],
-        LEARNED: ["Cascade, rank correlation", "Cascade, SSIM"],
-        HOLDING: ["How far the map moves", "How far the probability moves"],
+        FAITHFULNESS: ["Deletion", "Insertion"],
+        RANDOMISATION: ["Cascade, rank correlation", "Cascade, SSIM"],
+        STABILITY: ["How far the map moves", "How far the probability moves"],
     }
     assert len(charts(report, PREDICTION)) == 6
     assert charts({"curves": {}}, PREDICTION) == []
-    assert charts({"curves": {}}, POINTING) == []
+    assert charts({"curves": {}}, LOCALISATION) == []
 
 
 def test_the_grids_stand_side_by_side_under_one_scale(leaning):
@@ -103,7 +105,7 @@ def test_an_undefined_cell_is_drawn_empty(leaning):
 
 
 def test_why_the_map_leans_is_told_with_its_tables(leaning):
-    (chart,) = charts({"curves": {"position": leaning}}, POINTING)
+    (chart,) = charts({"curves": {"position_bias": leaning}}, LOCALISATION)
     assert chart.title == "Why the map leans where it leans"
     assert "in 321 true positives" in chart.meaning
     assert "chance 11%" in chart.meaning
@@ -118,14 +120,14 @@ def test_why_the_map_leans_is_told_with_its_tables(leaning):
         ("all over", "99", "11.0%", "30.0% [20.0, 40.0]", "0.80 [0.70, 0.90]"),
     ]
     leaning["windows"]["groups"] = {}
-    (chart,) = charts({"curves": {"position": leaning}}, POINTING)
+    (chart,) = charts({"curves": {"position_bias": leaning}}, LOCALISATION)
     assert len(chart.tables) == 1
 
 
 def test_what_a_replacement_reads_as_stands_with_the_deletion(curves):
     kinds = {name: {"as_is": interval(3.0), "replaced": interval(2.0)} for name in ("all", "tumour")}
     curves["replaced"] = {"decision": 0.5, "ways": {"blurred": kinds, "inpainted": kinds}}
-    deletion, insertion = charts({"curves": curves}, MATTERING)
+    deletion, insertion = charts({"curves": curves}, FAITHFULNESS)
     assert [first for first, _ in deletion.finding] == ["Blurred.", "Inpainted."]
     assert "+2.00 [+1.90, +2.10] where the label is tumour (+3.00 as they are)" in deletion.finding[0][1]
     assert "reads as tumour in itself" in deletion.finding[0][1]
@@ -191,22 +193,22 @@ def odd():
     return {"patches": 200, "false_alarms": alarms, "kinds": kinds}
 
 
-def test_strangers_stand_beside_chance(odd):
-    figure = figures.strangers(odd)
+def test_ood_patches_stand_beside_chance(odd):
+    figure = figures.ood(odd)
     assert list(figure.data[0].y) == ["blur", "liver", "scale 0.5x"]
     assert list(figure.data[0].x) == [0.8, 0.6, 0.52]
     np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.1, 0.1, 0.07])
     assert figure.layout.shapes[0].x0 == 0.5
 
 
-def test_strangers_that_cannot_be_told_are_named(odd):
-    (chart,) = charts({"curves": {"strangers": odd}}, PREDICTION)
+def test_ood_patches_that_cannot_be_told_are_named(odd):
+    (chart,) = charts({"curves": {"ood": odd}}, PREDICTION)
     assert "Of 200 patches of the split itself, 4.0% [2.0, 7.0] are flagged" in chart.meaning
     ((first, text),) = chart.finding
     assert first == "Cannot be told:"
     assert text.startswith("scale 0.5x, liver: ")
     odd["kinds"] = odd["kinds"][:1]
-    (chart,) = charts({"curves": {"strangers": odd}}, PREDICTION)
+    (chart,) = charts({"curves": {"ood": odd}}, PREDICTION)
     assert chart.finding[0][1].startswith("No kind")
 
 

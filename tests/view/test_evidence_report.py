@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from core.evaluation.measures import LEARNED, POINTING
-from core.view.evidence_figures import PREDICTION, Mosaics
-from core.view.evidence_report import BEST, NO_BETTER, as_page, groups, provenance, table
+from core.evaluation.measures import LOCALISATION, RANDOMISATION
+from core.view.charts.evidence import PREDICTION, Mosaics
+from core.view.report import BEST, NO_BETTER, as_page, groups, provenance, table
 
 
 def row(method, value, low, high, measure="mosaic2", chance=0.25):
@@ -42,7 +42,7 @@ def report():
 
 
 def test_the_best_beats_chance_and_is_marked():
-    found = table(ROWS, POINTING)
+    found = table(ROWS, LOCALISATION)
     assert found.methods == ["gradcam/last", "layercam/last", "gradcam/6x6", "random"]
     texts = {method: found.cells[method, "mosaic2"].text for method in found.methods}
     assert texts == {
@@ -55,16 +55,16 @@ def test_the_best_beats_chance_and_is_marked():
 
 
 def test_chance_of_each_method_its_own():
-    found = table(ROWS, LEARNED)
+    found = table(ROWS, RANDOMISATION)
     assert found.chance["after_randomising"] == (pytest.approx(0.2), "0.10 to 0.30")
     assert found.cells["gradcam/last", "after_randomising"].text == "0.10 [0.00, 0.20]"  # nothing is best at this
     assert found.cells["gradcam/6x6", "after_randomising"].text.endswith(NO_BETTER)
 
 
 def test_questions(report):
-    assert groups(report) == [POINTING, LEARNED]
+    assert groups(report) == [LOCALISATION, RANDOMISATION]
     report["curves"] = {"roc": {}}
-    assert groups(report) == [POINTING, LEARNED, PREDICTION]
+    assert groups(report) == [LOCALISATION, RANDOMISATION, PREDICTION]
 
 
 def test_provenance_names_model_data_and_resampling(report):
@@ -75,7 +75,7 @@ def test_provenance_names_model_data_and_resampling(report):
 
 def test_what_figures_say_stands_with_them_in_the_page(report):
     figure = {"value": 0.1, "low": 0.05, "high": 0.15}
-    report["curves"]["position"] = {
+    report["curves"]["position_bias"] = {
         "patches": 40,
         "grids": {name: [[figure] * 3] * 3 for name in ("served", "context", "same")},
         "moved": {"centre": figure, "surround": figure},

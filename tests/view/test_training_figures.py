@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from core.view import training_figures as figures
+from core.view.charts import training as figures
 
 
 def step(cycle, number, epoch, loss, rate=1e-3, first=1e-3):

@@ -1,0 +1,398 @@
+"""Why does a map lean where it leans? The same tissue is moved, mirrored and exchanged, and the map is watched.
+
+Of a map of 3 x 3 cells the middle one lies on the label's centre. Zero padding at the border, a receptive field wider
+than a cell, and patches that are tumour all over may each keep evidence from it, or draw evidence there. The
+experiments change one of these at a time; which of them the figures support is told by their intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data.patch import LABEL_BOX, LABEL_SIDE, PATCH_SIDE
+from core.data.regions import STEP, Region
+from core.evaluation.metrics.bootstrap import (
+    asdict_interval,
+    interval_words,
+    intervals,
+    mean_interval,
+    paired_difference,
+    percent_words,
+)
+from core.evaluation.metrics.stability import Seen
+from core.explain.grid import CENTRE_CHANCE
+
+Patches = NDArray[np.uint8]
+Maps = NDArray[np.floating]
+Masks = NDArray[np.integer] | NDArray[np.bool_]
+Groups = NDArray[np.str_] | None
+Measured = dict[str, NDArray[np.float64]]
+Figure = Mapping[str, Any]
+"""A "value" with "low" and "high" of its 95 % interval; all None where it is undefined."""
+
+
+class Weighed(Seen, Protocol):
+    """What reading patches gives here; `core.inference.reader.Readings` is one. Maps are (n, 3, 3) in logits."""
+
+    @property
+    def logit(self) -> NDArray[np.floating]:
+        """(n,) tumour minus normal."""
+        ...
+
+
+Look = Callable[[Patches], Weighed]
+ReadRegion = Callable[[Patches], Maps]
+"""Images uint8 (n, h, w, 3), sides multiples of 32 -> maps (n, h / 32, w / 32), read fully convolutionally."""
+
+GRIDS = {
+    "served": "As served",
+    "context": "In mirrored tissue",
+    "same": "Same tissue everywhere",
+}
+"""Where evidence lies by cell: three ways to show a patch to the network."""
+PARTS = {"centre": "the centre 32 x 32 px", "surround": "the surround"}
+"""What is exchanged for a normal patch's."""
+LIES = {
+    "centre": "mostly in the centre",
+    "everywhere": "all over",
+    "around": "around the centre, not in it",
+}
+"""Where tumour lies in a patch by its mask, see `lies`."""
+PLACES = (
+    *("upper left", "at the top", "upper right"),
+    *("on the left", "in the centre", "on the right"),
+    *("lower left", "at the bottom", "lower right"),
+)
+"""The nine cells in reading order, in words."""
+LEAST = 10
+"""Fewer patches than this tell nothing of their kind."""
+PER_REGION = 12
+"""Windows of each kind that a region gives at most, so that no region outweighs the others."""
+EVEN = 1e-6
+"""Figures nearer than this are the same: what is left of rounding is no finding."""
+FULL, HALF, SOME = 0.75, 0.5, 0.25
+"""Tumour's share of a cell, or of the surround."""
+
+
+# Patches shown in another way --------------------------------------------------------------------------------------
+
+
+def in_context(patches: Patches) -> Patches:
+    """Patches (n, 96, 96, 3) in the middle of their own mirror images, (n, 288, 288, 3): no border is near."""
+    around = (PATCH_SIDE, PATCH_SIDE)
+    return np.pad(patches, ((0, 0), around, around, (0, 0)), mode="symmetric")
+
+
+def middle(maps: Maps) -> Maps:
+    """The cells of the patch in maps (n, 3h, 3w) of `in_context`: (n, h, w)."""
+    rows, columns = (side // 3 for side in maps.shape[1:])
+    return maps[:, rows : 2 * rows, columns : 2 * columns]
+
+
+def same_tissue(patches: Patches) -> Patches:
+    """The label's centre in every cell, mirrored from cell to cell so that there are no seams: (n, 96, 96, 3)."""
+    around = (LABEL_SIDE, LABEL_SIDE)
+    return np.pad(patches[:, LABEL_BOX, LABEL_BOX], ((0, 0), around, around, (0, 0)), mode="symmetric")
+
+
+def exchanged(patches: Patches, donors: Patches) -> dict[str, Patches]:
+    """Patches (n, 96, 96, 3) with the part of PARTS that names them taken from donors of the same shape."""
+    centre, surround = patches.copy(), donors.copy()
+    centre[:, LABEL_BOX, LABEL_BOX] = donors[:, LABEL_BOX, LABEL_BOX]
+    surround[:, LABEL_BOX, LABEL_BOX] = patches[:, LABEL_BOX, LABEL_BOX]
+    return {"centre": centre, "surround": surround}
+
+
+def cell_shares(maps: Maps) -> NDArray[np.float64]:
+    """Each cell's share of the positive evidence, (n, h, w) in [0, 1]; chance 1 / (h w); nan without any."""
+    evidence = np.maximum(np.asarray(maps, np.float64), 0)
+    total = np.broadcast_to(evidence.sum(axis=(1, 2), keepdims=True), evidence.shape)
+    return np.asarray(np.divide(evidence, total, out=np.full(evidence.shape, np.nan), where=total > 0))
+
+
+def measured(patches: Patches, donors: Patches, look: Look, region: ReadRegion) -> Measured:
+    """All that is measured of tumour patches.
+
+    Args:
+        patches: uint8 (n, 96, 96, 3), tumour.
+        donors: as many normal patches, to exchange tissue with.
+        look: reads patches.
+        region: reads larger images.
+
+    Returns:
+        For each of GRIDS, (n, 3, 3) shares of the positive evidence; for each of PARTS, "moved_PART", (n,) logits by
+        which the centre cell's evidence moves either way when that part is exchanged, and "fall_PART", (n,) logits by
+        which the whole patch's logit falls.
+    """
+    served = look(patches)
+    found = {
+        "served": cell_shares(served.attribution),
+        "context": cell_shares(middle(region(in_context(patches)))),
+        "same": cell_shares(look(same_tissue(patches)).attribution),
+    }
+    for part, changed in exchanged(patches, donors).items():
+        seen = look(changed)
+        moved = served.attribution[:, 1, 1] - seen.attribution[:, 1, 1]
+        found[f"moved_{part}"] = np.abs(moved.astype(np.float64))
+        found[f"fall_{part}"] = (served.logit - seen.logit).astype(np.float64)
+    return found
+
+
+def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
+    """Means with 95 % intervals of what `measured` found of n patches, JSON-ready.
+
+    Args:
+        values: see `measured`.
+        groups: (n,) slide of each patch, or None.
+
+    Returns:
+        "patches"; "silent", those of them without positive evidence as served, which have no share there; "grids", for
+        each of GRIDS 3 x 3 figures; "context_change", of the centre's share from as served to in context; "moved" and
+        "fall" by part; "own", the share of the centre cell's movement that is due to its own tissue: 1 for a cell that
+        sees itself alone, the centre's share of the area for one that sees all alike.
+    """
+    count = len(values["served"])
+
+    def figure(one: NDArray[np.float64]) -> dict[str, float | None]:
+        return asdict_interval(mean_interval(one, groups))
+
+    def own(drawn: NDArray[np.intp]) -> dict[str, float]:
+        centre, surround = (values[f"moved_{part}"][drawn].sum() for part in ("centre", "surround"))
+        return {"own": float(centre / (centre + surround)) if centre + surround else np.nan}
+
+    change = paired_difference(values["context"][:, 1, 1], values["served"][:, 1, 1], groups)
+    return {
+        "patches": count,
+        "silent": int(np.isnan(values["served"][:, 0, 0]).sum()),
+        "resampled_by": "patch" if groups is None else "slide",
+        "grids": {
+            name: [[figure(values[name][:, row, column]) for column in range(3)] for row in range(3)] for name in GRIDS
+        },
+        "context_change": asdict_interval(change),
+        "moved": {part: figure(values[f"moved_{part}"]) for part in PARTS},
+        "own": asdict_interval(intervals(own, count, groups).get("own")),
+        "fall": {part: figure(values[f"fall_{part}"]) for part in PARTS},
+    }
+
+
+# Where tumour lies -------------------------------------------------------------------------------------------------
+
+
+class Masked(NamedTuple):
+    """Some patches with masks.
+
+    Attributes:
+        patches: uint8 (n, 96, 96, 3).
+        masks: (n, 96, 96), above 0 = tumour.
+        sources: (n,) what the patches were cut from; those of one source are alike.
+    """
+
+    patches: Patches
+    masks: Masks
+    sources: NDArray[np.str_]
+
+
+def tumour_cells(masks: Masks) -> NDArray[np.float64]:
+    """Tumour's share of each of the 3 x 3 cells of masks (n, 96, 96): (n, 3, 3)."""
+    return np.asarray(np.asarray(masks).astype(bool).reshape(-1, 3, LABEL_SIDE, 3, LABEL_SIDE).mean(axis=(2, 4)))
+
+
+def lies(masks: Masks) -> NDArray[np.str_]:
+    """Where tumour lies in masks (n, 96, 96): a key of LIES, or "" for none of them.
+
+    "centre": at least half of the centre, and twice as dense there as around; "everywhere": at least three quarters of
+    every cell; "around": nothing in the centre and at least a quarter of the surround.
+    """
+    cells = tumour_cells(masks)
+    centre = cells[:, 1, 1]
+    surround = (cells.sum(axis=(1, 2)) - centre) / 8
+    kinds = [
+        (centre >= HALF) & (centre >= 2 * surround),
+        cells.min(axis=(1, 2)) >= FULL,
+        (centre == 0) & (surround >= SOME),
+    ]
+    return np.select(kinds, list(LIES), "")
+
+
+def windows(regions: Iterable[Region], seed: int = 0) -> Iterator[Masked]:
+    """Patches cut from regions every 32 px, at most PER_REGION of each kind of LIES from one, drawn by `seed`."""
+    side = (PATCH_SIDE, PATCH_SIDE)
+    for number, region in enumerate(regions):
+        generator = np.random.default_rng((seed, number))
+        masks = np.lib.stride_tricks.sliding_window_view(region.mask, side)[::STEP, ::STEP].reshape(-1, *side)
+        images = np.lib.stride_tricks.sliding_window_view(region.image, side, axis=(0, 1))[::STEP, ::STEP]
+        across, kinds = images.shape[1], lies(masks)
+        drawn = [generator.permutation(np.flatnonzero(kinds == kind))[:PER_REGION] for kind in LIES]
+        chosen = np.sort(np.concatenate(drawn))
+        patches = np.moveaxis(images[chosen // across, chosen % across], 1, -1)
+        yield Masked(np.ascontiguousarray(patches), masks[chosen], np.full(len(chosen), region.name))
+
+
+def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
+    """The centre's share of the positive evidence and the probability by where tumour lies, JSON-ready.
+
+    Intervals are over sources. A kind of fewer than LEAST patches with positive evidence is left out.
+
+    Args:
+        pieces: some patches at a time.
+        look: reads patches.
+
+    Returns:
+        "groups", by key of LIES: "patches", "silent" (those without positive evidence, which have no share), "tumour"
+        (the centre's mean share of the tumour's area: what a map that paints tumour alone would show), "share" and
+        "probability". "difference" of the share between tumour in the centre and tumour all over, None unless both are
+        there.
+    """
+    shares, probabilities, kinds, tumour, sources = [], [], [], [], []
+    for piece in pieces:
+        kind = lies(piece.masks)
+        known = kind != ""
+        if not known.any():
+            continue
+        seen = look(piece.patches[known])
+        cells = tumour_cells(piece.masks[known])
+        shares.append(cell_shares(seen.attribution)[:, 1, 1])
+        probabilities.append(np.asarray(seen.probability, np.float64))
+        tumour.append(cells[:, 1, 1] / cells.sum(axis=(1, 2)))
+        kinds.append(kind[known])
+        sources.append(piece.sources[known])
+    if not shares:
+        return {"groups": {}, "difference": None}
+    share, probability, own, kind, source = (np.concatenate(a) for a in (shares, probabilities, tumour, kinds, sources))
+    heard = np.isfinite(share)
+    groups = {
+        name: {
+            "patches": int((kind == name).sum()),
+            "silent": int((~heard[kind == name]).sum()),
+            "tumour": float(own[kind == name].mean()),
+            "share": asdict_interval(mean_interval(np.where(kind == name, share, np.nan), source)),
+            "probability": asdict_interval(mean_interval(np.where(kind == name, probability, np.nan), source)),
+        }
+        for name in LIES
+        if (heard & (kind == name)).sum() >= LEAST
+    }
+
+    def difference(drawn: NDArray[np.intp]) -> dict[str, float]:
+        centre, everywhere = (share[drawn][(heard & (kind == name))[drawn]] for name in ("centre", "everywhere"))
+        return {"": float(centre.mean() - everywhere.mean()) if len(centre) and len(everywhere) else np.nan}
+
+    both = {"centre", "everywhere"} <= groups.keys()
+    told = intervals(difference, len(share), source).get("") if both else None
+    return {"groups": groups, "difference": asdict_interval(told) if told else None}
+
+
+# What the figures say ----------------------------------------------------------------------------------------------
+
+
+class Explanation(NamedTuple):
+    """One sentence of the finding.
+
+    Attributes:
+        name: of the explanation; "The lean" for what is to be explained.
+        verdict: "supported", "supported in part" or "not supported"; "" for the lean itself.
+        text: the sentence, with figures and intervals.
+    """
+
+    name: str
+    verdict: str
+    text: str
+
+
+def finding(curve: Mapping[str, Any]) -> list[Explanation]:
+    """What the figures say of each explanation; an explanation is supported where whole intervals speak for it.
+
+    Args:
+        curve: `summary`, with `by_mask` as "windows" where there are masks.
+    """
+    served = curve["grids"]["served"][1][1]
+    sought = _above(served, CENTRE_CHANCE)
+    heard = curve["patches"] - curve["silent"]
+    without = "has" if curve["silent"] == 1 else "have"
+    silent = f" {curve['silent']:,} more {without} no positive evidence." if curve["silent"] else ""
+    lean = (
+        f"The centre cell holds {_share(served)} of the positive evidence of {heard:,} true positives, "
+        f"{_beside_chance(served)}.{silent}"
+    )
+    return [
+        Explanation("The lean", "", lean),
+        _padding(curve, sought),
+        _receptive_field(curve),
+        _label(curve),
+    ]
+
+
+def _padding(curve: Mapping[str, Any], sought: bool) -> Explanation:
+    """Whether the border draws evidence in the direction that is to be explained: to the centre, or from it."""
+    context, same = (curve["grids"][name][1][1] for name in ("context", "same"))
+    cells = [cell["value"] or 0.0 for row in curve["grids"]["same"] for cell in row]
+    most, least = int(np.argmax(cells)), int(np.argmin(cells))
+    change = curve["context_change"]
+    speaks = (
+        [_below(change, 0), _above(same, CENTRE_CHANCE)] if sought else [_above(change, 0), _below(same, CENTRE_CHANCE)]
+    )
+    moves = "more than" if _above(change, 0) else "less than" if _below(change, 0) else "not told from"
+    text = (
+        f"With mirrored tissue in place of the padding it holds {_share(context)}, {moves} as served; with the same "
+        f"tissue in every cell {_share(same)}, {_beside_chance(same)}, with most {PLACES[most]} ({cells[most]:.1%}) "
+        f"and least {PLACES[least]} ({cells[least]:.1%})."
+    )
+    return Explanation("Zero padding", _verdict(speaks), text)
+
+
+def _receptive_field(curve: Mapping[str, Any]) -> Explanation:
+    """Whether the centre cell tells of the surround more than of its own tissue."""
+    centre, surround = (interval_words(curve["moved"][part]) for part in ("centre", "surround"))
+    text = (
+        f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for normal tissue and "
+        f"by {surround} when the surround is: {_share(curve['own'])} of it is its own, of the area {CENTRE_CHANCE:.1%}."
+    )
+    return Explanation("Receptive field", _verdict([_below(curve["own"], 0.5)]), text)
+
+
+def _label(curve: Mapping[str, Any]) -> Explanation:
+    """Whether tumour counts wherever it lies, so that patches which are tumour all over teach no place."""
+    centre, surround = (curve["fall"][part] for part in ("centre", "surround"))
+    speaks = [_above(surround, 0)]
+    text = (
+        f"The logit falls by {interval_words(centre)} when the centre is exchanged and by {interval_words(surround)} "
+        "when the surround is"
+    )
+    found = curve.get("windows", {})
+    if found.get("difference"):
+        follows = _above(found["difference"], 0)
+        speaks.append(follows)
+        inside, everywhere = (_share(found["groups"][name]["share"]) for name in ("centre", "everywhere"))
+        text += (
+            f"; where tumour lies mostly in the centre the map {'follows' if follows else 'does not follow'} "
+            f"({inside}, all over {everywhere})"
+        )
+    return Explanation("Tumour all over", _verdict(speaks), f"{text}.")
+
+
+def _verdict(speaks: list[bool]) -> str:
+    return "supported" if all(speaks) else "supported in part" if any(speaks) else "not supported"
+
+
+def _above(figure: Figure, level: float) -> bool:
+    return figure["low"] is not None and bool(figure["low"] > level + EVEN)
+
+
+def _below(figure: Figure, level: float) -> bool:
+    return figure["high"] is not None and bool(figure["high"] < level - EVEN)
+
+
+def _beside_chance(figure: Figure) -> str:
+    words = "not told from"
+    if _above(figure, CENTRE_CHANCE):
+        words = "more than"
+    elif _below(figure, CENTRE_CHANCE):
+        words = "less than"
+    return f"{words} chance ({CENTRE_CHANCE:.1%})"
+
+
+def _share(figure: Figure) -> str:
+    return "an undefined share" if figure["value"] is None else percent_words(figure)

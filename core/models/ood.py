@@ -1,0 +1,113 @@
+"""Is this patch like those the network was trained on? The distance of its pooled features from training patches.
+
+Mahalanobis distance to one Gaussian (Lee et al. 2018, arXiv:1807.03888), as plain arrays in safetensors: what a bundle
+may carry and the Reader consults. `core.evaluation.ood` fits it and measures what it tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from core.errors import BundleError
+from core.files import atomic_path
+
+Features = NDArray[np.floating]
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Mahalanobis:
+    """One Gaussian, looked at twice: along the few directions that vary most, and along all that are kept.
+
+    A picture of something else mostly lies far along the few, tissue of another organ off them. Where the directions
+    kept leave much of the variance out, a third look takes the share of a patch's deviation from the mean that lies off
+    them all. The largest counts, each in units of what one training patch in twenty exceeds.
+
+    Attributes:
+        mean: (k,) of the training features.
+        whiten: (k, d) directions, those of largest variance first, scaled so that training features have variance 1.
+        subspaces: (2, 2), for either look the number of directions and the distance that is its unit.
+        residual_scale: (1,) the share that is the third look's unit; 0 without a third look.
+        limit: (1,) the distance above which a patch is called out of distribution.
+    """
+
+    mean: Array
+    whiten: Array
+    subspaces: Array
+    residual_scale: Array
+    limit: Array
+
+    def coordinates(self, features: Features) -> Array:
+        """Whitened coordinates (n, d) float32 of pooled features (n, k); training patches have mean 0, variance 1."""
+        # Patch by patch, so that a patch has the same bits whatever it is read along with.
+        return np.asarray((features - self.mean)[:, None, :] @ self.whiten, np.float32)[:, 0]
+
+    def place(self, features: Features) -> tuple[Array, NDArray[np.bool_]]:
+        """Whitened coordinates (n, d) of features (n, k), and which of them lie beyond the limit, (n,)."""
+        coordinates = self.coordinates(features)
+        return coordinates, self._distance(features, coordinates) > float(self.limit[0])
+
+    def distance(self, features: Features) -> NDArray[np.float64]:
+        """How far features (n, k) lie from training patches, (n,): above 1 lie 5 % of those, or a few more."""
+        return self._distance(features, self.coordinates(features))
+
+    def left_out(self, features: Features, coordinates: Array) -> NDArray[np.float64]:
+        """Share (n,) in [0, 1] of each deviation from the mean that lies off all directions kept.
+
+        Args:
+            features: (n, k) pooled features.
+            coordinates: (n, d), theirs.
+        """
+        whole = np.square(features - self.mean, dtype=np.float64).sum(axis=1)
+        projected = coordinates / np.linalg.norm(self.whiten, axis=0)
+        along = np.square(projected, dtype=np.float64).sum(axis=1)
+        share = np.divide(whole - along, whole, out=np.zeros_like(whole), where=whole > 0)
+        return np.asarray(np.sqrt(np.maximum(share, 0)))
+
+    def _distance(self, features: Features, coordinates: Array) -> NDArray[np.float64]:
+        exact = coordinates.astype(np.float64)
+        far = [np.linalg.norm(exact[:, : int(depth)], axis=1) / unit for depth, unit in self.subspaces.tolist()]
+        if self.residual_scale[0] > 0:
+            far.append(self.left_out(features, coordinates) / float(self.residual_scale[0]))
+        return np.asarray(np.max(far, axis=0))
+
+
+def save_detector(path: Path, detector: Mahalanobis) -> None:
+    """Write a detector as safetensors, whole or not at all."""
+    with atomic_path(path) as part:
+        save_file({name: np.ascontiguousarray(array) for name, array in vars(detector).items()}, part)
+
+
+def load_detector(path: Path) -> Mahalanobis:
+    """Read a detector; nothing is unpickled.
+
+    Raises:
+        BundleError: not such a file.
+    """
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(path.parent, f"{path.name} is not a safetensors file") from error
+    if not _sound(arrays):
+        raise BundleError(path.parent, f"{path.name} holds no out-of-distribution detector")
+    return Mahalanobis(**arrays)
+
+
+def _sound(arrays: dict[str, Array]) -> bool:
+    """Whether these are the arrays of a detector: names, types, shapes, and units that can be divided by."""
+    if set(arrays) != {field.name for field in fields(Mahalanobis)}:
+        return False
+    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in arrays.values()):
+        return False
+    mean, whiten, subspaces, residual_scale, limit = (arrays[field.name] for field in fields(Mahalanobis))
+    shapes = (mean.shape, subspaces.shape, residual_scale.shape, limit.shape)
+    if whiten.ndim != 2 or not whiten.any(axis=0).all() or shapes != (whiten.shape[:1], (2, 2), (1,), (1,)):
+        return False
+    depths, units = subspaces.T
+    return bool((depths >= 1).all() and (depths <= whiten.shape[1]).all() and (units > 0).all())

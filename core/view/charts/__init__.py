@@ -1,0 +1,1 @@
+"""Plotly charts as pure functions of what they show."""

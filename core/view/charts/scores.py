@@ -1,0 +1,60 @@
+"""Charts, as Plotly figures without a background of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from core.models.bundle import OperatingPoint
+
+BINS = 40
+LABEL_STYLES = {1: ("labelled tumour", "#1f5f8b", ""), 0: ("labelled no tumour", "#9a9fa5", "/")}
+"""Name, colour and hatching by label: told apart without colour too."""
+
+
+def probability_histogram(probability: NDArray[np.floating], labels: NDArray[np.integer], point: OperatingPoint) -> Any:
+    """How many patches of either label got which probability, with threshold and refer band.
+
+    Args:
+        probability: (n,) in [0, 1]; NaN where not read yet.
+        labels: (n,) 0 or 1.
+        point: the operating point that is drawn.
+    """
+    edges = np.linspace(0, 1, BINS + 1)
+    figure = go.Figure()
+    for label, (name, colour, hatch) in LABEL_STYLES.items():
+        counts, _ = np.histogram(probability[(labels == label) & np.isfinite(probability)], bins=edges)
+        figure.add_bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=1 / BINS,
+            name=name,
+            marker={"color": colour, "pattern": {"shape": hatch}, "line": {"width": 0}},
+            hovertemplate="%{y} patches at %{x:.2f}<extra>" + name + "</extra>",
+        )
+    if point.refer_high > point.refer_low:
+        figure.add_vrect(x0=point.refer_low, x1=point.refer_high, fillcolor="gray", opacity=0.18, line_width=0)
+        figure.add_annotation(
+            x=(point.refer_low + point.refer_high) / 2,
+            y=1,
+            yref="paper",
+            text="refer",
+            showarrow=False,
+            yanchor="bottom",
+        )
+    figure.add_vline(x=point.threshold, line={"dash": "dash", "width": 1, "color": "gray"})
+    figure.update_layout(
+        barmode="stack",
+        bargap=0,
+        height=190,
+        margin={"l": 48, "r": 8, "t": 20, "b": 36},
+        dragmode="select",
+        selectdirection="h",
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        xaxis={"title": f"probability of tumour, {point.state}", "range": [0, 1], "fixedrange": True},
+        yaxis={"title": "patches", "rangemode": "nonnegative", "fixedrange": True},
+    )
+    return figure

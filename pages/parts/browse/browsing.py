@@ -1,0 +1,169 @@
+"""The pieces of Browse: waiting for scores, filters, the brushable histogram, the gallery."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core import service
+from core.data.flags import FLAGS
+from core.data.pcam import Split
+from core.inference.reader import NO_TUMOUR, TUMOUR, VERDICTS
+from core.inference.scores import Scores, ScoreStore, ScoringJob
+from core.view.charts.scores import probability_histogram
+from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, losses, outcomes
+from pages.parts import library
+from pages.parts.compare import comparing
+from pages.parts.components.gallery import Tile, gallery
+from pages.parts.read.choose import SPLIT
+
+PAGE = 48
+PRESETS = {
+    "most correct": ("most correct", ANY),
+    "most wrong": ("most wrong", ANY),
+    "random": ("random", ANY),
+    "unsure": ("most uncertain", ANY),
+}
+
+
+def wait_for_scores(store: ScoreStore, model: str) -> Scores:
+    """The scores of the split; while some are missing, start their job and show how far it is."""
+    scores = store.scores()
+    if scores.done < len(scores.probability):
+        _progress(service.scoring_job(store), f"{store.split.name} with {model}", shown=scores.done)
+    return scores
+
+
+@st.fragment(run_every=1.0)
+def _progress(job: ScoringJob, what: str, shown: int) -> None:
+    if not job.running or (shown < PAGE <= job.done):
+        st.rerun()
+    st.progress(
+        job.done / job.total,
+        f"Reading {what}: {job.done:,} of {job.total:,} patches{job.time_left}. "
+        "It goes on when you leave, and the patches read so far are shown below.",
+    )
+    if st.button("Show what has been read since", key="refresh_scores"):
+        st.rerun()
+
+
+def choose_preset() -> None:
+    """The study's grids, one press each."""
+    st.pills(
+        "Presets", list(PRESETS), key="preset", on_change=_apply_preset, label_visibility="collapsed", width="content"
+    )
+
+
+def choose_filter() -> tuple[Filter, str]:
+    """The narrow column of filters and the order, all in the URL."""
+    order = st.selectbox("Order", ORDERS, key="order", bind="query-params", on_change=_first_page)
+    wanted = Filter(
+        label=_menu("Label", (TUMOUR, NO_TUMOUR), "label"),
+        verdict=_menu("Verdict", VERDICTS, "verdict"),
+        outcome=_menu("Outcome", OUTCOMES, "outcome"),
+        probability=st.slider(
+            "Probability", 0.0, 1.0, (0.0, 1.0), 0.01, key="p", bind="query-params", on_change=_first_page
+        ),
+        flag=_menu("Flags", ("none", *FLAGS), "flag"),
+    )
+    st.button("Clear filters", on_click=_clear)
+    return wanted, order
+
+
+def _menu(title: str, options: tuple[str, ...], key: str) -> str:
+    return st.selectbox(title, (ANY, *options), key=key, bind="query-params", on_change=_first_page)
+
+
+def _first_page() -> None:
+    st.session_state["page"] = 1
+
+
+def _clear() -> None:
+    for key in ("label", "verdict", "outcome", "flag"):
+        st.session_state[key] = ANY
+    st.session_state["p"] = (0.0, 1.0)
+    st.session_state["preset"] = None
+    st.session_state["order"] = ORDERS[0]
+    _first_page()
+
+
+def _apply_preset() -> None:
+    preset = st.session_state["preset"]
+    if preset:
+        _clear()
+        st.session_state["preset"] = preset
+        st.session_state["order"], st.session_state["outcome"] = PRESETS[preset]
+
+
+def histogram(scores: Scores, split: Split) -> None:
+    """Probability by label; a brush over it becomes the probability filter."""
+    st.plotly_chart(
+        probability_histogram(scores.probability, split.labels, scores.point),
+        key="histogram",
+        on_select=_brush,
+        selection_mode="box",
+        config={"displayModeBar": False},
+    )
+
+
+def _brush() -> None:
+    boxes = st.session_state["histogram"].selection.box
+    if boxes:
+        low, high = sorted(boxes[0]["x"])
+        st.session_state["p"] = (max(0.0, round(low, 2)), min(1.0, round(high, 2)))
+        _first_page()
+
+
+def patch_gallery(scores: Scores, split: Split, model: str, found: NDArray[np.int64]) -> None:
+    """One page of the patches found, 48 at most, with count and page always visible."""
+    pages = max(1, math.ceil(len(found) / PAGE))
+    if st.session_state.get("page", 1) > pages:
+        st.session_state["page"] = pages
+    count, chosen = st.columns([3, 2], vertical_alignment="center")
+    with chosen:
+        page = st.pagination(pages, key="page", bind="query-params")
+    shown = found[(page - 1) * PAGE : page * PAGE]
+    first = (page - 1) * PAGE + 1
+    where = f", {first:,} to {first + len(shown) - 1:,} shown" if len(shown) else ""
+    count.markdown(f"**{len(found):,} of {len(split):,} patches**{where}; page {page} of {pages}. One view each.")
+    if not len(shown):
+        waiting = scores.done == 0
+        st.info("The first patches are being read ..." if waiting else "No patch passes these filters. Clear one.")
+        return
+    comparing.tray()
+    gallery(
+        _tiles(scores, split, shown),
+        scale=library.reader(model).model.scales.get("gradcam/last", 1.0),
+        key="gallery",
+        on_open=lambda index: st.session_state.update(open_in_read=index),
+        on_tick=lambda index, ticked: comparing.tick(split.name, index, model, ticked),
+    )
+    index = st.session_state.pop("open_in_read", None)
+    if index is not None:
+        # Model and split go along by themselves: both pages bind them to the URL. One view, as scored here.
+        st.switch_page("pages/read.py", query_params={"source": SPLIT, "patch": str(index), "views": "1"})
+
+
+def _tiles(scores: Scores, split: Split, shown: NDArray[np.int64]) -> list[Tile]:
+    patches = split.patches(shown)
+    loss = losses(scores.probability[shown], split.labels[shown])
+    outcome = outcomes(scores, split.labels)[shown]
+    return [
+        Tile(
+            index=int(index),
+            patch=patches[i],
+            heatmap=scores.attribution[index],
+            title=f"patch {index}" if split.synthetic else f"patch {index}, PCam row {split.rows[index]}",
+            lines=(
+                f"read {scores.verdict[index]}",
+                f"labelled {TUMOUR if split.labels[index] else NO_TUMOUR}",
+                f"loss {loss[i]:.2f}, probability {scores.probability[index]:.2f}",
+            ),
+            outcome=str(outcome[i]),
+            ticked=comparing.is_ticked(split.name, int(index)),
+        )
+        for i, index in enumerate(shown)
+    ]

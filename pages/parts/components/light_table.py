@@ -1,0 +1,175 @@
+"""The light table: patches side by side, looked at with one set of controls.
+
+Opacity, hold-to-hide, cells or smooth, label box, zoom and pan happen in the browser alone: no message goes to the
+server, so a control answers while it moves. What the reader chose is kept for the browser tab, across patches, pages
+and reloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.kept import Kept
+from core.view import overlay
+from pages.parts import library
+
+ASSETS = Path(__file__).parents[3] / "assets"
+SMOOTH_SIDE = 192
+"""Pixels of the smooth heatmap: two per patch pixel, enlarged before it is coloured."""
+
+HTML = """
+<div class="table" data-testid="light-table">
+  <div class="panels"></div>
+  <template>
+    <section class="panel" data-testid="panel">
+      <div class="head"><h3></h3><img class="inset" data-testid="inset" alt="The same patch in its own colours"></div>
+      <div class="stage" data-testid="stage" role="group" tabindex="0">
+        <div class="layers">
+          <img class="tissue" data-testid="tissue" decoding="sync" draggable="false">
+          <div class="heatmap" data-testid="heatmap">
+            <img class="smooth" alt="" decoding="sync" draggable="false">
+            <img class="cells" alt="" decoding="sync" draggable="false">
+          </div>
+          <div class="label-box" role="img" aria-label="Label box: the centre 32 x 32 pixels"></div>
+        </div>
+      </div>
+      <p class="readout" data-testid="readout"></p>
+      <p class="message" data-testid="message"></p>
+      <p class="caption" data-testid="caption"></p>
+      <div class="values"><table data-testid="values"></table></div>
+    </section>
+  </template>
+  <form class="controls">
+    <div class="row evidence">
+      <div class="bars"></div>
+      <label class="slider">Heatmap opacity
+        <input type="range" name="opacity" min="0" max="100" value="50" data-testid="opacity">
+        <output data-testid="opacity-value"></output>
+      </label>
+      <button type="button" class="hold" data-testid="hold" aria-pressed="false">Hold to hide heatmap</button>
+    </div>
+    <div class="row">
+      <fieldset class="evidence"><legend>Heatmap</legend>
+        <label><input type="radio" name="grid" value="smooth" data-testid="grid-smooth" checked>
+          <span>Smooth</span></label>
+        <label><input type="radio" name="grid" value="cells" data-testid="grid-cells">
+          <span class="grids"></span></label>
+      </fieldset>
+      <fieldset><legend>Tissue</legend>
+        <label><input type="radio" name="tissue" value="pixels" data-testid="tissue-pixels" checked>
+          <span>Pixels</span></label>
+        <label><input type="radio" name="tissue" value="smooth" data-testid="tissue-smooth">
+          <span>Smooth</span></label>
+      </fieldset>
+      <div class="zoom" role="group" aria-label="Zoom">Zoom
+        <button type="button" data-testid="zoom-out" aria-label="Zoom out">&minus;</button>
+        <output data-testid="zoom"></output>
+        <button type="button" data-testid="zoom-in" aria-label="Zoom in">+</button>
+        <button type="button" data-testid="zoom-reset">Reset</button>
+      </div>
+      <label class="tick"><input type="checkbox" name="box" data-testid="label-box"> Label box (centre 32 x 32)</label>
+    </div>
+  </form>
+</div>
+"""
+
+_component = st.components.v2.component(
+    "nodelens_light_table",
+    html=HTML,
+    css=(ASSETS / "light_table.css").read_text(encoding="utf-8"),
+    js=(ASSETS / "light_table.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture on the light table: a patch, and perhaps a heatmap over it.
+
+    Attributes:
+        title: short heading above the picture.
+        patch: (96, 96, 3) uint8 RGB.
+        colour: the tissue in its own colours; grayscale otherwise.
+        heatmap: (h, w) float32 in `unit` on its native grid; positive speaks for the target.
+        unit: of the heatmap and its scale.
+        scale: evidence in that unit that takes the last colour. It is never stretched to a patch on the quiet.
+        scale_note: what the colour bar says of itself; panels with the same scale and note share a bar.
+        inset: the patch in its own colours, small, beside the heading.
+        diverging: the heatmap is a difference of two others: both signs are painted, in colours of their own.
+        caption: what is explained, below the picture.
+        message: a plain remark below the picture, such as "No positive evidence for this target".
+    """
+
+    title: str
+    patch: NDArray[np.uint8]
+    colour: bool = False
+    heatmap: NDArray[np.float32] | None = None
+    unit: str = "logits"
+    scale: float = 1.0
+    scale_note: str = ""
+    inset: bool = False
+    diverging: bool = False
+    caption: str = ""
+    message: str = ""
+
+
+def light_table(
+    panels: Sequence[Panel],
+    *,
+    key: str,
+    label_box: bool = False,
+) -> None:
+    """Show one to five panels side by side; stacked where there is no room.
+
+    Args:
+        panels: from left to right.
+        key: Streamlit's key for this table.
+        label_box: whether the label box is outlined until the reader chooses otherwise.
+    """
+    heatmaps = [panel for panel in panels if panel.heatmap is not None]
+    bars = dict.fromkeys((panel.scale, f"{panel.scale_note}, {panel.unit}", panel.diverging) for panel in heatmaps)
+    grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in heatmaps)
+    _component(
+        key=key,
+        data={
+            "panels": [_panel(panel, library.pictures()) for panel in panels],
+            "bars": [_bar(*bar) for bar in bars],
+            "grids": ", ".join(grids),
+            "label_box": label_box,
+        },
+    )
+
+
+def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
+    tissue = panel.patch if panel.colour else overlay.grayscale(panel.patch)
+    shown = {
+        "title": panel.title,
+        "tissue": overlay.data_url(tissue, kept),
+        "alt": f"H&E patch, {'in its own colours' if panel.colour else 'grayscale'}",
+        "inset": overlay.data_url(panel.patch, kept) if panel.inset else None,
+        "caption": panel.caption,
+        "message": panel.message,
+    }
+    if panel.heatmap is None:
+        return shown
+    return shown | {
+        "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, diverging=panel.diverging),
+        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=SMOOTH_SIDE, diverging=panel.diverging),
+        "values": panel.heatmap.round(6).tolist(),
+        "unit": panel.unit,
+    }
+
+
+def _bar(scale: float, note: str, diverging: bool) -> dict[str, Any]:
+    colours = overlay.colour_stops(17, diverging=diverging)  # odd, so that one stop lies at zero
+    stops = (f"{colour} {position:.2%}" for position, colour in colours)
+    low, middle, high = f"\u2264 \u2212{scale:.2g}", "0", f"\u2265 +{scale:.2g}"
+    if not diverging:
+        low, middle, high = "0", f"{scale / 2:.2g}", f"\u2265 {scale:.2g}"
+    return {"gradient": f"linear-gradient(to right, {', '.join(stops)})", "ticks": [low, middle, high], "note": note}

@@ -1,0 +1,389 @@
+"""The pieces of Evidence: the examination in a process of its own, the answer, the table, the charts."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.data.pcam import Split
+from core.data.tables import csv_cell
+from core.evaluation.evidence import EVIDENCE, MAIN, Examination, Plan
+from core.evaluation.measures import MEASURES
+from core.evaluation.metrics.decisions import predictive_values
+from core.evaluation.metrics.localisation import tiled
+from core.jobs import Job
+from core.kept import Kept
+from core.models.bundle import OperatingPoint, bundle_folder, read_description
+from core.settings import settings, without_paths
+from core.view import report
+from core.view.charts import evidence as figures
+from core.view.charts.evidence import Mosaics, method_title
+from pages.parts import access, library
+from pages.parts.train.runs import chart
+
+Report = dict[str, Any]
+
+SAMPLES = (100, 300, 1000)
+EVERY = 2.0
+NOBODY = "no other model"
+CHANCE = "chance"
+STAGES = {
+    "reading": "reading the patches",
+    "localisation": "mosaics",
+    "masks": "masks",
+    "regions": "regions",
+    "faithfulness": "taking cells away and putting them back",
+    "randomisation": "forgetting what was learned, layer by layer",
+    "stability": "turning, staining, blurring",
+    "prediction": "the prediction",
+    "trust": "how the trust card's figures are spread",
+    "position_bias": "why the map leans where it leans",
+    "ood": "pictures that the model should not know",
+}
+
+_reports: Kept[Report] = Kept(16)
+_mosaics: Kept[Mosaics] = Kept(8)
+
+
+def report_of(model: str, split: Split) -> Report | None:
+    """The newest report on this model and these patches: the one kept with the model, or one made here."""
+    kept = [bundle_folder(model, settings().models) / EVIDENCE]
+    kept += [_report_file(model, split, sample) for sample in SAMPLES]
+    identity = _identity(model)
+    found = [_read(path) for path in kept if path.is_file()]
+    ours = [report for report in found if report["model"]["identity"] == identity and _is_of(report, split)]
+    return max(ours, key=lambda report: str(report["finished"]), default=None)
+
+
+def kept_report(model: str) -> Report | None:
+    """The report kept with a model, if it is of these weights."""
+    path = bundle_folder(model, settings().models) / EVIDENCE
+    report = _read(path) if path.is_file() else None
+    return report if report and report["model"]["identity"] == _identity(model) else None
+
+
+def _identity(model: str) -> str:
+    # Not the Reader's: a report can be told from another without loading a network.
+    return read_description(bundle_folder(model, settings().models)).identity
+
+
+def _read(path: Path) -> Report:
+    return _reports.get(path, lambda: json.loads(path.read_text(encoding="utf-8")), path.stat().st_mtime_ns)
+
+
+def _is_of(report: Report, split: Split) -> bool:
+    return bool(report["data"]["fingerprint"] == split.fingerprint())
+
+
+def say_where_from(report: Report, split: Split) -> None:
+    """Says of a report that came with the model that it was made on other patches than those chosen."""
+    if not _is_of(report, split):
+        st.info(
+            f"This report came with the model and was made on '{report['data']['split']}'. Nobody has examined the "
+            f"model on '{split.name}' yet; the button at the end of the page does."
+        )
+
+
+def invite(model: str, split: Split) -> None:
+    """The first visit."""
+    st.subheader("Can you believe the map?")
+    st.markdown(
+        f"Nobody has examined **{model}** on **{split.name}** yet. An examination asks of every heatmap method: does "
+        "it point at tumour, does it matter to the prediction, does it depend on what was learned, does it hold still? "
+        "Each answer comes with a 95 % interval, with chance, and beside maps that know nothing of the network."
+    )
+
+
+def examine(model: str, split: Split) -> None:
+    """Start an examination, or watch the one that runs."""
+    for sample in SAMPLES:
+        job = _job(model, split, sample)
+        if job.running:
+            st.fragment(_watch, run_every=EVERY)(job, model, split, sample)
+            return
+    if access.readonly():
+        st.caption(f"{access.READ_ONLY}no examination can be started here.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sample = st.selectbox(
+            "Sample",
+            SAMPLES,
+            key="sample",
+            bind="query-params",
+            width=140,
+            format_func=lambda count: f"{count:,} patches",
+            help="Half of them tumour. More patches give narrower intervals and take longer.",
+        )
+        job = _job(model, split, sample)
+        pressed = st.button("Examine", type="primary")
+    if pressed and access.attempt(_start, job, model, split, sample):
+        st.rerun()
+    if job.error_message:
+        st.error(without_paths(job.error_message))
+    share, _ = _examination(model, split, sample).progress(settings().cache)
+    if 0 < share < 1:
+        st.caption(f"{share:.0%} of this has been done before; it goes on from there.")
+
+
+def _start(job: Job, model: str, split: Split, sample: int) -> None:
+    st.session_state.pop("examined_since", None)
+    access.start(
+        job,
+        [
+            "evidence", "--data", str(split.folder), "--split", split.name, "--sample", str(sample),
+            "--model", model, "--out", str(_report_file(model, split, sample)),
+        ],
+    )  # fmt: skip
+
+
+def _watch(job: Job, model: str, split: Split, sample: int) -> None:
+    if not job.running:
+        st.rerun()
+    if waiting := access.waits(job):
+        st.info(f"The examination of {model} {waiting}. It starts by itself, also when you leave.")
+        access.stop_button(job, "this examination", "stop_examination")
+        return
+    share, stage = _examination(model, split, sample).progress(settings().cache)
+    began, first = st.session_state.setdefault("examined_since", (time.monotonic(), share))
+    gone, done = time.monotonic() - began, share - first
+    left = f", about {max(1, round(gone / done * (1 - share) / 60))} min left" if gone > 15 and done > 0.02 else ""
+    st.progress(
+        share,
+        f"Examining {model} on {min(sample, len(split)):,} patches of {split.name}: "
+        f"{STAGES.get(stage, 'loading the model')}{left}. It goes on when you leave.",
+    )
+    kept = "What is done is kept; 'Examine' goes on from there."
+    access.stop_button(job, "this examination", "stop_examination", help=kept)
+
+
+def _examination(model: str, split: Split, sample: int) -> Examination:
+    return Examination(library.reader(model), split, Plan(sample=sample))
+
+
+def _report_file(model: str, split: Split, sample: int) -> Path:
+    name = f"{model}-{split.name}-{split.fingerprint()[:8]}-{sample}.json"
+    return settings().cache / "evidence" / name
+
+
+def _job(model: str, split: Split, sample: int) -> Job:
+    return Job(_report_file(model, split, sample), f"examining {model} on {sample:,} patches of {split.name}")
+
+
+def show_answer(report: Report) -> None:
+    """The answer in five lines, and what it was made from."""
+    st.subheader("Can you believe the map?")
+    show_lines(report)
+
+
+def show_lines(report: Report) -> None:
+    """The five lines alone, and what they were made from."""
+    st.html(_lines(report))
+    st.caption(report.provenance(report))
+
+
+def compare_answers(report: Report, other: Report) -> None:
+    """The answers of two models side by side."""
+    with st.container(key="evidence_pair"):
+        for column, one in zip(st.columns(2, gap="large"), (report, other), strict=True):
+            with column:
+                st.subheader(one["model"]["name"])
+                show_lines(one)
+
+
+def _lines(report: Report) -> str:
+    return report.answer_list(report, 'class="nl-answer" data-testid="answer"')
+
+
+def choose_other(model: str, split: Split) -> Report | None:
+    """A second model's report on the same patches; None unless one is asked for."""
+    others = [name for name in library.model_names() if name != model and report_of(name, split) is not None]
+    if not others:
+        return None
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        chosen = st.selectbox("Compare with", [NOBODY, *others], key="other", bind="query-params", width=240)
+    return None if chosen == NOBODY else report_of(chosen, split)
+
+
+def choose_group(report: Report) -> str:
+    """One question, of those that the report answers."""
+    names = report.groups(report)
+    chosen = st.segmented_control(
+        "Question", names, default=names[0], key="question", required=True, label_visibility="collapsed"
+    )
+    return str(chosen or names[0])
+
+
+def show_table(report: Report, other: Report | None, group: str) -> None:
+    """Methods by measures, sortable; of two reports one under the other."""
+    for one in filter(None, (report, other)):
+        found = report.table(one["rows"], group)
+        if other is not None:
+            st.markdown(f"**{one['model']['name']}**")
+        if not found.measures:
+            st.info("Nothing of this was measured.")
+            continue
+        titles = [MEASURES[measure].title for measure in found.measures]
+        rows = [CHANCE, *found.methods]
+        values = [[_cell(found, row, measure).value for measure in found.measures] for row in rows]
+        frame = pd.DataFrame(values, [_row_title(row) for row in rows], titles, dtype=float)
+        st.dataframe(
+            _styled(frame, found),
+            height=35 * (len(frame) + 1) + 3,
+            column_config={
+                "_index": st.column_config.Column("Method", width="medium"),
+                **{
+                    MEASURES[name].title: st.column_config.NumberColumn(
+                        help=f"{MEASURES[name].meaning} {MEASURES[name].better.capitalize()} is good. "
+                        f"{MEASURES[name].source}.",
+                        width="medium",
+                    )
+                    for name in found.measures
+                },
+            },
+            key=f"table_{one['model']['name']}",
+        )
+    st.caption(report.LEGEND)
+
+
+def _cell(found: report.Table, row: str, measure: str) -> report.Cell:
+    if row == CHANCE:
+        return found.chance[measure]
+    return found.cells.get((row, measure), report.Cell(float("nan"), ""))
+
+
+def _row_title(row: str) -> str:
+    return row if row == CHANCE else csv_cell(method_title(row))
+
+
+def _styled(frame: pd.DataFrame, found: report.Table) -> Any:
+    """Sorted by the figure, shown with interval and marks."""
+    styled = frame.style.format(na_rep="")
+    for row in (CHANCE, *found.methods):
+        for measure in found.measures:
+            where = ([_row_title(row)], [MEASURES[measure].title])
+            text = _cell(found, row, measure).text
+            styled = styled.format(lambda _, text=text: text, subset=where, na_rep=text)
+    return styled
+
+
+def drawn_mosaics(report: Report, model: str, split: Split) -> Mosaics | None:
+    """The mosaics that the report names, with their maps by Grad-CAM; None when it names none of these patches."""
+    named = report["curves"].get("mosaic2")
+    if named is None or not _is_of(report, split):
+        return None
+    reader = library.reader(model)
+
+    def draw() -> Mosaics:
+        images: NDArray[np.uint8] = np.concatenate([tiled(split.patches(index)[None]) for index in named["patches"]])
+        method, layer = MAIN.split("/")
+        return Mosaics(images, reader.region(images, method, layer), np.array(named["cells"]), int(named["side"]))
+
+    key = (report["model"]["identity"], split.fingerprint(), repr(named))
+    return library.kept(_mosaics, key, draw, "Drawing the mosaics ...")
+
+
+def show_charts(report: Report, other: Report | None, group: str, drawn: Mosaics | None) -> None:
+    """The figures that answer the question, two in a row; then any measure by method."""
+    pairs = [(report, drawn), *([(other, None)] if other else [])]
+    with st.container(key="evidence_charts"):
+        for one, mosaics in pairs:
+            name = one["model"]["name"]
+            told = figures.charts(one, group, mosaics)
+            if one is report:  # its ROC stands beside the sliders, see `show_decision`
+                told = [found for found in told if found.title != "ROC"]
+            wide = [found for found in told if len(found.figure.layout.images) or found.tables]
+            for found in wide:
+                _show(found, name, other is not None)
+            rest = [found for found in told if found not in wide]
+            for start in range(0, len(rest), 2):
+                for column, found in zip(st.columns(2, gap="medium"), rest[start : start + 2], strict=False):
+                    with column:
+                        _show(found, name, other is not None)
+        if group != figures.PREDICTION:
+            _by_method(report, other, group)
+
+
+def _show(found: figures.Chart, name: str, named: bool) -> None:
+    st.markdown(f"**{found.title}**{f', {name}' if named else ''}. {found.meaning}")
+    if found.finding:
+        st.html(report.finding_list(found, 'class="nl-answer" data-testid="finding"'))
+    chart(found.figure, f"{name}-{found.title}")
+    for facts in found.tables:
+        st.html(report.facts_table(facts, 'class="nl-trust" data-testid="facts"'))
+
+
+def _by_method(report: Report, other: Report | None, group: str) -> None:
+    measures = report.table(report["rows"], group).measures
+    measure = st.selectbox("One measure by method", measures, format_func=lambda name: MEASURES[name].title, width=360)
+    st.caption(f"{MEASURES[measure].meaning} {MEASURES[measure].better.capitalize()} is good.")
+    both = [one for one in (report, other) if one is not None]
+    for column, one in zip(st.columns(2, gap="medium"), both, strict=False):
+        with column:
+            name = one["model"]["name"]
+            chart(figures.forest(one["rows"], measure), f"{name}-{measure}")
+
+
+def show_decision(report: Report) -> None:
+    """What a call is worth at a prevalence and a sensitivity that the reader sets."""
+    curve, known = report["curves"]["roc"], report["curves"]["figures"]
+    with st.container(key="evidence_decision"):
+        controls, words = st.columns([1, 1], gap="large")
+    with controls:
+        prevalence = st.slider(
+            "Prevalence of tumour where it is used (%)", 0.5, 50.0, 5.0, 0.5, key="prevalence", bind="query-params",
+            help="PCam's is 50 %, which no clinic's is.",
+        ) / 100  # fmt: skip
+        wanted = st.slider(
+            "Sensitivity wanted (%)", 50, 100, 95, 1, key="sensitivity", bind="query-params",
+            help="The threshold is the highest on these patches that reaches it.",
+        ) / 100  # fmt: skip
+    reached = int(np.flatnonzero(np.array(curve["sensitivity"]) >= wanted - 1e-9)[0])
+    sensitivity, false_alarms = curve["sensitivity"][reached], curve["false_positive_rate"][reached]
+    point = OperatingPoint.model_validate(report["curves"]["point"])
+    threshold = point.threshold
+    rows = {
+        f"The model's threshold, {threshold:.2f}": (known["sensitivity"]["value"], known["specificity"]["value"]),
+        f"The sensitivity wanted, threshold {curve['thresholds'][reached]:.2f}": (sensitivity, 1 - false_alarms),
+    }
+    with words:
+        for name, (hits, clear) in rows.items():
+            ppv, npv = predictive_values(hits, clear, prevalence)
+            facts = {
+                "Sensitivity": f"{hits:.2f}",
+                "Specificity": f"{clear:.2f}",
+                f"PPV at {prevalence:.1%}": f"{_share(ppv)} (chance {prevalence:.1%})",
+                f"NPV at {prevalence:.1%}": f"{_share(npv)} (chance {1 - prevalence:.1%})",
+            }
+            strip = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+            st.html(f'<p class="nl-why"><b>{name}</b></p><dl class="nl-strip">{strip}</dl>')
+    st.caption(
+        f"One view of each patch, {point.state}. PPV is the share of tumour among what is called tumour, NPV the share "
+        "without among what is not."
+    )
+    st.markdown("**ROC**. The circle is the model's own operating point, the diamond the sensitivity wanted.")
+    with st.columns(2)[0]:
+        chart(figures.roc(report["curves"], (false_alarms, sensitivity)), f"{report['model']['name']}-chosen")
+
+
+def _share(value: float) -> str:
+    return "no such call" if np.isnan(value) else f"{value:.1%}"
+
+
+def downloads(report: Report, drawn: Mosaics | None) -> None:
+    """The report as JSON, and as one page that stands alone."""
+    stem = f"evidence-{report['model']['name']}-{report['data']['split']}"
+    with st.container(horizontal=True):
+        st.download_button(
+            "Report (HTML)", lambda: report.as_page(report, drawn), f"{stem}.html", "text/html",
+            on_click="ignore", help="Answer, tables and figures in one file that opens offline.",
+        )  # fmt: skip
+        st.download_button(
+            "Report (JSON)", json.dumps(report, indent=2), f"{stem}.json", "application/json", on_click="ignore"
+        )

@@ -1,0 +1,123 @@
+"""The trust card: how far the reading on screen can be leaned on, each figure beside chance and its percentile."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.evaluation.metrics.agreement import rank_correlation
+from core.evaluation.metrics.randomisation import randomised
+from core.evaluation.trust import FIGURES, percentile, trust_figures
+from core.inference import Readings
+from core.inference.caching import caching_reader
+from core.inference.reader import NO_TUMOUR, TUMOUR
+from core.kept import digest
+from core.settings import settings
+from core.view.export import scale_of
+from pages.parts import choices, library
+from pages.parts.choices import OWN, SCALE_NOTES
+from pages.parts.components.light_table import Panel, light_table
+from pages.parts.evidence.evidence import Report, kept_report, report_of
+from pages.parts.read.neighbours import show_neighbours
+
+Patch = NDArray[np.uint8]
+
+
+def trust_card(model: str, patch: Patch, readings: Readings) -> None:
+    """Each figure of the card, its percentile, the nearest labelled patches, and the head forgotten."""
+    found = _figures(model, patch)
+    report = kept_report(model) or report_of(model, choices.split())
+    called = TUMOUR if readings.probability[0] >= readings.point.threshold else NO_TUMOUR
+    spread = (report or {}).get("curves", {}).get("trust", {}).get(called, {})
+    head = "".join(f"<th>{name}</th>" for name in ("", "this patch", "chance", "percentile", "meaning"))
+    rows = "".join(_row(name, value, spread) for name, value in found.items())
+    st.html(f'<table class="nl-trust" data-testid="trust"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
+    st.caption(
+        "Of Grad-CAM for tumour minus normal at the last layer, one view, whatever is chosen above. "
+        + _percentiles_of(report, called, spread)
+    )
+    show_neighbours(model, patch, readings)
+    _forget(model, patch)
+
+
+def _row(name: str, value: float, spread: Report) -> str:
+    figure, rank = FIGURES[name], percentile(value, spread, name)
+    cells = (
+        figure.title,
+        _number(name, value),
+        "none" if figure.chance is None else _number(name, figure.chance),
+        "not known" if rank is None else f"{rank:.0f}",
+        f"{figure.meaning} {'More' if figure.better == 'high' else 'Less'} speaks for the reading.",
+    )
+    return f'<tr data-figure="{name}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+
+
+def _number(name: str, value: float) -> str:
+    if np.isnan(value):
+        return "undefined"
+    if name == "centre":
+        return f"{value:.0%}"
+    value = round(value, 2) + 0.0  # no minus before a zero
+    return f"{value:+.2f} logits" if name == "hot_drop" else f"{value:.2f}"
+
+
+def _percentiles_of(report: Report | None, called: str, spread: Report) -> str:
+    if report is None:
+        return "Percentiles are not known: no evidence report is kept with this model, and none was made on this data."
+    if len(spread) < 2:
+        return f"Percentiles are not known: the evidence report holds too few patches called '{called}'."
+    return f"Percentiles among {spread['patches']:,} patches of '{report['data']['split']}' called '{called}'."
+
+
+def _figures(model: str, patch: Patch) -> dict[str, float]:
+    reader = library.reader(model)
+
+    def work_out() -> dict[str, float]:
+        found = trust_figures(caching_reader(reader), patch[None])
+        return {name: float(value[0]) for name, value in found.items()}
+
+    key = (reader.model.identity, digest(patch))
+    return library.kept(library.own("figures", 64), key, work_out, "Looking at it from eight sides ...")
+
+
+def _forget(model: str, patch: Patch) -> None:
+    st.markdown(
+        "A map that stays when the network has forgotten what it learned shows the picture, not the network. Here the "
+        "linear layer's weights are drawn anew."
+    )
+    if not st.button("Forget the head"):
+        return
+    before = library.reader(model).read(patch)
+    after = _forgetful(model, patch)
+    light_table(
+        [
+            Panel(
+                title,
+                patch,
+                heatmap=one.attribution[0],
+                scale=scale_of(one, 0, own=True),
+                scale_note=f"positive evidence, {SCALE_NOTES[OWN]}",
+                caption=f"Probability {one.probability[0]:.2f}.",
+                message="" if (one.attribution[0] > 0).any() else "No positive evidence for this target.",
+            )
+            for title, one in (("As trained", before), ("Head forgotten", after))
+        ],
+        key="forgotten",
+    )
+    alike = rank_correlation(before.attribution[0], after.attribution[0])
+    words = "cannot be given: a map is even" if alike is None else f"{alike:.2f} (1: the same map; 0: unrelated)"
+    st.caption(f"Rank correlation of the two maps {words}. Each is drawn on its own scale.")
+
+
+def _forgetful(model: str, patch: Patch) -> Readings:
+    reader = library.reader(model)
+
+    def read() -> Readings:
+        _, _, forgetful = next(randomised(reader.stored, settings().threads))
+        return forgetful.read(patch)
+
+    key = (reader.model.identity, digest(patch))
+    return library.kept(library.own("forgetful", 8), key, read, "Forgetting the head ...")

@@ -1,0 +1,269 @@
+"""Pictures a reader dropped: held for their session alone, and gone when they are removed or the tab is closed.
+
+Held are the files as they came, the patch that is read of each, and for a larger picture a small view of it. Its pixels
+are not: they are decoded again when another pixel size or another window is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.data.intake import INTAKE_TYPES, PATCH_SIDE, UM_PER_PX, Picture, open_picture
+from core.errors import (
+    CoarseImageError,
+    FullError,
+    ImageTooLargeError,
+    IntakeError,
+    PatchShapeError,
+    PixelSizeError,
+    printable,
+)
+from pages.parts.budget import HELD, Reservation, take
+from pages.parts.components.paste_zone import paste_zone
+from pages.parts.components.window_picker import preview_of
+
+FILES = "your files"
+"""How the source of a patch is called when it is one of these."""
+MAX_FILES = 64
+MAX_BYTES = 300 * 2**20
+"""Bytes that one session may hold."""
+MAX_NAME = 255
+FULL = "Your table is full. Remove files, then drop this again."
+MANY = 8
+"""More files than this show how far they are."""
+_decoding = threading.BoundedSemaphore(2)
+"""A picture of 40 megapixels needs some hundred megabytes while it is decoded: not all sessions do so at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """One file, and what is read of it or why it was refused.
+
+    Attributes:
+        key: what it is called by everywhere but on the screen; two files may share a name, or every byte.
+        name: on the screen, in one line; no two of a session are alike.
+        digest: of the file's bytes.
+        data: the file, as long as another pixel size or window could be read of it; empty otherwise.
+        stated: micrometres per pixel as the reader gave them, if they did.
+        um_per_px: micrometres per pixel in force: the reader's, the file's, or the model's.
+        size: (width, height) in pixels at the model's scale; (0, 0) when the file was refused.
+        corner: (left, top) of the patch in them.
+        patch: uint8 (96, 96, 3) RGB; None when the file was refused.
+        preview: address of a small view of a picture that is larger than one patch.
+        notes: what was done to the file, in plain words.
+        refusal: why there is no patch.
+        place: what it takes of the process's byte budget.
+    """
+
+    key: str
+    name: str
+    digest: str
+    data: bytes
+    stated: float | None = None
+    um_per_px: float = UM_PER_PX
+    size: tuple[int, int] = (0, 0)
+    corner: tuple[int, int] = (0, 0)
+    patch: NDArray[np.uint8] | None = None
+    preview: str = ""
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+    place: Reservation = field(default_factory=lambda: Reservation(0))
+
+    @property
+    def held(self) -> int:
+        """Bytes held."""
+        return len(self.data) + len(self.preview) + (0 if self.patch is None else self.patch.nbytes)
+
+    @property
+    def is_larger(self) -> bool:
+        """Whether a window has to be chosen on it."""
+        return max(self.size) > PATCH_SIDE
+
+
+def plain(name: str) -> str:
+    """An untrusted name as Markdown that shows it letter by letter: no link, no picture, no formula."""
+    return re.sub(r"([\\`*_\[\]()<>!$:~])", r"\\\1", printable(name))
+
+
+def kept() -> dict[str, Upload]:
+    """The session's uploads by key, in the order they came."""
+    return st.session_state.setdefault("uploads", {})
+
+
+def opened() -> Upload | None:
+    """The upload on the table: the one that was opened, else the last; None when there is none."""
+    held = kept()
+    return held.get(st.session_state.get("opened_upload", ""), next(reversed(held.values()), None))
+
+
+def open_upload(key: str) -> None:
+    """Put an upload on the table."""
+    st.session_state["opened_upload"] = key
+
+
+def twin_of(upload: Upload) -> Upload | None:
+    """The upload that came earlier with the very same bytes, if there is one."""
+    first = next(other for other in kept().values() if other.digest == upload.digest)
+    return None if first.key == upload.key else first
+
+
+def drop_zone() -> None:
+    """The place to drop, choose or paste files; what is dropped moves into `kept` and the zone is empty again."""
+    generation = st.session_state.setdefault("drop_zone", 0)
+    files = st.file_uploader(
+        "Drop H&E patches here: PNG, JPEG, TIFF, BMP or WebP, 96 x 96 px or larger, at 0.97 um/px",
+        type=list(INTAKE_TYPES),
+        accept_multiple_files=True,
+        key=f"drop_zone_{generation}",
+    )
+    if files:
+        _left_out().clear()
+        waiting = st.progress(0.0, "Opening ...") if len(files) > MANY else None
+        for number, file in enumerate(files, start=1):
+            _keep(file.file_id, file.name, take(file))
+            if waiting:
+                waiting.progress(number / len(files), f"Opening {number} of {len(files)}")
+        st.session_state["drop_zone"] = generation + 1
+        st.session_state["source_wanted"] = FILES
+        st.rerun()
+    paste_zone(key="paste_zone", on_paste=_paste)
+    for sentence in _left_out():
+        st.warning(sentence)
+
+
+def _paste(name: str, data: bytes) -> None:
+    _left_out().clear()
+    _keep(f"pasted {next(_pasted)}", name, data)
+    st.session_state["source"] = FILES
+
+
+_pasted = count(1)
+
+
+def _left_out() -> list[str]:
+    """What could not be kept of the last drop, in a sentence for each reason."""
+    return st.session_state.setdefault("left_out", [])
+
+
+def _keep(key: str, name: str, data: bytes) -> None:
+    """Add a file under a key of its own; one that is there already, from a drop that was interrupted, stays."""
+    held = kept()
+    if key in held:
+        return
+    name = _unlike(shown(name), (other.name for other in held.values()))
+    if len(held) >= MAX_FILES or sum(other.held for other in held.values()) + len(data) > MAX_BYTES:
+        _left_out().append(f"{plain(name)}: {FULL}")
+        return
+    try:
+        arriving = HELD.reserve(len(data))
+        upload = _read(Upload(key, name, hashlib.sha256(data).hexdigest(), data))
+        arriving.release()
+        held[key] = replace(upload, place=HELD.reserve(upload.held))
+    except FullError as error:
+        _left_out().append(f"{plain(name)}: {error}")
+    else:
+        open_upload(key)
+
+
+def shown(name: str) -> str:
+    """A file's name as it can be shown: one line, at most 255 characters with room for a number, the ending kept."""
+    line = " ".join(unicodedata.normalize("NFC", printable(name)).split()) or "a file without a name"
+    most = MAX_NAME - len(f" ({MAX_FILES})")
+    return line if len(line) <= most else f"{line[: most - 30]} ... {line[-25:]}"
+
+
+def _unlike(name: str, taken: Iterable[str]) -> str:
+    """The name, numbered where another file has it."""
+    others = set(taken)
+    numbered = (f"{name} ({number})" for number in count(2))
+    return name if name not in others else next(one for one in numbered if one not in others)
+
+
+def _read(upload: Upload, corner: tuple[int, int] | None = None) -> Upload:
+    """The upload with its patch at a corner, the middle where none is given, or with the reason for its refusal."""
+    try:
+        with _decoding:
+            picture = open_picture(upload.data, um_per_px=upload.stated)
+            return _through(upload, picture, corner)
+    except IntakeError as error:
+        refused_at = _pixel_size_refused(error)
+        return replace(
+            upload,
+            data=upload.data if refused_at else b"",
+            um_per_px=refused_at or upload.um_per_px,
+            size=(0, 0),
+            patch=None,
+            preview="",
+            notes=(),
+            refusal=str(error),
+        )
+
+
+def _through(upload: Upload, picture: Picture, corner: tuple[int, int] | None) -> Upload:
+    height, width = picture.pixels.shape[:2]
+    left, top = corner or ((width - PATCH_SIDE) // 2, (height - PATCH_SIDE) // 2)
+    notes = picture.notes
+    if not picture.is_patch:
+        notes += (f"Read through a window at left {left}, top {top} of {width} x {height} pixels.",)
+    same_picture = upload.preview and upload.um_per_px == picture.um_per_px
+    return replace(
+        upload,
+        um_per_px=picture.um_per_px,
+        size=(width, height),
+        corner=(left, top),
+        patch=picture.window(left, top),
+        preview="" if picture.is_patch else upload.preview if same_picture else preview_of(picture.pixels),
+        notes=notes,
+        refusal="",
+    )
+
+
+def _pixel_size_refused(error: IntakeError) -> float | None:
+    """The pixel size a file was refused at, where another one could change that."""
+    match error:
+        case PatchShapeError(um_per_px=um_per_px):
+            return um_per_px or UM_PER_PX
+        case CoarseImageError(um_per_px=um_per_px) | PixelSizeError(um_per_px=um_per_px):
+            return um_per_px
+        case ImageTooLargeError(um_per_px=um_per_px):
+            return um_per_px
+    return None
+
+
+def state_pixel_size(key: str, um_per_px: float) -> None:
+    """Read an upload anew at a pixel size the reader knows."""
+    upload = kept().get(key)
+    if upload is not None and upload.data:
+        kept()[key] = _read(replace(upload, stated=um_per_px))
+
+
+def move_window(key: str, left: int, top: int) -> None:
+    """Read an upload through another window."""
+    upload = kept().get(key)
+    if upload is not None and upload.patch is not None and (left, top) != upload.corner:
+        kept()[key] = _read(upload, (left, top))
+
+
+def remove(key: str) -> None:
+    """Forget one upload."""
+    upload = kept().pop(key, None)
+    if upload is not None:
+        upload.place.release()
+    _left_out().clear()
+
+
+def remove_all() -> None:
+    """Forget every upload."""
+    for key in list(kept()):
+        remove(key)
+    _left_out().clear()

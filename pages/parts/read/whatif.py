@@ -1,0 +1,89 @@
+"""What if the patch were stained, lit, focused or cut otherwise: the reading again, beside the first."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.data import corruptions
+from core.data.patch import LABEL_BOX, PATCH_SIDE
+from core.evaluation.metrics.agreement import rank_correlation
+from core.evaluation.metrics.faithfulness import blurred
+from core.explain.cam import METHODS
+from core.inference import Readings
+from core.view.export import scale_of
+from pages.parts import library
+from pages.parts.choices import FIXED, SCALE_NOTES, Explanation
+from pages.parts.components.light_table import Panel, light_table
+
+NOTHING, CENTRE, SURROUND = "nothing", "the centre", "the surround"
+KEYS = {"stain": 0, "brightness": 0, "blur": 0.0, "jpeg": 100, "mask": NOTHING}
+
+
+def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation: Explanation, views: int) -> None:
+    """Controls, the changed patch with its map beside the first, and both probabilities."""
+    controls, pictures = st.columns([1, 3], gap="medium")
+    with controls:
+        changed = _changed(patch)
+    e = explanation
+    after = library.explain(model, changed, e.method, e.layer, e.target, views)
+    with pictures:
+        light_table(
+            [
+                Panel(
+                    title,
+                    tissue,
+                    inset=True,
+                    heatmap=one.attribution[0],
+                    scale=scale_of(before, 0),
+                    unit=METHODS[e.method].unit,
+                    scale_note=f"positive evidence, {SCALE_NOTES[FIXED] if before.scale else 'scale of the first map'}",
+                    caption=f"Probability {one.probability[0]:.2f}, {one.verdict[0]}.",
+                    message="" if (one.attribution[0] > 0).any() else "No positive evidence for this target.",
+                )
+                for title, tissue, one in (("As it is", patch, before), ("Changed", changed, after))
+            ],
+            key="what_if_table",
+            label_box=True,
+        )
+    with controls:
+        _outcome(before, after)
+
+
+def _changed(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    stain = st.slider("Stain: % more hematoxylin, less eosin", -40, 40, KEYS["stain"], key="what_stain")
+    brightness = st.slider("Brightness: grey levels", -60, 60, KEYS["brightness"], key="what_brightness")
+    sigma = st.slider("Blur: sigma in px", 0.0, 4.0, KEYS["blur"], 0.25, key="what_blur")
+    quality = st.slider("JPEG quality (100: not coded)", 5, 100, KEYS["jpeg"], 5, key="what_jpeg")
+    mask = st.segmented_control(
+        "Blur away", [NOTHING, CENTRE, SURROUND], default=NOTHING, required=True, key="what_mask",
+        help="The centre 32 x 32 px, which the label is about, or all the rest.",
+    )  # fmt: skip
+    share, changed = stain / 100, patch[None]
+    if stain:
+        changed = corruptions.stain(changed, [[1 + share, 1 - share, 1.0]])
+    changed = corruptions.jpeg(
+        corruptions.blur(corruptions.tone(changed, brightness), sigma), 0 if quality == 100 else quality
+    )
+    if mask in (CENTRE, SURROUND):
+        gone = np.full((PATCH_SIDE, PATCH_SIDE), mask == SURROUND)
+        gone[LABEL_BOX, LABEL_BOX] = mask == CENTRE
+        changed = blurred(changed, gone)
+    st.button("Put everything back", on_click=_back)
+    return np.ascontiguousarray(changed[0])
+
+
+def _back() -> None:
+    for name, value in KEYS.items():
+        st.session_state[f"what_{name}"] = value
+
+
+def _outcome(before: Readings, after: Readings) -> None:
+    alike = rank_correlation(before.attribution[0], after.attribution[0])
+    words = "no rank correlation: a map is even" if alike is None else f"rank correlation {alike:.2f} with the first"
+    st.html(
+        f'<p class="nl-number" data-testid="what-if">{after.probability[0]:.2f} '
+        f"<small>probability of tumour, was {before.probability[0]:.2f}</small></p>"
+        f'<p class="nl-why">Map: {words}.</p>'
+    )
