@@ -240,9 +240,13 @@ def evidence(
     split: SplitName = "valid",
     sample: Annotated[int, typer.Option(help="Patches, half of them tumour.", min=20, max=100_000)] = 1000,
     regions: Annotated[Path | None, typer.Option(help="Folder of regions with masks: NAME.jpg, NAME_mask.png.")] = None,
-    strangers: Annotated[
+    ood: Annotated[
         Path | None,
-        typer.Option(help="Folder of pictures that the model should not know; a name begins with its kind."),
+        typer.Option(
+            "--ood",
+            "--strangers",
+            help="Folder of pictures that the model should not know; a name begins with its kind.",
+        ),
     ] = None,
     methods: Annotated[
         list[str] | None,
@@ -267,7 +271,7 @@ def evidence(
             bar.set_description(f"evidence: {stage}")
             _into(bar)(done, total)
 
-        examination = Examination(reader, Split.open(data, split), plan, regions, tell, strangers)
+        examination = Examination(reader, Split.open(data, split), plan, regions, tell, ood)
         report = examination.run(settings().cache)
     _write_json(out, report)
     if record:
@@ -518,8 +522,9 @@ def calibrate(
     card(model)
 
 
-@model_app.command("familiar", epilog="Example: python -m core model fit-ood densenet169 --data data/pcam")
-def familiar(
+@model_app.command("familiar", hidden=True)
+@model_app.command("fit-ood", epilog="Example: python -m core model fit-ood densenet169 --data data/pcam")
+def fit_ood(
     model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
     data: DataFolder,
     split: SplitName = "valid",
@@ -531,13 +536,13 @@ def familiar(
     from core.data.pcam import Split
     from core.evaluation.ood import fit_ood_detector
     from core.inference import load_reader
-    from core.models.bundle import OOD_DETECTOR, write_description
+    from core.models.bundle import detector_file, write_description
 
     reader = load_reader(model)
-    with _progress("familiar", "patch") as bar:
+    with _progress("fit-ood", "patch") as bar:
         bundle = fit_ood_detector(reader, reader.model, Split.open(data, split), _into(bar))
     write_description(reader.stored.folder, bundle)
-    print(f"{reader.stored.folder / OOD_DETECTOR} written")
+    print(f"{detector_file(reader.stored.folder)} written")
     card(model)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import Any
 
 from core.errors import OutputError
 
@@ -97,3 +98,22 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def migrated(values: Any, older: int, names: Mapping[str, str]) -> Any:
+    """A record of format `older` in the words of the next: fields renamed in all its parts, its format one higher.
+
+    Args:
+        values: what a file held; anything but a mapping is left to its model to refuse. Without a `format` it is 1.
+        older: the format whose fields are renamed; a record of another is left as it is.
+        names: a field's name then -> its name since.
+    """
+    if not isinstance(values, dict) or values.get("format", 1) != older:
+        return values
+    return _renamed(values, names) | {"format": older + 1}
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {names.get(name, name): _renamed(inner, names) for name, inner in value.items()}
+    return [_renamed(inner, names) for inner in value] if isinstance(value, list | tuple) else value

@@ -16,17 +16,8 @@ PAGES = sorted([*(ROOT / "pages").rglob("*.py"), *ROOT.glob("app.py")])
 # Storeys from the ground up. A module may import from its own room, and from storeys below its own.
 STOREYS = [
     ["core", "core.errors"],
-    ["core.settings", "core.files", "core.kept", "core.logs", "core.models.architectures"],
-    [
-        "core.data",
-        "core.models.bundle",
-        "core.checkpoints",
-        "core.models.nets",
-        "core.jobs",
-        "core.line",
-        "core.locks",
-        "core.models.ood",
-    ],
+    ["core.settings", "core.files", "core.kept", "core.logs", "core.locks"],
+    ["core.data", "core.models", "core.checkpoints", "core.jobs", "core.line"],
     ["core.explain"],
     ["core.inference"],
     ["core.evaluation"],

@@ -1,8 +1,8 @@
-"""What tells tissue that a network does not know: fitted on training patches, measured on out-of-distribution patches.
+"""What tells tissue that a network does not know: fitted on training patches, measured out of distribution.
 
-Of two detectors that were measured on DenseNet169's features, Mahalanobis distance (AUROC 0.82 over all out-of-distribution patches, 0.74
-for tissue of other organs) beat the distance to the nearest training patches (Sun et al. 2022, arXiv:2204.06507); it is
-the one that serves, see `core.models.ood`.
+Of two detectors that were measured on DenseNet169's features, Mahalanobis distance (AUROC 0.82 over all that is out of
+distribution, 0.74 for tissue of other organs) beat the distance to the nearest training patches (Sun et al. 2022,
+arXiv:2204.06507); it is the one that serves, see `core.models.ood`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.evaluation.metrics.bootstrap import asdict_interval, intervals, share_
 from core.evaluation.metrics.classification import area_under_roc
 from core.evaluation.report import CHUNK, Progress, record_of
 from core.inference.reader import Reader
-from core.models.bundle import OOD_DETECTOR, Bundle, DataRecord, OODRecord, sha256_of, write_description
+from core.models.bundle import OOD_DETECTOR, OOD_DETECTOR_1, Bundle, DataRecord, OODRecord, sha256_of, write_description
 from core.models.ood import Array, Features, Mahalanobis, save_detector
 
 FALSE_ALARMS = 0.05
@@ -40,7 +40,7 @@ SAMPLE = 5000
 VARIANCE_KEPT = (0.95, 0.999)
 """Of the training features' variance in the narrow and in the wide look: 3 and 44 directions for the DenseNet169."""
 DIRECTIONS = 64
-"""Kept at most. EfficientNet-Lite0 would need 789; with 64 and the third look as many out-of-distribution patches are told, and a patch's
+"""Kept at most. EfficientNet-Lite0 would need 789; with 64 and the third look as much is told, and a patch's
 neighbours are more often of its label."""
 PER_PICTURE = 8
 """Patches that are cut from one picture, at most: those of one picture are alike."""
@@ -78,7 +78,7 @@ class Kind(NamedTuple):
 
 
 def fit_ood_detector(reader: Reader, bundle: Bundle, valid: Split, progress: Progress) -> Bundle:
-    """Learn what training tissue subspaces like, and write it beside the weights.
+    """Learn what training tissue looks like, and write it beside the weights.
 
     Args:
         reader: serves the bundle.
@@ -104,6 +104,7 @@ def fit_ood_detector(reader: Reader, bundle: Bundle, valid: Split, progress: Pro
         # Stopped between the two files, a bundle has no detector; it never names one that is gone.
         write_description(folder, reader.model.model_copy(update={"ood": None}))
     save_detector(path, detector)
+    (folder / OOD_DETECTOR_1).unlink(missing_ok=True)
     record = OODRecord(
         sha256=sha256_of(path), directions=detector.whiten.shape[1], fitted_on=fitted_on, limit_on=limit_on
     )
@@ -157,7 +158,7 @@ def _as_float32(*arrays: NDArray[np.floating]) -> Mahalanobis:
 
 
 def alarm_threshold(detector: Mahalanobis, features: Features, false_alarms: float = FALSE_ALARMS) -> float:
-    """Distance above which a patch is called out of distribution: exceeded by that share of validation features (n, k)."""
+    """Distance above which a patch is out of distribution: exceeded by that share of validation features (n, k)."""
     return float(np.quantile(detector.distance(features), 1 - false_alarms))
 
 
@@ -222,7 +223,7 @@ def too_few(curve: Mapping[str, Any]) -> list[str]:
 
 
 def not_told(curve: Mapping[str, Any]) -> list[str]:
-    """Kinds of a report's out-of-distribution patches that cannot be told from training tissue: the interval reaches chance."""
+    """Out-of-distribution kinds of a report that cannot be told from training tissue: the interval reaches chance."""
     few = too_few(curve)
     return [kind["name"] for kind in curve["kinds"] if kind["name"] not in few and kind["auroc"]["low"] <= CHANCE]
 

@@ -24,20 +24,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError, safe_open
 
 from core.errors import BundleError, ModelNameError, ModelNotFoundError, ModelValueError
-from core.files import write_text
+from core.files import migrated, write_text
 from core.models.architectures import CLASSES, Architecture, architecture
 from core.models.ood import Mahalanobis, load_detector
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
-OOD_DETECTOR = "ood.safetensors"
+OOD_DETECTOR, OOD_DETECTOR_1 = "ood.safetensors", "strangers.safetensors"
+"""The detector's file, and its name in bundles of format 1."""
 DESCRIPTION = "bundle.json"
 CARD = "CARD.md"
 SHIPPED = ("densenet169", "densenet169_local", "efficientnet_lite0")
 """Names of the models that come with NodeLens, in whatever folder a new one is made."""
 GRAPH_VERSION = 2
-"""Goes up when `core.models.nets` computes the same in other bits, so that graphs and scores kept before are made anew."""
+"""Goes up when `core.models.nets` computes the same in other bits, so that kept graphs and scores are made anew."""
 MAX_DESCRIPTION_BYTES = 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30
 MOST_SHIFT, LEAST_CORRELATION = 0.02, 0.995
@@ -219,7 +220,7 @@ class Training(_Record):
 class Bundle(_Record):
     """`bundle.json`: frozen and checked, so that a page cannot invent a mean, a date or an accuracy."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str = Field(pattern=_NAME)
     version: str
     architecture: str
@@ -256,6 +257,10 @@ class Bundle(_Record):
     def changed(self, **values: Any) -> Bundle:
         """This description with other values, which are checked; raises ModelValueError."""
         return Bundle.checked(**(self.model_dump() | values))
+    @model_validator(mode="before")
+    @classmethod
+    def _from_format_1(cls, values: Any) -> Any:
+        return migrated(values, 1, {"strangers": "ood"})
 
     @cached_property
     def net(self) -> Architecture:
@@ -301,8 +306,9 @@ class StoredBundle:
             raise BundleError(folder, f"{WEIGHTS} is larger than {MAX_WEIGHTS_BYTES:,} bytes")
         if sha256_of(weights) != description.weights_sha256:
             raise BundleError(folder, f"{WEIGHTS} is not the file that {DESCRIPTION} was written for (wrong SHA-256)")
-        if description.ood is None and (folder / OOD_DETECTOR).is_file():
-            log.warning("%s of %s is not used: %s does not name it.", OOD_DETECTOR, description.name, DESCRIPTION)
+        detector = detector_file(folder)
+        if description.ood is None and detector.is_file():
+            log.warning("%s of %s is not used: %s does not name it.", detector.name, description.name, DESCRIPTION)
         return cls(folder, description)
 
     @cached_property
@@ -328,18 +334,18 @@ class StoredBundle:
         Raises:
             BundleError: the file is missing, damaged, or was made for other weights.
         """
-        record, path = self.description.ood, self.folder / OOD_DETECTOR
+        record, path = self.description.ood, detector_file(self.folder)
         if record is None:
             return None
         if not path.is_file():
-            raise BundleError(self.folder, f"{OOD_DETECTOR} is missing")
+            raise BundleError(self.folder, f"{path.name} is missing")
         if sha256_of(path) != record.sha256:
             raise BundleError(
-                self.folder, f"{OOD_DETECTOR} is not the file that {DESCRIPTION} was written for (wrong SHA-256)"
+                self.folder, f"{path.name} is not the file that {DESCRIPTION} was written for (wrong SHA-256)"
             )
         detector = load_detector(path)
         if detector.whiten.shape != (self.head[0].shape[1], record.directions):
-            raise BundleError(self.folder, f"{OOD_DETECTOR} does not fit its weights")
+            raise BundleError(self.folder, f"{path.name} does not fit its weights")
         return detector
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -364,6 +370,12 @@ def _require_finite(folder: Path, tensors: dict[str, NDArray[Any]]) -> None:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise BundleError(folder, f"its weights '{name}' hold a number that is not finite")
+
+
+def detector_file(folder: Path) -> Path:
+    """Where a bundle keeps its out-of-distribution detector, by the name of today or of format 1."""
+    older = folder / OOD_DETECTOR_1
+    return older if older.is_file() and not (folder / OOD_DETECTOR).is_file() else folder / OOD_DETECTOR
 
 
 def bundle_names(models: Path) -> list[str]:

@@ -20,6 +20,9 @@ from core.files import atomic_path
 Features = NDArray[np.floating]
 Array = NDArray[np.float32]
 
+_NAMES_1 = {"looks": "subspaces", "rest": "residual_scale"}
+"""Arrays of detectors that were written with bundles of format 1."""
+
 
 @dataclass(frozen=True)
 class Mahalanobis:
@@ -94,6 +97,7 @@ def load_detector(path: Path) -> Mahalanobis:
         arrays = load_file(path)
     except (SafetensorError, OSError) as error:
         raise BundleError(path.parent, f"{path.name} is not a safetensors file") from error
+    arrays = {_NAMES_1.get(name, name): array for name, array in arrays.items()}
     if not _sound(arrays):
         raise BundleError(path.parent, f"{path.name} holds no out-of-distribution detector")
     return Mahalanobis(**arrays)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from core.data.patch import PATCH_SIDE
 from core.data.transforms import VIEWS
 from core.errors import TrainingConfigError, without_home
+from core.files import migrated
 from core.models.architectures import ARCHITECTURES
 
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -26,6 +27,15 @@ STUDY_STD = (0.238893 * 255, 0.282094 * 255, 0.216251 * 255)
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+_NAMES_1 = {"paste": "cutmix", "peak": "max_lr", "first_peak": "min_group_lr", "average": "ema_decay"} | {
+    "centre": "centre_cell",
+    "mosaics": "mosaic_batches",
+    "spill": "background_evidence",
+    "prior": "init_bias_prior",
+}
+"""Fields of configurations of format 1, and of their parts, by their names since."""
 
 
 class Augmentation(_Frozen):
@@ -98,6 +108,7 @@ class Distillation(_Frozen):
 class TrainConfig(_Frozen):
     """Everything that decides what a run becomes."""
 
+    format: Literal[2] = 2
     architecture: str = "densenet169"
     start: Place = "random"
     """`random`, `imagenet`, or the name or path of a bundle (or safetensors file) whose weights it starts from."""
@@ -117,7 +128,8 @@ class TrainConfig(_Frozen):
     augmentation: Augmentation = Augmentation()
     distillation: Distillation | None = None
     centre_cell: Share = 0
-    """Weight of the loss on what the centre cell's evidence says alone, beside that on all cells; see `core.training.losses.localisation`."""
+    """Weight of the loss on what the centre cell's evidence says alone, beside that on all cells; see
+    `core.training.losses.localisation`."""
     mosaic_batches: bool = False
     """Read every other batch as mosaics of four patches; see `core.training.losses.localisation`."""
     background_evidence: float = Field(default=0, ge=0, le=100)
@@ -136,6 +148,11 @@ class TrainConfig(_Frozen):
     checkpoint_every: int = Field(default=200, ge=1, lt=2**31)
     """Steps between checkpoints."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_format_1(cls, values: Any) -> Any:
+        return migrated(values, 1, _NAMES_1)
+
     @model_validator(mode="after")
     def _known(self) -> TrainConfig:
         if self.architecture not in ARCHITECTURES:
@@ -145,7 +162,8 @@ class TrainConfig(_Frozen):
         points = self.centre_cell or self.mosaic_batches or self.background_evidence
         if points and not all(cycle.whole for cycle in self.cycles):
             raise ValueError(
-                f"centre_cell, mosaic_batches and background_evidence need whole patches ({PATCH_SIDE} px) and no frozen cycle"
+                f"centre_cell, mosaic_batches and background_evidence need whole patches ({PATCH_SIDE} px) and no "
+                "frozen cycle"
             )
         if self.batch % self.unit:
             raise ValueError(f"mosaic batches and cutmix need a batch that is a multiple of {self.unit}")

@@ -1,4 +1,4 @@
-"""One process or several: the process group that trains a run, as `torchrun` starts it (gloo on processors, nccl on GPUs).
+"""One process or several: the group that trains a run, as `torchrun` starts it (gloo on processors, nccl on GPUs).
 
 Every process takes its part of each global batch. Batch normalisation counts over the whole batch, so that two
 processes learn what one would.

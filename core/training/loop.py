@@ -11,6 +11,7 @@ import csv
 import math
 import pickle
 import platform
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -237,9 +238,17 @@ class State:
         if not path.is_file():
             return {}
         try:
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
+            saved = dict(torch.load(path, map_location="cpu", weights_only=True))
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"The checkpoint of '{self.run.name}' is damaged; start a new run.") from error
+        return {part: _in_words_of_today(state) for part, state in saved.items()}
+
+
+def _in_words_of_today(state: Any) -> Any:
+    """A state dict of a run begun when the feature projection was called `translator`."""
+    if not isinstance(state, dict):
+        return state
+    return {re.sub("^translator[.]", "feature_projection.", str(name)): value for name, value in state.items()}
 
 
 def freeze(net: PatchNet, cycle: Cycle) -> None:
@@ -275,7 +284,7 @@ def make_optimiser(net: PatchNet, cycle: Cycle, config: TrainConfig) -> tuple[to
 
 
 def layer_groups(net: PatchNet) -> list[list[nn.Parameter]]:
-    """Parameters by depth, from the stem to the head, see `core.models.nets.state_groups`; a feature_projection stands by the head."""
+    """Parameters by depth, from the stem to the head, see `state_groups`; a feature projection by the head."""
     named = dict(net.net.named_parameters())
     groups = [[named[name] for name in names if name in named] for names in state_groups(net)]
     groups[-1] += [parameter for name, parameter in net.named_parameters() if not name.startswith("net.")]

@@ -30,8 +30,8 @@ class TeacherOutput:
 class Teacher:
     """A served model, and the linear layer that tells its maps from those of the network that learns.
 
-    That layer stands in the network as `feature_projection`, where it is trained, averaged and kept in checkpoints; a bundle
-    leaves it out. Without a weight for maps there is none.
+    That layer stands in the network as `feature_projection`, where it is trained, averaged and kept in checkpoints; a
+    bundle leaves it out. Without a weight for maps there is none.
     """
 
     def __init__(self, distillation: Distillation, net: PatchNet) -> None:

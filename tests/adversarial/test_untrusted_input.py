@@ -1,4 +1,4 @@
-"""Whatever untrusted input is offered: one sentence of ours, in bounded memory, nothing else read, run or left behind."""
+"""Untrusted input of any kind: one sentence of ours, in bounded memory, nothing else read, run or left behind."""
 
 from __future__ import annotations
 

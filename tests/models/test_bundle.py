@@ -20,6 +20,7 @@ from core.models.bundle import (
     DESCRIPTION,
     MAX_DESCRIPTION_BYTES,
     OOD_DETECTOR,
+    OOD_DETECTOR_1,
     WEIGHTS,
     Bundle,
     OperatingPoint,
@@ -87,7 +88,7 @@ def test_descriptions_are_frozen(tiny_bundle):
         ({"std": [60, 0, 57]}, "std.1"),
         ({"mean": [60, 57]}, "mean"),
         ({"name": "../up"}, "name"),
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
         ({"accuracy": 0.999}, "accuracy"),
         ({"points": {"1": {"curve": [[0, 0]]}}}, "points.1.curve"),
         ({"points": {"1": {"curve": [[0, 0], [1, -1]]}}}, "points.1.curve"),
@@ -250,7 +251,7 @@ def test_a_name_never_climbs_out_of_the_models_folder(tiny_bundle, tmp_path, mon
     assert caught.value.name == name
 
 
-# The out-of-distribution detector ----------------------------------------------------------------------------------------
+# The out-of-distribution detector
 
 
 @pytest.fixture
@@ -298,14 +299,14 @@ def test_a_detector_of_other_weights_is_refused(ood_copy, harm, said):
     ("arrays", "said"),
     [
         (lambda a: b"no", "is not a safetensors file"),
-        (lambda a: {"mean": a["mean"]}, "holds no detector"),
-        (lambda a: a | {"mean": a["mean"].astype(np.float64)}, "holds no detector"),
-        (lambda a: a | {"limit": a["limit"] * np.float32(np.nan)}, "holds no detector"),
-        (lambda a: a | {"whiten": a["whiten"] * np.float32(0)}, "holds no detector"),
-        (lambda a: a | {"subspaces": a["subspaces"] * np.float32(-1)}, "holds no detector"),
-        (lambda a: a | {"subspaces": a["subspaces"] + np.float32(9999)}, "holds no detector"),
+        (lambda a: {"mean": a["mean"]}, "holds no out-of-distribution detector"),
+        (lambda a: a | {"mean": a["mean"].astype(np.float64)}, "holds no out-of-distribution detector"),
+        (lambda a: a | {"limit": a["limit"] * np.float32(np.nan)}, "holds no out-of-distribution detector"),
+        (lambda a: a | {"whiten": a["whiten"] * np.float32(0)}, "holds no out-of-distribution detector"),
+        (lambda a: a | {"subspaces": a["subspaces"] * np.float32(-1)}, "holds no out-of-distribution detector"),
+        (lambda a: a | {"subspaces": a["subspaces"] + np.float32(9999)}, "holds no out-of-distribution detector"),
         (lambda a: a | {"mean": a["mean"][:-1], "whiten": a["whiten"][:-1].copy()}, "does not fit its weights"),
-        (lambda a: a | {"residual_scale": np.zeros(2, np.float32)}, "holds no detector"),
+        (lambda a: a | {"residual_scale": np.zeros(2, np.float32)}, "holds no out-of-distribution detector"),
     ],
 )
 def test_a_damaged_detector_is_refused(ood_copy, arrays, said):
@@ -318,3 +319,21 @@ def test_a_damaged_detector_is_refused(ood_copy, arrays, said):
     renamed(ood_copy)
     with pytest.raises(BundleError, match=said):
         _ = StoredBundle.open(ood_copy).ood
+
+
+# Bundles of format 1 -----------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_of_format_1_reads_as_it_did(ood_copy, ood_bundle):
+    """As version 0.2.0 wrote it: `strangers`, in a file of that name whose arrays have older names."""
+    description = json.loads((ood_copy / DESCRIPTION).read_text())
+    arrays = numpy_load(ood_copy / OOD_DETECTOR)
+    arrays["looks"], arrays["rest"] = arrays.pop("subspaces"), arrays.pop("residual_scale")
+    (ood_copy / OOD_DETECTOR).unlink()
+    numpy_save(arrays, ood_copy / OOD_DETECTOR_1)
+    record = description.pop("ood") | {"sha256": sha256_of(ood_copy / OOD_DETECTOR_1)}
+    (ood_copy / DESCRIPTION).write_text(json.dumps(description | {"format": 1, "strangers": record}))
+    older, newer = StoredBundle.open(ood_copy), StoredBundle.open(ood_bundle)
+    assert older.description.format == 2
+    features = np.random.default_rng(0).random((3, older.head[0].shape[1]))
+    np.testing.assert_array_equal(older.ood.distance(features), newer.ood.distance(features))

@@ -1,10 +1,10 @@
 """Training for maps that point: the label's own cell has to carry the prediction, whatever stands around the patch.
 
-Three changes to how a batch is read, each switched on by `TrainConfig`. `centre_cell`: the logits that the centre cell's
-evidence gives alone are judged as well as those of all cells, so that evidence elsewhere has to cancel out. `mosaic_batches`:
-every other batch is read as mosaics of four patches, so that a cell neither sees the padding it would tell its place
-by nor can count on what lies beyond its own patch. `background_evidence`: where there is no tumour, evidence for it counts as loss
-in every cell, even where other cells cancel it out.
+Three changes to how a batch is read, each switched on by `TrainConfig`. `centre_cell`: the logits that the centre
+cell's evidence gives alone are judged as well as those of all cells, so that evidence elsewhere has to cancel out.
+`mosaic_batches`: every other batch is read as mosaics of four patches, so that a cell neither sees the padding it would
+tell its place by nor can count on what lies beyond its own patch. `background_evidence`: where there is no tumour,
+evidence for it counts as loss in every cell, even where other cells cancel it out.
 """
 
 from __future__ import annotations
