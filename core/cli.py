@@ -260,8 +260,11 @@ def evidence(
     What is done is kept under the cache folder, so that the same command goes on where it was stopped.
     """
     from core.data.pcam import Split
-    from core.evaluation.evidence import EVIDENCE, METHODS, Examination, Plan, chosen_methods
+    from core.evaluation.explanations.runner import Examination, chosen_methods
+    from core.evaluation.explanations.stage import METHODS
+    from core.evaluation.schema import EVIDENCE, Plan
     from core.inference import load_reader
+    from core.view.narrative import answer
 
     reader = load_reader(model, engine)
     plan = Plan(sample=sample, methods=chosen_methods(methods or METHODS, reader.layers))
@@ -273,11 +276,12 @@ def evidence(
 
         examination = Examination(reader, Split.open(data, split), plan, regions, tell, ood)
         report = examination.run(settings().cache)
-    _write_json(out, report)
+    text = report.model_dump_json(indent=2) + "\n"
+    write_text(out, text)
     if record:
-        _write_json(reader.stored.folder / EVIDENCE, report)
-    for line in report["answer"]:
-        print(line["text"])
+        write_text(reader.stored.folder / EVIDENCE, text)
+    for line in answer(report):
+        print(line.text)
 
 
 @app.command(epilog="Example: python -m core train --preset smoke --out runs/first")

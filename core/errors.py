@@ -9,6 +9,7 @@ NodeLensError
 │   ├── ImportSourceError    a zip or folder cannot be imported
 │   ├── DownloadError        an official file cannot be fetched
 │   └── SyntheticRequestError  a number of drawn patches or a seed out of range
+├── ReportError              a kept evidence report cannot be read
 ├── IntakeError              untrusted bytes are refused
 │   ├── EmptyFileError       nothing in it
 │   ├── UnreadableImageError not an image we read, or damaged
@@ -139,6 +140,14 @@ class SyntheticRequestError(DataError):
     def __init__(self, name: str, value: int, low: int, high: int) -> None:
         self.name, self.value = name, value
         super().__init__(f"Cannot draw synthetic patches with {name} = {value:,}; give {low:,} to {high:,}.")
+
+
+class ReportError(NodeLensError):
+    """A kept evidence report is damaged, or of a format that cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"The evidence report {path.name} of {path.parent.name} cannot be read: {reason}.")
 
 
 class IntakeError(NodeLensError):

@@ -31,7 +31,7 @@ else:
     other = choose_other(model, split)
     if other is None:
         say_where_from(report, split)
-        choices.synthetic_badge("synthetic" in report["data"]["note"])
+        choices.synthetic_badge("synthetic" in report.data.note)
         show_answer(report)
     else:
         compare_answers(report, other)

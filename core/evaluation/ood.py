@@ -8,7 +8,7 @@ arXiv:2204.06507); it is the one that serves, see `core.models.ood`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,6 @@ from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
 from core.data.sources import is_image
 from core.errors import DataError, ImportSourceError, TooFewPatchesError
-from core.evaluation.answer import LEAST
 from core.evaluation.metrics.bootstrap import asdict_interval, intervals, share_interval
 from core.evaluation.metrics.classification import area_under_roc
 from core.evaluation.report import CHUNK, Progress, record_of
@@ -215,17 +214,6 @@ def measured(
         found["kinds"].append(record | recognised(near, far, limit, own.sources, kind.sources))
         tell(number, len(kinds))
     return found
-
-
-def too_few(curve: Mapping[str, Any]) -> list[str]:
-    """Kinds of a report's out-of-distribution patches of which too few patches were read to say whether they are told."""
-    return [kind["name"] for kind in curve["kinds"] if min(kind["patches"], curve["patches"]) < LEAST]
-
-
-def not_told(curve: Mapping[str, Any]) -> list[str]:
-    """Out-of-distribution kinds of a report that cannot be told from training tissue: the interval reaches chance."""
-    few = too_few(curve)
-    return [kind["name"] for kind in curve["kinds"] if kind["name"] not in few and kind["auroc"]["low"] <= CHANCE]
 
 
 # Out-of-distribution patches

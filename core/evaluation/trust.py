@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -121,7 +121,7 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> 
 
 
 def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
-    """How each figure is spread over patches: 101 quantiles by verdict (by the threshold alone) and figure."""
+    """How each figure is spread over patches, by verdict (by the threshold alone): see `schema.TrustSpread`."""
     found: dict[str, list[NDArray[np.float64]]] = {}
     called: list[NDArray[np.bool_]] = []
     for patches in chunks:
@@ -131,12 +131,12 @@ def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, 
     tumour = np.concatenate(called)
     spread: dict[str, dict[str, Any]] = {}
     for verdict, chosen in ((TUMOUR, tumour), (NO_TUMOUR, ~tumour)):
-        spread[verdict] = {"patches": int(chosen.sum())}
+        spread[verdict] = {"patches": int(chosen.sum()), "quantiles": {}}
         for name, values in found.items():
             known = np.concatenate(values)[chosen]
             known = known[np.isfinite(known)]
             if len(known) >= FEW:
-                spread[verdict][name] = np.quantile(known, np.linspace(0, 1, QUANTILES)).tolist()
+                spread[verdict]["quantiles"][name] = np.quantile(known, np.linspace(0, 1, QUANTILES)).tolist()
     return spread
 
 
@@ -184,12 +184,12 @@ def nearest(
     return found
 
 
-def percentile(value: float, quantiles: Mapping[str, Any], name: str) -> float | None:
+def percentile(value: float, quantiles: Mapping[str, Sequence[float]], name: str) -> float | None:
     """Where a value stands among patches of the same verdict, 0 to 100; None when that is not known.
 
     Args:
         value: of the patch on screen.
-        quantiles: of one verdict, see `reference`.
+        quantiles: of one verdict by figure, see `reference`.
         name: of the figure.
     """
     if name not in quantiles or not np.isfinite(value):

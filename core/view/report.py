@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from plotly.io import to_html
 
-from core.evaluation.answer import beats_chance, enough
-from core.evaluation.evidence import MAIN
+from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import AGREEMENT, BASELINES, MEASURES, RANDOMISATION
-from core.evaluation.metrics.bootstrap import interval_words
-from core.view.charts.evidence import PREDICTION, Chart, Facts, Mosaics, charts, method_title
+from core.evaluation.schema import EvidenceReport, Row
+from core.view.charts.evidence import PREDICTION, Chart, Facts, Mosaics, charts
+from core.view.narrative import answer, beats_chance, enough, interval_words, method_title, provenance
 
 _HOLDS = {True: "Holds", False: "Does not hold", None: "Not known"}
 BEST, NO_BETTER = "\u25b2", "\u25cb"
@@ -50,63 +50,50 @@ class Table(NamedTuple):
     chance: dict[str, Cell]
 
 
-def groups(report: Mapping[str, Any]) -> list[str]:
+def groups(report: EvidenceReport) -> list[str]:
     """The questions that a report answers, in the order of the table."""
-    taken = {row["measure"] for row in report["rows"]}
+    taken = {row.measure for row in report.rows}
     found = list(dict.fromkeys(measure.group for name, measure in MEASURES.items() if name in taken))
-    return [*found, PREDICTION] if "roc" in report["curves"] else found
+    return [*found, PREDICTION] if report.curves.roc is not None else found
 
 
-def table(rows: Sequence[Mapping[str, Any]], group: str) -> Table:
+def table(rows: Sequence[Row], group: str) -> Table:
     """The rows of a report that answer one question, as a table."""
-    shown = [row for row in rows if MEASURES[row["measure"]].group == group]
-    taken = {row["measure"] for row in shown}
+    shown = [row for row in rows if MEASURES[row.measure].group == group]
+    taken = {row.measure for row in shown}
     measures = [name for name in MEASURES if name in taken]
-    methods = list(dict.fromkeys(row["method"] for row in shown))
+    methods = list(dict.fromkeys(row.method for row in shown))
     methods.sort(key=lambda name: (name in BASELINES, name != MAIN))
     cells: dict[tuple[str, str], Cell] = {}
     chance: dict[str, Cell] = {}
     for measure in measures:
-        column = [row for row in shown if row["measure"] == measure]
+        column = [row for row in shown if row.measure == measure]
         best = _best(column)
         for row in column:
             marks = [BEST] if row is best else []
-            known = row["chance"] is not None and enough(row)
+            known = row.chance is not None and enough(row)
             marks += [NO_BETTER] if known and not beats_chance(row) else []
-            cells[row["method"], measure] = Cell(row["value"], " ".join([interval_words(row), *marks]))
-        levels = sorted({row["chance"] for row in column if row["chance"] is not None})
+            cells[row.method, measure] = Cell(row.value, " ".join([interval_words(row), *marks]))
+        levels = sorted({row.chance for row in column if row.chance is not None})
         words = " to ".join(dict.fromkeys(f"{level:.2f}" for level in (levels[:1] + levels[-1:]))) or "none"
         chance[measure] = Cell(sum(levels) / len(levels) if levels else float("nan"), words)
     return Table(measures, methods, cells, chance)
 
 
-def _best(column: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def _best(column: Sequence[Row]) -> Row | None:
     """The best row that beats chance; None when none does, or where more of it is not better."""
-    if MEASURES[column[0]["measure"]].group in (RANDOMISATION, AGREEMENT):
+    if MEASURES[column[0].measure].group in (RANDOMISATION, AGREEMENT):
         return None
-    fit = [row for row in column if enough(row) and (row["chance"] is None or beats_chance(row))]
+    fit = [row for row in column if enough(row) and (row.chance is None or beats_chance(row))]
     if len(column) < 2 or not fit:
         return None
-    high = MEASURES[column[0]["measure"]].better == "high"
-    return max(fit, key=lambda row: row["value"] if high else -row["value"])
+    high = MEASURES[column[0].measure].better == "high"
+    return max(fit, key=lambda row: row.value if high else -row.value)
 
 
-def provenance(report: Mapping[str, Any]) -> str:
-    """What was examined, in one line."""
-    data, plan = report["data"], report["plan"]
-    by = {row["resampled_by"] for row in report["rows"]} or {"patch"}
-    return (
-        f"{report['model']['identity']} on {min(plan['sample'], data['patches']):,} of {data['patches']:,} patches in "
-        f"'{data['split']}' "
-        f"({data['note'] + '; ' if data['note'] else ''}fingerprint {data['fingerprint'][:8]}), engine "
-        f"{report['engine']}, finished {report['finished']}. Intervals are 95 % bootstrap intervals, resampled "
-        f"by {' or '.join(sorted(by))}."
-    )
-
-
-def answer_list(report: Mapping[str, Any], attributes: str = "") -> str:
+def answer_list(report: EvidenceReport, attributes: str = "") -> str:
     """The answer as an HTML list, each line with whether it holds in words; `attributes` of the list."""
-    lines = "".join(f"<li><b>{_HOLDS[line['holds']]}.</b> {escape(line['text'])}</li>" for line in report["answer"])
+    lines = "".join(f"<li><b>{_HOLDS[line.holds]}.</b> {escape(line.text)}</li>" for line in answer(report))
     return f"<ol {attributes}>{lines}</ol>"
 
 
@@ -123,25 +110,25 @@ def facts_table(facts: Facts, attributes: str = "") -> str:
     return f"<table {attributes}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def as_page(report: Mapping[str, Any], drawn: Mosaics | None = None) -> str:
+def as_page(report: EvidenceReport, drawn: Mosaics | None = None) -> str:
     """One HTML page with answer, tables and figures; Plotly's script is inside, so it opens anywhere and offline.
 
     Args:
-        report: see `core.evaluation.evidence.Examination.run`.
+        report: see `core.evaluation.schema.EvidenceReport`.
         drawn: mosaics of the report with their maps.
     """
     body, script = [], True
     for group in groups(report):
         body.append(f"<h2>{escape(group)}</h2>")
         if group != PREDICTION:
-            body.append(_table(table(report["rows"], group)))
+            body.append(_table(table(report.rows, group)))
         for chart in charts(report, group, drawn):
             chart.figure.update_layout(template="plotly_white")
             body.append(f"<h3>{escape(chart.title)}</h3><p>{escape(chart.meaning)}</p>{finding_list(chart)}")
             body.append(to_html(chart.figure, full_html=False, include_plotlyjs=script, config={"displaylogo": False}))
             script = False
             body.extend(facts_table(facts) for facts in chart.tables)
-    name = escape(report["model"]["name"])
+    name = escape(report.model.name)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Evidence: {name}</title>'
         f"<style>{_STYLE}</style></head><body><h1>Can you believe the map? {name}</h1>"

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 from core.evaluation.metrics.bootstrap import (
-    interval_words,
     intervals,
     mean_interval,
     paired_difference,
-    percent_words,
     share_interval,
 )
 
@@ -77,11 +75,3 @@ def test_a_share_of_none_is_not_certain():
     assert (by_patch.high, by_slide.high) == pytest.approx((z / (60 + z), z / (3 + z)), abs=1e-6)
     some = np.arange(60) < 15
     assert share_interval(some) == mean_interval(some.astype(float))
-
-
-def test_figures_in_words():
-    figure = {"value": 0.527, "low": -0.004, "high": 0.5584}
-    assert interval_words(figure) == "0.53 [0.00, 0.56]"
-    assert percent_words(figure | {"low": 0.491}) == "52.7% [49.1, 55.8]"
-    nothing = dict.fromkeys(figure)
-    assert interval_words(nothing) == percent_words(nothing) == "undefined"

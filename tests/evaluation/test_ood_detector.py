@@ -16,14 +16,15 @@ from core.evaluation.ood import (
     fit,
     fit_ood_detector,
     measured,
-    not_told,
     of_folder,
     of_own,
     of_scikit_image,
     recognised,
 )
+from core.evaluation.schema import OODFigures
 from core.models.bundle import StoredBundle, read_description, write_description
 from core.models.ood import load_detector, save_detector
+from core.view.narrative import ood_finding
 
 
 @pytest.fixture(scope="module")
@@ -260,5 +261,7 @@ def test_what_is_measured():
     assert same["found"] == pytest.approx(flagged)
     assert (bright["auroc"]["value"], bright["found"]) == (1, 1)
     assert (bright["patches"], bright["sources"]) == (20, 4)
-    assert not_told(found) == ["the same"]
+    assert ood_finding(OODFigures.model_validate(found)) == [
+        ("Cannot be told:", "the same: the interval reaches chance, so no flag on such a patch means nothing.")
+    ]
     assert told == [(1, 2), (2, 2)]

@@ -7,7 +7,9 @@ import pytest
 
 from core.data.regions import Region
 from core.evaluation.metrics import position_bias
-from core.evaluation.metrics.position_bias import LEAST, LIES, PER_REGION, Masked
+from core.evaluation.metrics.position_bias import LEAST, PER_REGION, Masked
+from core.evaluation.schema import PositionBias, plain
+from core.view.narrative import position_bias_finding
 
 COUNT = 40
 
@@ -80,7 +82,11 @@ def pale():
 def told(region, dark, pale):
     """The summary and the verdicts of an oracle."""
     curve = position_bias.summary(position_bias.measured(dark, pale, looking(region), region))
-    return curve, {line.name: line.verdict for line in position_bias.finding(curve)}
+    return curve, {line.name: line.verdict for line in finding(curve)}
+
+
+def finding(curve):
+    return position_bias_finding(PositionBias.model_validate(plain(curve)))
 
 
 def grid(curve, name):
@@ -162,7 +168,7 @@ def test_padding_is_found_whichever_way_it_draws(dark, pale, by, words):
     assert curve["context_change"]["value"] == pytest.approx(1 / 9 - expected, abs=0.005)
     assert verdict["Zero padding"] == "supported"
     assert verdict["Receptive field"] == "not supported"
-    assert f"{words} chance (11.1%)" in position_bias.finding(curve)[0].text
+    assert f"{words} chance (11.1%)" in finding(curve)[0].text
 
 
 def test_position_alone_that_no_context_undoes_is_padding_in_part(dark, pale):
@@ -203,17 +209,17 @@ def test_a_map_that_never_moves_has_no_share_of_its_own(dark, pale):
     curve, verdict = told(lambda images: np.ones((len(images), *np.array(images.shape[1:3]) // 32)), dark, pale)
     assert curve["own"]["value"] is None
     assert verdict["Receptive field"] == "not supported"
-    assert "an undefined share" in position_bias.finding(curve)[2].text
+    assert "an undefined share" in finding(curve)[2].text
 
 
 def test_patches_without_positive_evidence_are_counted_and_told(dark, pale):
     values = position_bias.measured(dark, pale, looking(local), local)
     assert position_bias.summary(values)["silent"] == 0
-    assert "no positive evidence" not in position_bias.finding(position_bias.summary(values))[0].text
+    assert "no positive evidence" not in finding(position_bias.summary(values))[0].text
     values["served"][:3] = np.nan
     curve = position_bias.summary(values)
     assert (curve["patches"], curve["silent"]) == (COUNT, 3)
-    assert f"of {COUNT - 3} true positives" in position_bias.finding(curve)[0].text
+    assert f"of {COUNT - 3} true positives" in finding(curve)[0].text
 
 
 def test_slides_are_drawn_whole(dark, pale):
@@ -317,67 +323,3 @@ def test_patches_without_evidence_are_counted_and_have_no_share():
     piece.patches[: LEAST + 1] = 255
     assert position_bias.by_mask([piece], looking(local)) == {"groups": {}, "difference": None}
     assert position_bias.by_mask([masked(0, 0, 20, "n")], looking(local)) == {"groups": {}, "difference": None}
-
-
-# What the figures say ----------------------------------------------------------------------------------------------
-
-
-def figure(value, low, high):
-    return {"value": value, "low": low, "high": high}
-
-
-@pytest.fixture
-def curve():
-    even = [[figure(1 / 9, 0.1, 0.12)] * 3 for _ in range(3)]
-    return {
-        "patches": 1241,
-        "silent": 7,
-        "grids": {name: [list(row) for row in even] for name in position_bias.GRIDS},
-        "context_change": figure(0.01, -0.01, 0.03),
-        "moved": {"centre": figure(0.61, 0.5, 0.7), "surround": figure(0.32, 0.2, 0.4)},
-        "own": figure(0.655, 0.601, 0.702),
-        "fall": {"centre": figure(1.23, 1.0, 1.5), "surround": figure(0.04, -0.1, 0.2)},
-        "windows": {
-            "groups": {name: {"share": figure(0.2, 0.19, 0.21)} for name in LIES},
-            "difference": figure(0.05, -0.01, 0.1),
-        },
-    }
-
-
-def verdicts(curve):
-    return [line.verdict for line in position_bias.finding(curve)]
-
-
-def test_every_figure_of_the_finding_is_the_curves(curve):
-    curve["grids"]["same"][2][0], curve["grids"]["same"][0][1] = figure(0.4, 0.3, 0.5), figure(0.09, 0.08, 0.1)
-    lean, padding, field, label = (line.text for line in position_bias.finding(curve))
-    assert "holds 11.1% [10.0, 12.0]" in lean
-    assert lean.endswith("1,234 true positives, not told from chance (11.1%). 7 more have no positive evidence.")
-    one = position_bias.finding(curve | {"silent": 1})[0].text
-    assert one.endswith("1 more has no positive evidence.")
-    assert "holds 11.1% [10.0, 12.0], not told from as served" in padding
-    assert "with most lower left (40.0%) and least at the top (9.0%)" in padding
-    assert "by 0.61 [0.50, 0.70] logits" in field
-    assert "by 0.32 [0.20, 0.40] when the surround is: 65.5% [60.1, 70.2] of it is its own, of the area 11.1%" in field
-    assert "falls by 1.23 [1.00, 1.50]" in label
-    assert "by 0.04 [-0.10, 0.20] when the surround is" in label
-    assert "does not follow (20.0% [19.0, 21.0], all over 20.0%" in label
-    assert verdicts(curve) == ["", "not supported", "not supported", "not supported"]
-
-
-def test_intervals_decide(curve):
-    curve["context_change"] = figure(0.03, 0.01, 0.05)
-    curve["own"] = figure(0.3, 0.2, 0.499)
-    curve["windows"]["difference"] = figure(0.05, 0.001, 0.1)
-    assert verdicts(curve) == ["", "supported in part", "supported", "supported in part"]
-    curve["grids"]["same"][1][1] = figure(0.09, 0.08, 0.11)
-    curve["fall"]["surround"] = figure(0.4, 0.1, 0.7)
-    assert verdicts(curve) == ["", "supported", "supported", "supported"]
-    # A map that seeks the centre is not explained by padding that draws evidence from it.
-    curve["grids"]["served"][1][1] = figure(0.2, 0.18, 0.22)
-    assert verdicts(curve)[1] == "not supported"
-    curve["own"] = figure(0.45, 0.4, 0.5)
-    assert verdicts(curve)[2] == "not supported"
-    del curve["windows"]
-    assert verdicts(curve)[3] == "supported"
-    assert "follow" not in position_bias.finding(curve)[3].text

@@ -95,10 +95,10 @@ def test_spread_by_verdict(monkeypatch):
     few, many = [dotted(*range(i)) for i in (1, 2, 3, 4)], [dotted(*range(i)) for i in (5, 6, 7)]
     spread = reference(Dots(), [np.stack(few), np.stack(many)])
     assert (spread[NO_TUMOUR]["patches"], spread[TUMOUR]["patches"]) == (4, 3)
-    assert set(spread[TUMOUR]) == {"patches"}  # three are too few
-    centre = spread[NO_TUMOUR]["centre"]  # no dot in the middle cell
+    assert spread[TUMOUR]["quantiles"] == {}  # three are too few
+    centre = spread[NO_TUMOUR]["quantiles"]["centre"]  # no dot in the middle cell
     assert (len(centre), min(centre), max(centre)) == (101, 0, 0)
-    assert spread[NO_TUMOUR]["map_turns"] == pytest.approx([1] * 101)
+    assert spread[NO_TUMOUR]["quantiles"]["map_turns"] == pytest.approx([1] * 101)
 
 
 def test_the_nearest_patches_are_those_scipy_finds(split, patches, monkeypatch):

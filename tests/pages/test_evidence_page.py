@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from core import service
-from core.evaluation.evidence import EVIDENCE, Examination, Plan
+from core.evaluation.explanations.runner import Examination
+from core.evaluation.schema import EVIDENCE, ExaminedModel, Plan
 from core.evaluation.trust import FIGURES, percentile, trust_figures
 from core.jobs import Job
 from core.settings import settings
+from core.view.narrative import answer, position_bias_finding
 from core.view.report import BEST, NO_BETTER
 
 METHODS = ("gradcam/last", "eigencam/last", "gradcam/6x6")
@@ -24,7 +26,7 @@ def report(shipped_reader, tiny_reader, demo, tmp_path_factory):
     """A small examination of a model that costs little, under the shipped model's name."""
     made = Examination(tiny_reader, demo, Plan(sample=60, methods=METHODS)).run(tmp_path_factory.mktemp("made"))
     model = shipped_reader.model
-    return made | {"model": {"name": model.name, "identity": model.identity}}
+    return made.model_copy(update={"model": ExaminedModel(name=model.name, identity=model.identity)})
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def models(shipped_bundle, tmp_path, monkeypatch):
 def kept(models, report):
     """The report as the command keeps it with the model."""
     path = models / "densenet169" / EVIDENCE
-    path.write_text(json.dumps(report))
+    path.write_text(report.model_dump_json())
     return path
 
 
@@ -73,18 +75,18 @@ def test_the_first_visit_invites(screen, started, demo, tmp_path):
 def test_the_kept_report_is_shown_at_once(screen, kept, report):
     page = screen("evidence").calm()
     told = unescape(re.search(r'data-testid="answer">(.*?)</ol>', page.html)[1])
-    for line in report["answer"]:
-        assert line["text"] in told
-    assert told.count("<li>") == len(report["answer"])
-    assert told.count("Does not hold.") == sum(line["holds"] is False for line in report["answer"])
+    lines = answer(report)
+    assert all(line.text in told for line in lines)
+    assert told.count("<li>") == len(lines)
+    assert told.count("Does not hold.") == sum(line.holds is False for line in lines)
 
 
 def test_a_report_made_on_other_patches_says_so(screen, kept, report):
-    elsewhere = report["data"] | {"split": "valid", "fingerprint": "0" * 64, "note": ""}
-    kept.write_text(json.dumps(report | {"data": elsewhere}))
+    elsewhere = report.data.model_copy(update={"split": "valid", "fingerprint": "0" * 64, "note": ""})
+    kept.write_text(report.model_copy(update={"data": elsewhere}).model_dump_json())
     page = screen("evidence").calm()
     assert "made on 'valid'. Nobody has examined the model on 'demo' yet" in page.at.info[0].value
-    assert report["answer"][0]["text"] in unescape(page.html)
+    assert answer(report)[0].text in unescape(page.html)
     assert "synthetic" not in page.html
     assert "**Mosaics with their maps**" not in page.markdown
 
@@ -101,13 +103,13 @@ def test_a_report_is_told_from_another_without_loading_a_network(screen, kept, m
 def test_the_table_sorts_by_figures_and_marks_in_symbols(screen, kept, report):
     page = screen("evidence").calm()
     frame = page.at.dataframe[0].value
-    row = next(r for r in report["rows"] if r["measure"] == "mosaic2" and r["method"] == "gradcam/last")
-    assert frame.loc["Grad-CAM, last layer", "Mosaic 2 x 2"] == pytest.approx(row["value"])
+    row = next(r for r in report.rows if r.measure == "mosaic2" and r.method == "gradcam/last")
+    assert frame.loc["Grad-CAM, last layer", "Mosaic 2 x 2"] == pytest.approx(row.value)
     assert "random (baseline)" in frame.index
     assert frame.loc["chance", "Mosaic 2 x 2"] == 0.25
     styler = page.at.dataframe[0].proto.arrow_data.styler
     shown = pa.ipc.open_stream(styler.display_values).read_pandas()
-    assert f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in shown.to_numpy()[1][0]
+    assert f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" in shown.to_numpy()[1][0]
     prior = list(frame.index).index("centre prior (baseline)")
     assert shown.to_numpy()[prior][0].endswith(NO_BETTER)
     assert NO_BETTER in page.at.caption[1].value
@@ -131,28 +133,28 @@ def test_every_question_has_its_charts(screen, kept):
 
 
 def test_why_the_map_leans_is_told_under_where_it_points(screen, kept, report):
-    curve = report["curves"]["position_bias"]
+    curve = report.curves.position_bias
     page = screen("evidence").calm()
     assert "**Why the map leans where it leans**" in page.markdown
     told = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.html)[1])
-    assert told.count("<li>") == len(curve["finding"]) == 4
-    for line in curve["finding"]:
-        assert line["text"] in told
+    lines = position_bias_finding(curve)
+    assert told.count("<li>") == len(lines) == 4
+    assert all(line.text in told for line in lines)
     tables = re.findall(r'data-testid="facts">(.*?)</table>', page.html)
-    assert len(tables) == 1 + bool(curve["windows"]["groups"])
-    fall = curve["fall"]["surround"]
-    assert f"{fall['value']:.2f} [{fall['low']:.2f}, {fall['high']:.2f}] logits" in tables[0]
+    assert len(tables) == 1 + bool(curve.windows.groups)
+    fall = curve.fall["surround"]
+    assert f"{fall.value:.2f} [{fall.low:.2f}, {fall.high:.2f}] logits" in tables[0]
     drawn = [json.loads(chart.proto.spec)["data"] for chart in page.at.get("plotly_chart")]
     assert ["heatmap"] * 3 in [[trace["type"] for trace in traces] for traces in drawn]
     page.at.segmented_control(key="question").set_value("Does it matter to the prediction?").run()
     said = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.calm().html)[1])
-    replaced = report["curves"]["replaced"]["ways"]["blurred"]["tumour"]["replaced"]["value"]
+    replaced = report.curves.replaced.ways["blurred"]["tumour"].replaced.value
     assert f"Wholly blurred, patches get a mean logit of {replaced:+.2f}" in said
 
 
 def test_a_report_from_before_there_were_reasons_is_shown_without(screen, kept, report):
-    older = {name: curve for name, curve in report["curves"].items() if name not in ("position_bias", "replaced")}
-    kept.write_text(json.dumps(report | {"curves": older}))
+    older = report.curves.model_copy(update={"position_bias": None, "replaced": None})
+    kept.write_text(report.model_copy(update={"curves": older}).model_dump_json())
     page = screen("evidence").calm()
     assert "Why the map leans" not in page.markdown
     page.at.segmented_control(key="question").set_value("Does it matter to the prediction?").run()
@@ -167,8 +169,8 @@ def test_a_call_is_worth_less_where_tumour_is_rare(screen, kept, report):
         return [float(v) for v in re.findall(r"<dt>PPV at [\d.]+%</dt><dd>([\d.]+)%", page.html)]
 
     at_five = worth()
-    known = report["curves"]["figures"]
-    hits, clear = known["sensitivity"]["value"], known["specificity"]["value"]
+    known = report.curves.figures
+    hits, clear = known["sensitivity"].value, known["specificity"].value
     by_hand = 100 * hits * 0.05 / (hits * 0.05 + (1 - clear) * 0.95)
     assert at_five[0] == pytest.approx(by_hand, abs=0.06)
     page.at.slider(key="prevalence").set_value(50.0).run()
@@ -185,11 +187,11 @@ def test_a_report_on_other_weights_is_not_shown(screen, kept, report):
 
 
 def test_the_newest_report_wins(screen, kept, report, demo, tmp_path):
-    newer = report | {"finished": "2999-01-01T00:00:00+00:00", "answer": [{"holds": True, "text": "Newer (x)."}]}
+    newer = report.model_copy(update={"finished": "2999-01-01T00:00:00+00:00"})
     path = tmp_path / "cache" / "evidence" / f"densenet169-demo-{demo.fingerprint()[:8]}-100.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(newer))
-    assert "Newer (x)." in screen("evidence").calm().html
+    path.write_text(newer.model_dump_json())
+    assert "finished 2999-01-01" in " ".join(caption.value for caption in screen("evidence").calm().at.caption)
 
 
 def test_a_running_examination_is_watched(screen, monkeypatch, models):
@@ -207,7 +209,7 @@ def test_what_it_ended_with_is_told(screen, monkeypatch):
 
 
 def test_the_card_gives_each_figure_with_chance_and_percentile(screen, kept, report, shipped_reader, demo):
-    known = report["curves"]["trust"]
+    known = report.curves.trust
     page = screen("read", patch=5, trust_card="true").calm()
     rows = rows_of(page)
     assert list(rows) == list(FIGURES)
@@ -218,7 +220,7 @@ def test_the_card_gives_each_figure_with_chance_and_percentile(screen, kept, rep
     readings = shipped_reader.read(demo.patches([5]), views=8)
     called = "tumour" if readings.probability[0] >= readings.point.threshold else "no tumour"
     for name, value in found.items():
-        rank = percentile(value, known[called], name)
+        rank = percentile(value, known[called].quantiles, name)
         assert rows[name][3] == ("not known" if rank is None else f"{rank:.0f}")
     assert any(cells[3] != "not known" for cells in rows.values())
 

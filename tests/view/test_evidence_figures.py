@@ -5,12 +5,26 @@ import pytest
 
 from core.evaluation.measures import FAITHFULNESS, LOCALISATION, RANDOMISATION, STABILITY
 from core.evaluation.metrics.position_bias import GRIDS
+from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PositionBias, Row
 from core.view.charts import evidence as figures
-from core.view.charts.evidence import PREDICTION, Mosaics, charts, method_title
+from core.view.charts.evidence import PREDICTION, Mosaics, charts
+from core.view.narrative import method_title
 
 
 def interval(value):
     return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def report_of(**curves):
+    return EvidenceReport(
+        model={"name": "tiny", "identity": "tiny 1.0"},
+        engine="torch",
+        data={"split": "valid", "patches": 40, "fingerprint": "0" * 64},
+        plan={"methods": ("gradcam/last",)},
+        finished="2026-01-01T00:00:00+00:00",
+        rows=[],
+        curves=curves,
+    )
 
 
 @pytest.fixture
@@ -18,7 +32,7 @@ def curves():
     curve = {"share": [0, 0.5, 1], "deletion": [2.0, 1.0, -1.0], "insertion": [-1.0, 1.5, 2.0]}
     cascade = {"spearman": [interval(0.5), interval(0.1)], "ssim": [interval(0.6), interval(0.2)], "unrelated": 0.05}
     drift = {"title": "Blur", "unit": "px", "levels": [0.5, 1], "drift": [0.1, 0.3], "shift": [0.01, 0.02]}
-    return {
+    values = {
         "deletion": {"gradcam/last": curve, "eigencam/last": curve, "random": curve},
         "cascade": {"gradcam/last": cascade},
         "cascade_layers": ["classifier", "stem"],
@@ -26,7 +40,12 @@ def curves():
         "robustness": {"blur": {"1": {"auc": interval(0.8)}, "0": {"auc": interval(0.9)}}},
         "figures": {"sensitivity": interval(0.8), "specificity": interval(0.7)},
         "point": {"threshold": 0.45},
-        "roc": {"false_positive_rate": [0, 0.3, 1], "sensitivity": [0, 0.8, 1], "auc": interval(0.85)},
+        "roc": {
+            "false_positive_rate": [0, 0.3, 1],
+            "sensitivity": [0, 0.8, 1],
+            "thresholds": [1, 0.5, 0],
+            "auc": interval(0.85),
+        },
         "reliability": {
             "probability": [0.1, 0.9],
             "tumour": [0.2, 0.8],
@@ -36,6 +55,7 @@ def curves():
         "risk_coverage": {"coverage": [0.5, 1], "risk": [0.0, 0.1], "area": 0.05, "chance": 0.1, "best": 0.01},
         "referral": {"referred": 0.25, "error_read": 0.04},
     }
+    return Curves.model_validate(values)
 
 
 @pytest.fixture
@@ -52,10 +72,6 @@ def leaning():
         "grids": {"served": grid(0.05), "context": grid(0.10), "same": grid(0.15)},
         "moved": {"centre": interval(0.31), "surround": interval(0.62)},
         "fall": {"centre": interval(1.25), "surround": interval(2.5)},
-        "finding": [
-            {"name": "The lean", "verdict": "", "text": "It leans."},
-            {"name": "Zero padding", "verdict": "supported", "text": "It pads."},
-        ],
         "windows": {
             "groups": {
                 "centre": {
@@ -74,7 +90,7 @@ def names(figure):
 
 
 def test_each_question_has_its_charts(curves):
-    report = {"curves": curves}
+    report = report_of(**curves.model_dump(exclude_unset=True))
     found = {
         group: [chart.title for chart in charts(report, group)] for group in (FAITHFULNESS, RANDOMISATION, STABILITY)
     }
@@ -84,12 +100,12 @@ def test_each_question_has_its_charts(curves):
         STABILITY: ["How far the map moves", "How far the probability moves"],
     }
     assert len(charts(report, PREDICTION)) == 6
-    assert charts({"curves": {}}, PREDICTION) == []
-    assert charts({"curves": {}}, LOCALISATION) == []
+    assert charts(report_of(), PREDICTION) == []
+    assert charts(report_of(), LOCALISATION) == []
 
 
 def test_the_grids_stand_side_by_side_under_one_scale(leaning):
-    figure = figures.cells(leaning["grids"])
+    figure = figures.cells(PositionBias.model_validate(leaning).grids)
     assert [trace.z[1][1] for trace in figure.data] == pytest.approx([5, 10, 15])
     assert figure.data[0].customdata[1][1] == pytest.approx([4, 6])
     assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
@@ -101,15 +117,18 @@ def test_the_grids_stand_side_by_side_under_one_scale(leaning):
 
 def test_an_undefined_cell_is_drawn_empty(leaning):
     leaning["grids"]["same"][0][2] = {"value": None, "low": None, "high": None}
-    assert figures.cells(leaning["grids"]).data[2].z[0][2] is None
+    assert figures.cells(PositionBias.model_validate(leaning).grids).data[2].z[0][2] is None
 
 
 def test_why_the_map_leans_is_told_with_its_tables(leaning):
-    (chart,) = charts({"curves": {"position_bias": leaning}}, LOCALISATION)
+    (chart,) = charts(report_of(position_bias=leaning), LOCALISATION)
     assert chart.title == "Why the map leans where it leans"
     assert "in 321 true positives" in chart.meaning
     assert "chance 11%" in chart.meaning
-    assert list(chart.finding) == [("The lean.", "It leans."), ("Zero padding: supported.", "It pads.")]
+    assert [first for first, _ in chart.finding] == [
+        "The lean.", "Zero padding: supported in part.", "Receptive field: not supported.",
+        "Tumour all over: supported.",
+    ]  # fmt: skip
     exchanged, lies = chart.tables
     assert exchanged.rows == [
         ("the centre 32 x 32 px", "0.31 [0.21, 0.41] logits", "1.25 [1.15, 1.35] logits"),
@@ -120,14 +139,15 @@ def test_why_the_map_leans_is_told_with_its_tables(leaning):
         ("all over", "99", "11.0%", "30.0% [20.0, 40.0]", "0.80 [0.70, 0.90]"),
     ]
     leaning["windows"]["groups"] = {}
-    (chart,) = charts({"curves": {"position_bias": leaning}}, LOCALISATION)
+    (chart,) = charts(report_of(position_bias=leaning), LOCALISATION)
     assert len(chart.tables) == 1
 
 
 def test_what_a_replacement_reads_as_stands_with_the_deletion(curves):
-    kinds = {name: {"as_is": interval(3.0), "replaced": interval(2.0)} for name in ("all", "tumour")}
-    curves["replaced"] = {"decision": 0.5, "ways": {"blurred": kinds, "inpainted": kinds}}
-    deletion, insertion = charts({"curves": curves}, FAITHFULNESS)
+    kinds = {name: {"patches": 9, "as_is": interval(3.0), "replaced": interval(2.0)} for name in ("all", "tumour")}
+    replaced = {"decision": 0.5, "ways": {"blurred": kinds, "inpainted": kinds}}
+    report = report_of(**curves.model_dump(exclude_unset=True) | {"replaced": replaced})
+    deletion, insertion = charts(report, FAITHFULNESS)
     assert [first for first, _ in deletion.finding] == ["Blurred.", "Inpainted."]
     assert "+2.00 [+1.90, +2.10] where the label is tumour (+3.00 as they are)" in deletion.finding[0][1]
     assert "reads as tumour in itself" in deletion.finding[0][1]
@@ -135,7 +155,7 @@ def test_what_a_replacement_reads_as_stands_with_the_deletion(curves):
 
 
 def test_removal_draws_the_curves_and_hides_the_minor_ones(curves):
-    figure = figures.removal(curves["deletion"], "deletion")
+    figure = figures.removal(curves.deletion, "deletion")
     assert names(figure) == ["Grad-CAM, last layer", "Eigen-CAM, last layer", "random (baseline)"]
     assert list(figure.data[0].y) == [2.0, 1.0, -1.0]
     assert [trace.visible for trace in figure.data] == [True, "legendonly", True]
@@ -171,7 +191,7 @@ def test_referral_lies_at_what_is_left(curves):
 
 def test_forest_puts_the_best_on_top():
     rows = [
-        {"measure": "mosaic2", "method": m, "chance": 0.25, "patches": 9, "baseline": m == "random", **interval(v)}
+        Row(measure="mosaic2", method=m, chance=0.25, patches=9, baseline=m == "random", **interval(v))
         for m, v in (("gradcam/last", 0.6), ("random", 0.25), ("layercam/last", 0.7))
     ]
     figure = figures.forest(rows, "mosaic2")
@@ -194,7 +214,7 @@ def odd():
 
 
 def test_ood_patches_stand_beside_chance(odd):
-    figure = figures.ood(odd)
+    figure = figures.ood(OODFigures.model_validate(odd))
     assert list(figure.data[0].y) == ["blur", "liver", "scale 0.5x"]
     assert list(figure.data[0].x) == [0.8, 0.6, 0.52]
     np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.1, 0.1, 0.07])
@@ -202,13 +222,13 @@ def test_ood_patches_stand_beside_chance(odd):
 
 
 def test_ood_patches_that_cannot_be_told_are_named(odd):
-    (chart,) = charts({"curves": {"ood": odd}}, PREDICTION)
+    (chart,) = charts(report_of(ood=odd), PREDICTION)
     assert "Of 200 patches of the split itself, 4.0% [2.0, 7.0] are flagged" in chart.meaning
     ((first, text),) = chart.finding
     assert first == "Cannot be told:"
     assert text.startswith("scale 0.5x, liver: ")
     odd["kinds"] = odd["kinds"][:1]
-    (chart,) = charts({"curves": {"ood": odd}}, PREDICTION)
+    (chart,) = charts(report_of(ood=odd), PREDICTION)
     assert chart.finding[0][1].startswith("No kind")
 
 

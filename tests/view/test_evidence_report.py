@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 from core.evaluation.measures import LOCALISATION, RANDOMISATION
+from core.evaluation.schema import EvidenceReport, Row
 from core.view.charts.evidence import PREDICTION, Mosaics
-from core.view.report import BEST, NO_BETTER, as_page, groups, provenance, table
+from core.view.narrative import answer, provenance
+from core.view.report import BEST, NO_BETTER, as_page, groups, table
 
 
 def row(method, value, low, high, measure="mosaic2", chance=0.25):
-    return {
-        "measure": measure, "method": method, "value": value, "low": low, "high": high, "chance": chance,
-        "patches": 50, "resampled_by": "slide", "baseline": method == "random",
-    }  # fmt: skip
+    return Row(
+        measure=measure, method=method, value=value, low=low, high=high, chance=chance, patches=50,
+        resampled_by="slide", baseline=method == "random",
+    )  # fmt: skip
 
 
 ROWS = [
@@ -27,18 +29,21 @@ ROWS = [
 ]
 
 
+def report_of(**curves):
+    return EvidenceReport(
+        model={"name": "<tiny>", "identity": "tiny 1.0"},
+        engine="torch",
+        data={"split": "valid", "patches": 40, "fingerprint": "abcdef01" * 8},
+        plan={"sample": 100, "methods": ("gradcam/last",)},
+        finished="2026-01-01T00:00:00+00:00",
+        rows=ROWS,
+        curves=curves,
+    )
+
+
 @pytest.fixture
 def report():
-    return {
-        "model": {"name": "<tiny>", "identity": "tiny 1.0"},
-        "engine": "torch",
-        "data": {"split": "valid", "patches": 40, "fingerprint": "abcdef0123", "note": ""},
-        "plan": {"sample": 100},
-        "finished": "2026-01-01T00:00:00+00:00",
-        "answer": [{"holds": False, "text": "Not <this>."}],
-        "rows": ROWS,
-        "curves": {},
-    }
+    return report_of()
 
 
 def test_the_best_beats_chance_and_is_marked():
@@ -63,8 +68,8 @@ def test_chance_of_each_method_its_own():
 
 def test_questions(report):
     assert groups(report) == [LOCALISATION, RANDOMISATION]
-    report["curves"] = {"roc": {}}
-    assert groups(report) == [LOCALISATION, RANDOMISATION, PREDICTION]
+    roc = {"false_positive_rate": [0], "sensitivity": [0], "thresholds": [1], "auc": {}}
+    assert groups(report_of(roc=roc)) == [LOCALISATION, RANDOMISATION, PREDICTION]
 
 
 def test_provenance_names_model_data_and_resampling(report):
@@ -73,29 +78,29 @@ def test_provenance_names_model_data_and_resampling(report):
     assert "resampled by slide" in words
 
 
-def test_what_figures_say_stands_with_them_in_the_page(report):
+def test_what_figures_say_stands_with_them_in_the_page():
     figure = {"value": 0.1, "low": 0.05, "high": 0.15}
-    report["curves"]["position_bias"] = {
+    position_bias = {
         "patches": 40,
         "grids": {name: [[figure] * 3] * 3 for name in ("served", "context", "same")},
         "moved": {"centre": figure, "surround": figure},
         "fall": {"centre": figure, "surround": figure},
-        "finding": [{"name": "Zero <padding>", "verdict": "not supported", "text": "It holds <10%>."}],
-        "windows": {"groups": {}},
+        "own": figure,
+        "context_change": figure,
     }
-    page = as_page(report)
+    page = as_page(report_of(position_bias=position_bias))
     assert "<h3>Why the map leans where it leans</h3>" in page
-    assert "<li><b>Zero &lt;padding&gt;: not supported.</b> It holds &lt;10%&gt;.</li>" in page
+    assert "<li><b>Receptive field: supported.</b> The centre cell&#x27;s evidence moves by 0.10 [0.05, 0.15]" in page
     assert "<td>the surround</td><td>0.10 [0.05, 0.15] logits</td>" in page
 
 
 def test_the_page_stands_alone(report):
     images = np.zeros((1, 192, 192, 3), np.uint8)
-    report["curves"] = {"drift": {}}
     page = as_page(report, Mosaics(images, np.ones((1, 6, 6), np.float32), np.array([0]), 2))
     assert "&lt;tiny&gt;" in page
     assert "<tiny>" not in page
-    assert "<b>Does not hold.</b> Not &lt;this&gt;." in page
+    assert [line.holds for line in answer(report)] == [True, True]
+    assert page.count("<b>Holds.</b>") == 2
     assert f"0.57 [0.54, 0.60] {BEST}" in page
     assert "data:image/png;base64" in page
     assert page.count("plotly.js v") == 1  # the script, once

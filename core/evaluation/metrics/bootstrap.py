@@ -6,8 +6,7 @@ Patches of one slide are alike, so whole slides are drawn (Efron & Tibshirani 19
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,21 +103,6 @@ def share_interval(hits: NDArray[np.bool_], groups: Groups = None, resamples: in
     units = len(hits) if groups is None else len(np.unique(groups))
     wilson = binomtest(round(found.value * units), units).proportion_ci(method="wilson")
     return Interval(value=found.value, low=float(wilson.low), high=float(wilson.high))
-
-
-def interval_words(figure: Mapping[str, Any]) -> str:
-    """'0.57 [0.54, 0.60]' of a "value" with "low" and "high"; 'undefined' where it is None. No zero is negative."""
-    if figure["value"] is None:
-        return "undefined"
-    value, low, high = (f"{round(figure[name], 2) + 0.0:.2f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def percent_words(figure: Mapping[str, Any]) -> str:
-    """The same of a share, as '52.7% [49.1, 55.8]'."""
-    if figure["value"] is None:
-        return "undefined"
-    return f"{figure['value']:.1%} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
 
 
 def _draws(count: int, groups: Groups, resamples: int, seed: int) -> Iterator[Indices]:

@@ -7,7 +7,7 @@ experiments change one of these at a time; which of them the figures support is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,24 +15,14 @@ from numpy.typing import NDArray
 
 from core.data.patch import LABEL_BOX, LABEL_SIDE, PATCH_SIDE
 from core.data.regions import STEP, Region
-from core.evaluation.metrics.bootstrap import (
-    asdict_interval,
-    interval_words,
-    intervals,
-    mean_interval,
-    paired_difference,
-    percent_words,
-)
+from core.evaluation.metrics.bootstrap import asdict_interval, intervals, mean_interval, paired_difference
 from core.evaluation.metrics.stability import Seen
-from core.explain.grid import CENTRE_CHANCE
 
 Patches = NDArray[np.uint8]
 Maps = NDArray[np.floating]
 Masks = NDArray[np.integer] | NDArray[np.bool_]
 Groups = NDArray[np.str_] | None
 Measured = dict[str, NDArray[np.float64]]
-Figure = Mapping[str, Any]
-"""A "value" with "low" and "high" of its 95 % interval; all None where it is undefined."""
 
 
 class Weighed(Seen, Protocol):
@@ -62,18 +52,10 @@ LIES = {
     "around": "around the centre, not in it",
 }
 """Where tumour lies in a patch by its mask, see `lies`."""
-PLACES = (
-    *("upper left", "at the top", "upper right"),
-    *("on the left", "in the centre", "on the right"),
-    *("lower left", "at the bottom", "lower right"),
-)
-"""The nine cells in reading order, in words."""
 LEAST = 10
 """Fewer patches than this tell nothing of their kind."""
 PER_REGION = 12
 """Windows of each kind that a region gives at most, so that no region outweighs the others."""
-EVEN = 1e-6
-"""Figures nearer than this are the same: what is left of rounding is no finding."""
 FULL, HALF, SOME = 0.75, 0.5, 0.25
 """Tumour's share of a cell, or of the surround."""
 
@@ -283,116 +265,3 @@ def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
     both = {"centre", "everywhere"} <= groups.keys()
     told = intervals(difference, len(share), source).get("") if both else None
     return {"groups": groups, "difference": asdict_interval(told) if told else None}
-
-
-# What the figures say ----------------------------------------------------------------------------------------------
-
-
-class Explanation(NamedTuple):
-    """One sentence of the finding.
-
-    Attributes:
-        name: of the explanation; "The lean" for what is to be explained.
-        verdict: "supported", "supported in part" or "not supported"; "" for the lean itself.
-        text: the sentence, with figures and intervals.
-    """
-
-    name: str
-    verdict: str
-    text: str
-
-
-def finding(curve: Mapping[str, Any]) -> list[Explanation]:
-    """What the figures say of each explanation; an explanation is supported where whole intervals speak for it.
-
-    Args:
-        curve: `summary`, with `by_mask` as "windows" where there are masks.
-    """
-    served = curve["grids"]["served"][1][1]
-    sought = _above(served, CENTRE_CHANCE)
-    heard = curve["patches"] - curve["silent"]
-    without = "has" if curve["silent"] == 1 else "have"
-    silent = f" {curve['silent']:,} more {without} no positive evidence." if curve["silent"] else ""
-    lean = (
-        f"The centre cell holds {_share(served)} of the positive evidence of {heard:,} true positives, "
-        f"{_beside_chance(served)}.{silent}"
-    )
-    return [
-        Explanation("The lean", "", lean),
-        _padding(curve, sought),
-        _receptive_field(curve),
-        _label(curve),
-    ]
-
-
-def _padding(curve: Mapping[str, Any], sought: bool) -> Explanation:
-    """Whether the border draws evidence in the direction that is to be explained: to the centre, or from it."""
-    context, same = (curve["grids"][name][1][1] for name in ("context", "same"))
-    cells = [cell["value"] or 0.0 for row in curve["grids"]["same"] for cell in row]
-    most, least = int(np.argmax(cells)), int(np.argmin(cells))
-    change = curve["context_change"]
-    speaks = (
-        [_below(change, 0), _above(same, CENTRE_CHANCE)] if sought else [_above(change, 0), _below(same, CENTRE_CHANCE)]
-    )
-    moves = "more than" if _above(change, 0) else "less than" if _below(change, 0) else "not told from"
-    text = (
-        f"With mirrored tissue in place of the padding it holds {_share(context)}, {moves} as served; with the same "
-        f"tissue in every cell {_share(same)}, {_beside_chance(same)}, with most {PLACES[most]} ({cells[most]:.1%}) "
-        f"and least {PLACES[least]} ({cells[least]:.1%})."
-    )
-    return Explanation("Zero padding", _verdict(speaks), text)
-
-
-def _receptive_field(curve: Mapping[str, Any]) -> Explanation:
-    """Whether the centre cell tells of the surround more than of its own tissue."""
-    centre, surround = (interval_words(curve["moved"][part]) for part in ("centre", "surround"))
-    text = (
-        f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for normal tissue and "
-        f"by {surround} when the surround is: {_share(curve['own'])} of it is its own, of the area {CENTRE_CHANCE:.1%}."
-    )
-    return Explanation("Receptive field", _verdict([_below(curve["own"], 0.5)]), text)
-
-
-def _label(curve: Mapping[str, Any]) -> Explanation:
-    """Whether tumour counts wherever it lies, so that patches which are tumour all over teach no place."""
-    centre, surround = (curve["fall"][part] for part in ("centre", "surround"))
-    speaks = [_above(surround, 0)]
-    text = (
-        f"The logit falls by {interval_words(centre)} when the centre is exchanged and by {interval_words(surround)} "
-        "when the surround is"
-    )
-    found = curve.get("windows", {})
-    if found.get("difference"):
-        follows = _above(found["difference"], 0)
-        speaks.append(follows)
-        inside, everywhere = (_share(found["groups"][name]["share"]) for name in ("centre", "everywhere"))
-        text += (
-            f"; where tumour lies mostly in the centre the map {'follows' if follows else 'does not follow'} "
-            f"({inside}, all over {everywhere})"
-        )
-    return Explanation("Tumour all over", _verdict(speaks), f"{text}.")
-
-
-def _verdict(speaks: list[bool]) -> str:
-    return "supported" if all(speaks) else "supported in part" if any(speaks) else "not supported"
-
-
-def _above(figure: Figure, level: float) -> bool:
-    return figure["low"] is not None and bool(figure["low"] > level + EVEN)
-
-
-def _below(figure: Figure, level: float) -> bool:
-    return figure["high"] is not None and bool(figure["high"] < level - EVEN)
-
-
-def _beside_chance(figure: Figure) -> str:
-    words = "not told from"
-    if _above(figure, CENTRE_CHANCE):
-        words = "more than"
-    elif _below(figure, CENTRE_CHANCE):
-        words = "less than"
-    return f"{words} chance ({CENTRE_CHANCE:.1%})"
-
-
-def _share(figure: Figure) -> str:
-    return "an undefined share" if figure["value"] is None else percent_words(figure)

@@ -6,22 +6,39 @@ Chance is a dotted grey line wherever there is one; baselines are grey and hollo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from core.evaluation.answer import LEAST, replacement_text
-from core.evaluation.evidence import MAIN
+from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, FAITHFULNESS, LOCALISATION, MEASURES, RANDOMISATION, STABILITY
-from core.evaluation.metrics.bootstrap import interval_words, percent_words
 from core.evaluation.metrics.position_bias import GRIDS, LIES, PARTS
-from core.evaluation.ood import CHANCE, not_told, too_few
-from core.explain.cam import METHODS
+from core.evaluation.ood import CHANCE
+from core.evaluation.schema import (
+    Curves,
+    DriftCurve,
+    EvidenceReport,
+    Figure,
+    OODFigures,
+    PositionBias,
+    Reliability,
+    RemovalCurve,
+    Row,
+)
 from core.explain.grid import CENTRE_CHANCE
 from core.view.charts.training import ACCENT, COLOURS, HEIGHT, SECOND
+from core.view.narrative import (
+    interval_words,
+    method_title,
+    ood_finding,
+    percent_words,
+    position_bias_finding,
+    replaced_finding,
+)
 from core.view.overlay import DIFFERENCE, data_url, overlaid
 
 PREDICTION = "Can the prediction be leaned on?"
@@ -30,8 +47,6 @@ GREY = COLOURS[-1]
 FIRST = (MAIN, "layercam/last", "gradcam/6x6", "gradcam/12x12", "random", "hematoxylin")
 """Drawn from the start where there are many curves; a click in the legend adds the others."""
 OPACITY = 0.55
-
-Curves = Mapping[str, Any]
 
 
 class Facts(NamedTuple):
@@ -75,15 +90,15 @@ class Mosaics(NamedTuple):
     side: int
 
 
-def charts(report: Curves, group: str, drawn: Mosaics | None = None) -> list[Chart]:
+def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> list[Chart]:
     """The charts that answer one question; those without data are left out.
 
     Args:
-        report: see `core.evaluation.evidence.Examination.run`.
+        report: see `core.evaluation.schema.EvidenceReport`.
         group: a group of MEASURES, or PREDICTION.
         drawn: mosaics of the report with their maps, for LOCALISATION.
     """
-    curves, found = report["curves"], []
+    curves, found = report.curves, []
     if group == LOCALISATION and drawn is not None:
         found.append(
             Chart(
@@ -93,32 +108,32 @@ def charts(report: Curves, group: str, drawn: Mosaics | None = None) -> list[Cha
                 mosaics(drawn),
             )
         )
-    if group == LOCALISATION and "position_bias" in curves:
-        found.append(_position(curves["position_bias"]))
-    if group == FAITHFULNESS and "deletion" in curves:
+    if group == LOCALISATION and curves.position_bias is not None:
+        found.append(_position_bias(curves.position_bias))
+    if group == FAITHFULNESS and curves.deletion:
         meanings = {
             "deletion": "Mean logit as the hottest cells are blurred first. Sooner down is better.",
             "insertion": "Mean logit as the hottest cells come back first into a blurred patch. Sooner up is better.",
         }
         found += [
-            Chart(kind.capitalize(), meaning, removal(curves["deletion"], kind)) for kind, meaning in meanings.items()
+            Chart(kind.capitalize(), meaning, removal(curves.deletion, kind)) for kind, meaning in meanings.items()
         ]
-        if "replaced" in curves:
-            found[-2] = found[-2]._replace(finding=_replaced(curves["replaced"]))
-    if group == RANDOMISATION and "cascade" in curves:
+        if curves.replaced is not None:
+            found[-2] = found[-2]._replace(finding=replaced_finding(curves.replaced))
+    if group == RANDOMISATION and curves.cascade:
         meaning = "Likeness to the trained network's map as layers are randomised from the head down, left to right."
         found += [
             Chart("Cascade, rank correlation", meaning, cascade(curves, "spearman")),
             Chart("Cascade, SSIM", meaning, cascade(curves, "ssim")),
         ]
-    if group == STABILITY and "drift" in curves:
+    if group == STABILITY and curves.drift:
         moves = "1 - correlation with the map before; 1 is an unrelated map."
         found += [
-            Chart("How far the map moves", moves, drift(curves["drift"], "drift")),
+            Chart("How far the map moves", moves, drift(curves.drift, "drift")),
             Chart(
                 "How far the probability moves",
                 "Mean change of the probability.",
-                drift(curves["drift"], "shift"),
+                drift(curves.drift, "shift"),
             ),
         ]
     if group == PREDICTION:
@@ -128,61 +143,46 @@ def charts(report: Curves, group: str, drawn: Mosaics | None = None) -> list[Cha
 
 def _prediction(curves: Curves) -> list[Chart]:
     found = []
-    if "roc" in curves:
+    if curves.roc is not None:
         found.append(Chart("ROC", "The circle is the model's own operating point.", roc(curves)))
-    if "reliability" in curves:
+    if curves.reliability is not None:
         meaning = "Of patches given a probability, the share that is tumour. On the diagonal, 0.8 means 80 %."
-        found.append(Chart("Reliability", meaning, reliability(curves["reliability"])))
-    if "risk_coverage" in curves:
+        found.append(Chart("Reliability", meaning, reliability(curves.reliability)))
+    if curves.risk_coverage is not None:
         meaning = "Error among the patches read when the least certain are left to somebody else."
         found.append(Chart("Risk and coverage", meaning, risk(curves)))
-    if "robustness" in curves:
+    if curves.robustness:
         for kind, title in (("accuracy", "Accuracy"), ("auc", "AUC"), ("ece", "Calibration error (ECE)")):
             meaning = "Under each change at five strengths; 0 is the patch as it came."
             found.append(Chart(f"{title} under change", meaning, robustness(curves, kind)))
-    if "ood" in curves:
-        found.append(_ood(curves["ood"]))
+    if curves.ood is not None:
+        found.append(_ood(curves.ood))
     return found
 
 
-def _ood(curve: Curves) -> Chart:
-    own = curve["false_alarms"]
+def _ood(figures: OODFigures) -> Chart:
     meaning = (
         "How well patches of each kind are told from the split's own by their features (AUROC). Of "
-        f"{curve['patches']:,} patches of the split itself, {percent_words(own)} are flagged as unlike training tissue."
+        f"{figures.patches:,} patches of the split itself, {percent_words(figures.false_alarms)} are flagged as unlike "
+        "training tissue."
     )
-    missed, few = not_told(curve), too_few(curve)
-    if missed:
-        text = f"{', '.join(missed)}: the interval reaches chance, so no flag on such a patch means nothing."
-    else:
-        text = "No kind; the interval of each lies above chance." if not few else "No other kind."
-    finding = [("Cannot be told:", text)]
-    if few:
-        finding.insert(0, (f"Fewer than {LEAST} patches:", f"{', '.join(few)}; nothing is found of these."))
-    return Chart("Out of distribution", meaning, ood(curve), finding=finding)
+    return Chart("Out of distribution", meaning, ood(figures), finding=ood_finding(figures))
 
 
-def _replaced(replaced: Curves) -> list[tuple[str, str]]:
-    return [
-        (f"{way.capitalize()}.", replacement_text(way, kinds, replaced["decision"]))
-        for way, kinds in replaced["ways"].items()
-    ]
-
-
-def _position(curve: Curves) -> Chart:
+def _position_bias(curve: PositionBias) -> Chart:
     finding = [
-        (f"{line['name']}{': ' if line['verdict'] else ''}{line['verdict']}.", line["text"])
-        for line in curve["finding"]
+        (f"{line.name}{': ' if line.verdict else ''}{line.verdict}.", line.text)
+        for line in position_bias_finding(curve)
     ]
     exchanged = Facts(
         ("Exchanged for a normal patch's", "the centre cell's evidence moves by", "the patch's logit falls by"),
         [
-            (part, f"{interval_words(curve['moved'][name])} logits", f"{interval_words(curve['fall'][name])} logits")
+            (part, f"{interval_words(curve.moved[name])} logits", f"{interval_words(curve.fall[name])} logits")
             for name, part in PARTS.items()
         ],
     )
     tables = [exchanged]
-    groups = curve["windows"]["groups"]
+    groups = curve.windows.groups
     if groups:
         head = (
             "Tumour lies",
@@ -194,43 +194,34 @@ def _position(curve: Curves) -> Chart:
         rows = [
             (
                 LIES[name],
-                f"{one['patches']:,}" + (f" ({one['silent']:,} without evidence)" if one["silent"] else ""),
-                f"{one['tumour']:.1%}",
-                percent_words(one["share"]),
-                interval_words(one["probability"]),
+                f"{one.patches:,}" + (f" ({one.silent:,} without evidence)" if one.silent else ""),
+                f"{one.tumour:.1%}",
+                percent_words(one.share),
+                interval_words(one.probability),
             )
             for name, one in groups.items()
         ]
         tables.append(Facts(head, rows))
     meaning = (
-        f"Mean share of the positive evidence by cell, Grad-CAM of tumour minus normal in {curve['patches']:,} true "
+        f"Mean share of the positive evidence by cell, Grad-CAM of tumour minus normal in {curve.patches:,} true "
         f"positives shown to the network in three ways; the frame is the label's centre, chance {CENTRE_CHANCE:.0%}."
     )
-    return Chart("Why the map leans where it leans", meaning, cells(curve["grids"]), finding, tables)
+    return Chart("Why the map leans where it leans", meaning, cells(curve.grids), finding, tables)
 
 
-def method_title(name: str) -> str:
-    """'Grad-CAM, last layer' for 'gradcam/last'; baselines say that they are one."""
-    if name in BASELINES:
-        return f"{name} (baseline)"
-    method, _, layer = name.partition("/")
-    title = METHODS[method].title if method in METHODS else method
-    return f"{title}, {'last layer' if layer == 'last' else layer.replace('x', ' x ')}"
-
-
-def forest(rows: Sequence[Mapping[str, Any]], measure: str) -> go.Figure:
+def forest(rows: Sequence[Row], measure: str) -> go.Figure:
     """One measure by method: figure and 95 % interval, with each method's chance as a cross.
 
     Args:
         rows: of the report.
         measure: a key of MEASURES.
     """
-    shown = [row for row in rows if row["measure"] == measure]
-    shown.sort(key=lambda row: row["value"], reverse=MEASURES[measure].better == "low")
-    names = [method_title(row["method"]) for row in shown]
+    shown = [row for row in rows if row.measure == measure]
+    shown.sort(key=lambda row: row.value, reverse=MEASURES[measure].better == "low")
+    names = [method_title(row.method) for row in shown]
     figure = _figure(MEASURES[measure].title, "")
     figure.add_scatter(
-        x=[row["chance"] for row in shown], y=names, name="chance", mode="markers",
+        x=[row.chance for row in shown], y=names, name="chance", mode="markers",
         marker={"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": GREY}},
         hovertemplate="chance %{x:.3f}<extra>%{y}</extra>",
     )  # fmt: skip
@@ -238,16 +229,16 @@ def forest(rows: Sequence[Mapping[str, Any]], measure: str) -> go.Figure:
         (False, "method", ACCENT, "circle"),
         (True, "baseline", GREY, "circle-open"),
     ):
-        chosen = [row for row in shown if row["baseline"] is baseline]
+        chosen = [row for row in shown if row.baseline is baseline]
         figure.add_scatter(
-            x=[row["value"] for row in chosen], y=[method_title(row["method"]) for row in chosen], name=name,
+            x=[row.value for row in chosen], y=[method_title(row.method) for row in chosen], name=name,
             mode="markers", marker={"color": colour, "symbol": symbol, "size": 9},
             error_x={
                 "type": "data", "symmetric": False, "thickness": 1.5, "width": 3,
-                "array": [row["high"] - row["value"] for row in chosen],
-                "arrayminus": [row["value"] - row["low"] for row in chosen],
+                "array": [row.high - row.value for row in chosen],
+                "arrayminus": [row.value - row.low for row in chosen],
             },
-            customdata=[[row["low"], row["high"], row["patches"]] for row in chosen],
+            customdata=[[row.low, row.high, row.patches] for row in chosen],
             hovertemplate="%{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}], n = %{customdata[2]}"
             "<extra>%{y}</extra>",
         )  # fmt: skip
@@ -255,20 +246,20 @@ def forest(rows: Sequence[Mapping[str, Any]], measure: str) -> go.Figure:
     return figure.update_yaxes(categoryorder="array", categoryarray=names, title=None)
 
 
-def ood(curve: Curves) -> go.Figure:
+def ood(figures: OODFigures) -> go.Figure:
     """AUROC of each kind of out-of-distribution picture with its 95 % interval, and chance; the worst told on top."""
-    shown = sorted(curve["kinds"], key=lambda kind: -kind["auroc"]["value"])
+    shown = sorted(figures.kinds, key=lambda kind: -(kind.auroc.value or 0.0))
     figure = _figure("AUROC", "")
     figure.add_scatter(
-        x=[kind["auroc"]["value"] for kind in shown], y=[kind["name"] for kind in shown], mode="markers",
+        x=[kind.auroc.value for kind in shown], y=[kind.name for kind in shown], mode="markers",
         marker={"color": ACCENT, "size": 9}, showlegend=False,
         error_x={
             "type": "data", "symmetric": False, "thickness": 1.5, "width": 3,
-            "array": [_gap(kind["auroc"], "high") for kind in shown],
-            "arrayminus": [_gap(kind["auroc"], "low") for kind in shown],
+            "array": [_gap(kind.auroc, "high") for kind in shown],
+            "arrayminus": [_gap(kind.auroc, "low") for kind in shown],
         },
         customdata=[
-            [kind["auroc"]["low"], kind["auroc"]["high"], kind["found"], kind["patches"], kind["sources"]]
+            [kind.auroc.low, kind.auroc.high, kind.found, kind.patches, kind.sources]
             for kind in shown
         ],
         hovertemplate="%{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], flagged %{customdata[2]:.0%} of "
@@ -279,7 +270,7 @@ def ood(curve: Curves) -> go.Figure:
         annotation_position="top",
     )  # fmt: skip
     figure.update_layout(height=110 + 24 * len(shown), margin={"l": 200, "t": 40})
-    return figure.update_yaxes(categoryorder="array", categoryarray=[kind["name"] for kind in shown], title=None)
+    return figure.update_yaxes(categoryorder="array", categoryarray=[kind.name for kind in shown], title=None)
 
 
 def mosaics(drawn: Mosaics) -> go.Figure:
@@ -306,7 +297,7 @@ def mosaics(drawn: Mosaics) -> go.Figure:
     return figure.update_layout(height=400, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
 
 
-def cells(grids: Curves) -> go.Figure:
+def cells(grids: Mapping[str, Sequence[Sequence[Figure]]]) -> go.Figure:
     """Grids of 3 x 3 mean shares side by side, pale at chance, the label's centre framed.
 
     The colour scale is the same for every model, from nothing to twice chance: a weak lean stays pale.
@@ -317,7 +308,7 @@ def cells(grids: Curves) -> go.Figure:
     figure = make_subplots(1, len(grids), subplot_titles=[GRIDS[name] for name in grids], horizontal_spacing=0.04)
     for column, grid in enumerate(grids.values(), start=1):
         value, low, high = (
-            [[None if cell[name] is None else 100 * cell[name] for cell in row] for row in grid]
+            [[None if one is None else 100 * one for one in map(attrgetter(name), row)] for row in grid]
             for name in ("value", "low", "high")
         )
         figure.add_heatmap(
@@ -339,42 +330,42 @@ def cells(grids: Curves) -> go.Figure:
     return figure.update_layout(coloraxis=scale, height=HEIGHT + 40, margin={"l": 8, "r": 8, "t": 40, "b": 8})
 
 
-def removal(curves: Curves, kind: str) -> go.Figure:
+def removal(curves: Mapping[str, RemovalCurve], kind: str) -> go.Figure:
     """Mean logit over the share of cells taken away (`kind` "deletion") or put back ("insertion"), by method."""
     verb = "blurred" if kind == "deletion" else "put back"
     figure = _figure(f"share of the patch {verb}", "mean logit")
     for number, (method, curve) in enumerate(curves.items()):
-        figure.add_scatter(x=curve["share"], y=curve[kind], **_line(method, number))
+        figure.add_scatter(x=curve.share, y=getattr(curve, kind), **_line(method, number))
     return figure
 
 
 def cascade(curves: Curves, kind: str) -> go.Figure:
     """Likeness to the trained network's map by depth of randomisation, `kind` "spearman" or "ssim"; 95 % intervals."""
-    names = curves["cascade_layers"]
+    names = curves.cascade_layers
     figure = _figure("", "rank correlation" if kind == "spearman" else "SSIM")
-    for number, (method, curve) in enumerate(curves["cascade"].items()):
+    for number, (method, curve) in enumerate(curves.cascade.items()):
         figure.add_scatter(
-            x=names, y=[point["value"] for point in curve[kind]], **_line(method, number),
+            x=names, y=[point.value for point in getattr(curve, kind)], **_line(method, number),
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1, "width": 2,
-                "array": [_gap(point, "high") for point in curve[kind]],
-                "arrayminus": [_gap(point, "low") for point in curve[kind]],
+                "array": [_gap(point, "high") for point in getattr(curve, kind)],
+                "arrayminus": [_gap(point, "low") for point in getattr(curve, kind)],
             },
         )  # fmt: skip
-    chance = curves["cascade"].get(MAIN, {}).get("unrelated")
+    chance = curves.cascade[MAIN].unrelated if MAIN in curves.cascade else None
     if kind == "spearman" and chance is not None:
         _chance(figure, chance, "Grad-CAM of another patch")
     return figure.update_layout(height=HEIGHT + 60)
 
 
-def drift(curves: Curves, kind: str) -> go.Figure:
+def drift(curves: Mapping[str, DriftCurve], kind: str) -> go.Figure:
     """How far maps (`kind` "drift") or probabilities ("shift") move, over strength, by what is done to the patch."""
     figure = _figure("strength", "1 - correlation" if kind == "drift" else "change of probability")
     for number, one in enumerate(curves.values()):
         figure.add_scatter(
-            x=list(range(1, 1 + len(one["levels"]))), y=one[kind], name=one["title"], mode="lines+markers",
-            line=_style(number), customdata=[[level, one["unit"]] for level in one["levels"]],
-            hovertemplate="%{y:.3f} at %{customdata[0]} %{customdata[1]}<extra>" + one["title"] + "</extra>",
+            x=list(range(1, 1 + len(one.levels))), y=getattr(one, kind), name=one.title, mode="lines+markers",
+            line=_style(number), customdata=[[level, one.unit] for level in one.levels],
+            hovertemplate="%{y:.3f} at %{customdata[0]} %{customdata[1]}<extra>" + one.title + "</extra>",
         )  # fmt: skip
     if kind == "drift":
         _chance(figure, 1.0, "an unrelated map")
@@ -384,13 +375,13 @@ def drift(curves: Curves, kind: str) -> go.Figure:
 def robustness(curves: Curves, kind: str) -> go.Figure:
     """One figure of the prediction over strength 0..5, by what is done to the patch."""
     figure = _figure("strength", {"auc": "AUC", "ece": "ECE"}.get(kind, kind))
-    for number, (name, by_strength) in enumerate(curves["robustness"].items()):
-        title = curves["drift"][name]["title"]
+    for number, (name, by_strength) in enumerate(curves.robustness.items()):
+        title = curves.drift[name].title
         told = [(int(strength), figures[kind]) for strength, figures in by_strength.items() if kind in figures]
         told.sort(key=lambda pair: pair[0])
         figure.add_scatter(
-            x=[strength for strength, _ in told], y=[point["value"] for _, point in told], name=title,
-            mode="lines+markers", line=_style(number), customdata=[[p["low"], p["high"]] for _, p in told],
+            x=[strength for strength, _ in told], y=[point.value for _, point in told], name=title,
+            mode="lines+markers", line=_style(number), customdata=[[p.low, p.high] for _, p in told],
             hovertemplate="%{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]<extra>" + title + "</extra>",
         )  # fmt: skip
     if kind == "auc":
@@ -398,18 +389,18 @@ def robustness(curves: Curves, kind: str) -> go.Figure:
     return figure.update_xaxes(dtick=1)
 
 
-def reliability(curve: Curves) -> go.Figure:
+def reliability(curve: Reliability) -> go.Figure:
     """Share of tumour over mean probability by bin, with 95 % intervals; a marker's size tells how many patches."""
     figure = _figure("mean probability", "share of tumour")
     _diagonal(figure, "as said")
-    size = 5 + 20 * np.sqrt(np.asarray(curve["count"]) / max(max(curve["count"], default=1), 1))
+    size = 5 + 20 * np.sqrt(np.asarray(curve.count) / max(max(curve.count, default=1), 1))
     figure.add_scatter(
-        x=curve["probability"], y=curve["tumour"], mode="lines+markers", name="patches", line={"color": ACCENT},
-        marker={"size": size.tolist(), "opacity": 0.8}, customdata=curve["count"],
+        x=curve.probability, y=curve.tumour, mode="lines+markers", name="patches", line={"color": ACCENT},
+        marker={"size": size.tolist(), "opacity": 0.8}, customdata=curve.count,
         error_y={
             "type": "data", "symmetric": False, "thickness": 1, "width": 2,
-            "array": [_gap(point, "high") for point in curve["intervals"]],
-            "arrayminus": [_gap(point, "low") for point in curve["intervals"]],
+            "array": [_gap(point, "high") for point in curve.intervals],
+            "arrayminus": [_gap(point, "low") for point in curve.intervals],
         },
         hovertemplate="said %{x:.2f}, was %{y:.2f}, n = %{customdata}<extra></extra>",
     )  # fmt: skip
@@ -418,15 +409,16 @@ def reliability(curve: Curves) -> go.Figure:
 
 def risk(curves: Curves) -> go.Figure:
     """Error over the share of patches read, with what the refer band buys."""
-    curve, bought = curves["risk_coverage"], curves["referral"]
+    curve, bought = curves.risk_coverage, curves.referral
+    assert curve is not None
     figure = _figure("share of patches read", "error among them")
     figure.add_scatter(
-        x=curve["coverage"], y=curve["risk"], name=f"area {curve['area']:.3f}", mode="lines", line={"color": ACCENT}
+        x=curve.coverage, y=curve.risk, name=f"area {curve.area:.3f}", mode="lines", line={"color": ACCENT}
     )
-    _chance(figure, curve["chance"], "certainty says nothing")
-    if bought.get("error_read") is not None:
+    _chance(figure, curve.chance, "certainty says nothing")
+    if bought is not None and bought.referred is not None and bought.error_read is not None:
         figure.add_scatter(
-            x=[1 - bought["referred"]], y=[bought["error_read"]], mode="markers", name="outside the refer band",
+            x=[1 - bought.referred], y=[bought.error_read], mode="markers", name="outside the refer band",
             marker={"color": SECOND, "symbol": "diamond", "size": 11},
         )  # fmt: skip
     return figure.update_xaxes(range=[0, 1.02])
@@ -434,18 +426,20 @@ def risk(curves: Curves) -> go.Figure:
 
 def roc(curves: Curves, chosen: tuple[float, float] | None = None) -> go.Figure:
     """ROC with the model's own operating point, and a chosen one (1 - specificity, sensitivity) where given."""
-    curve, figures = curves["roc"], curves["figures"]
-    auc = curve["auc"]
+    curve, figures = curves.roc, curves.figures
+    assert curve is not None
     figure = _figure("1 - specificity", "sensitivity")
-    words = "ROC" if auc["value"] is None else f"AUC {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
+    auc = curve.auc
+    words = "ROC" if auc.value is None else f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
     figure.add_scatter(
-        x=curve["false_positive_rate"], y=curve["sensitivity"], name=words, mode="lines", line={"color": ACCENT}
+        x=curve.false_positive_rate, y=curve.sensitivity, name=words, mode="lines", line={"color": ACCENT}
     )
     _diagonal(figure, "chance")
-    if {"sensitivity", "specificity"} <= figures.keys() and figures["specificity"]["value"] is not None:
+    sensitivity, specificity = (figures.get(name, Figure()).value for name in ("sensitivity", "specificity"))
+    if sensitivity is not None and specificity is not None and curves.point is not None:
         figure.add_scatter(
-            x=[1 - figures["specificity"]["value"]], y=[figures["sensitivity"]["value"]], mode="markers",
-            name=f"threshold {curves['point']['threshold']:.2f}", marker={"color": ACCENT, "size": 11},
+            x=[1 - specificity], y=[sensitivity], mode="markers",
+            name=f"threshold {curves.point.threshold:.2f}", marker={"color": ACCENT, "size": 11},
         )  # fmt: skip
     if chosen is not None:
         figure.add_scatter(
@@ -498,6 +492,6 @@ def _style(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % (len(COLOURS) - 1)], "width": 2, "dash": "solid" if number < 6 else "dash"}
 
 
-def _gap(point: Mapping[str, float | None], side: str) -> float | None:
-    value, edge = point["value"], point[side]
+def _gap(point: Figure, side: Literal["low", "high"]) -> float | None:
+    value, edge = point.value, point.low if side == "low" else point.high
     return None if value is None or edge is None else abs(edge - value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,59 +13,48 @@ from numpy.typing import NDArray
 
 from core.data.pcam import Split
 from core.data.tables import csv_cell
-from core.evaluation.evidence import EVIDENCE, MAIN, Examination, Plan
+from core.evaluation.explanations.runner import DOING, Examination
+from core.evaluation.explanations.stage import MAIN, METHODS
 from core.evaluation.measures import MEASURES
 from core.evaluation.metrics.decisions import predictive_values
 from core.evaluation.metrics.localisation import tiled
+from core.evaluation.schema import EVIDENCE, EvidenceReport, Plan, read_report
 from core.jobs import Job
 from core.kept import Kept
-from core.models.bundle import OperatingPoint, bundle_folder, read_description
+from core.models.bundle import bundle_folder, read_description
 from core.settings import settings, without_paths
-from core.view import report
+from core.view import narrative
+from core.view import report as evidence_report
 from core.view.charts import evidence as figures
-from core.view.charts.evidence import Mosaics, method_title
+from core.view.charts.evidence import Mosaics
+from core.view.narrative import method_title
 from pages.parts import access, library
 from pages.parts.train.runs import chart
-
-Report = dict[str, Any]
 
 SAMPLES = (100, 300, 1000)
 EVERY = 2.0
 NOBODY = "no other model"
 CHANCE = "chance"
-STAGES = {
-    "reading": "reading the patches",
-    "localisation": "mosaics",
-    "masks": "masks",
-    "regions": "regions",
-    "faithfulness": "taking cells away and putting them back",
-    "randomisation": "forgetting what was learned, layer by layer",
-    "stability": "turning, staining, blurring",
-    "prediction": "the prediction",
-    "trust": "how the trust card's figures are spread",
-    "position_bias": "why the map leans where it leans",
-    "ood": "pictures that the model should not know",
-}
 
 _reports: Kept[Report] = Kept(16)
 _mosaics: Kept[Mosaics] = Kept(8)
 
 
-def report_of(model: str, split: Split) -> Report | None:
+def report_of(model: str, split: Split) -> EvidenceReport | None:
     """The newest report on this model and these patches: the one kept with the model, or one made here."""
     kept = [bundle_folder(model, settings().models) / EVIDENCE]
     kept += [_report_file(model, split, sample) for sample in SAMPLES]
     identity = _identity(model)
     found = [_read(path) for path in kept if path.is_file()]
-    ours = [report for report in found if report["model"]["identity"] == identity and _is_of(report, split)]
-    return max(ours, key=lambda report: str(report["finished"]), default=None)
+    ours = [report for report in found if report.model.identity == identity and _is_of(report, split)]
+    return max(ours, key=lambda report: report.finished, default=None)
 
 
-def kept_report(model: str) -> Report | None:
+def kept_report(model: str) -> EvidenceReport | None:
     """The report kept with a model, if it is of these weights."""
     path = bundle_folder(model, settings().models) / EVIDENCE
     report = _read(path) if path.is_file() else None
-    return report if report and report["model"]["identity"] == _identity(model) else None
+    return report if report and report.model.identity == _identity(model) else None
 
 
 def _identity(model: str) -> str:
@@ -74,19 +62,19 @@ def _identity(model: str) -> str:
     return read_description(bundle_folder(model, settings().models)).identity
 
 
-def _read(path: Path) -> Report:
-    return _reports.get(path, lambda: json.loads(path.read_text(encoding="utf-8")), path.stat().st_mtime_ns)
+def _read(path: Path) -> EvidenceReport:
+    return _reports.get(path, lambda: read_report(path), path.stat().st_mtime_ns)
 
 
-def _is_of(report: Report, split: Split) -> bool:
-    return bool(report["data"]["fingerprint"] == split.fingerprint())
+def _is_of(report: EvidenceReport, split: Split) -> bool:
+    return report.data.fingerprint == split.fingerprint()
 
 
-def say_where_from(report: Report, split: Split) -> None:
+def say_where_from(report: EvidenceReport, split: Split) -> None:
     """Says of a report that came with the model that it was made on other patches than those chosen."""
     if not _is_of(report, split):
         st.info(
-            f"This report came with the model and was made on '{report['data']['split']}'. Nobody has examined the "
+            f"This report came with the model and was made on '{report.data.split}'. Nobody has examined the "
             f"model on '{split.name}' yet; the button at the end of the page does."
         )
 
@@ -157,14 +145,14 @@ def _watch(job: Job, model: str, split: Split, sample: int) -> None:
     st.progress(
         share,
         f"Examining {model} on {min(sample, len(split)):,} patches of {split.name}: "
-        f"{STAGES.get(stage, 'loading the model')}{left}. It goes on when you leave.",
+        f"{DOING.get(stage, 'loading the model')}{left}. It goes on when you leave.",
     )
     kept = "What is done is kept; 'Examine' goes on from there."
     access.stop_button(job, "this examination", "stop_examination", help=kept)
 
 
 def _examination(model: str, split: Split, sample: int) -> Examination:
-    return Examination(library.reader(model), split, Plan(sample=sample))
+    return Examination(library.reader(model), split, Plan(sample=sample, methods=METHODS))
 
 
 def _report_file(model: str, split: Split, sample: int) -> Path:
@@ -176,32 +164,32 @@ def _job(model: str, split: Split, sample: int) -> Job:
     return Job(_report_file(model, split, sample), f"examining {model} on {sample:,} patches of {split.name}")
 
 
-def show_answer(report: Report) -> None:
+def show_answer(report: EvidenceReport) -> None:
     """The answer in five lines, and what it was made from."""
     st.subheader("Can you believe the map?")
     show_lines(report)
 
 
-def show_lines(report: Report) -> None:
+def show_lines(report: EvidenceReport) -> None:
     """The five lines alone, and what they were made from."""
     st.html(_lines(report))
-    st.caption(report.provenance(report))
+    st.caption(narrative.provenance(report))
 
 
-def compare_answers(report: Report, other: Report) -> None:
+def compare_answers(report: EvidenceReport, other: EvidenceReport) -> None:
     """The answers of two models side by side."""
     with st.container(key="evidence_pair"):
         for column, one in zip(st.columns(2, gap="large"), (report, other), strict=True):
             with column:
-                st.subheader(one["model"]["name"])
+                st.subheader(one.model.name)
                 show_lines(one)
 
 
-def _lines(report: Report) -> str:
-    return report.answer_list(report, 'class="nl-answer" data-testid="answer"')
+def _lines(report: EvidenceReport) -> str:
+    return evidence_report.answer_list(report, 'class="nl-answer" data-testid="answer"')
 
 
-def choose_other(model: str, split: Split) -> Report | None:
+def choose_other(model: str, split: Split) -> EvidenceReport | None:
     """A second model's report on the same patches; None unless one is asked for."""
     others = [name for name in library.model_names() if name != model and report_of(name, split) is not None]
     if not others:
@@ -211,21 +199,21 @@ def choose_other(model: str, split: Split) -> Report | None:
     return None if chosen == NOBODY else report_of(chosen, split)
 
 
-def choose_group(report: Report) -> str:
+def choose_group(report: EvidenceReport) -> str:
     """One question, of those that the report answers."""
-    names = report.groups(report)
+    names = evidence_report.groups(report)
     chosen = st.segmented_control(
         "Question", names, default=names[0], key="question", required=True, label_visibility="collapsed"
     )
     return str(chosen or names[0])
 
 
-def show_table(report: Report, other: Report | None, group: str) -> None:
+def show_table(report: EvidenceReport, other: EvidenceReport | None, group: str) -> None:
     """Methods by measures, sortable; of two reports one under the other."""
     for one in filter(None, (report, other)):
-        found = report.table(one["rows"], group)
+        found = evidence_report.table(one.rows, group)
         if other is not None:
-            st.markdown(f"**{one['model']['name']}**")
+            st.markdown(f"**{one.model.name}**")
         if not found.measures:
             st.info("Nothing of this was measured.")
             continue
@@ -247,22 +235,22 @@ def show_table(report: Report, other: Report | None, group: str) -> None:
                     for name in found.measures
                 },
             },
-            key=f"table_{one['model']['name']}",
+            key=f"table_{one.model.name}",
         )
-    st.caption(report.LEGEND)
+    st.caption(evidence_report.LEGEND)
 
 
-def _cell(found: report.Table, row: str, measure: str) -> report.Cell:
+def _cell(found: evidence_report.Table, row: str, measure: str) -> evidence_report.Cell:
     if row == CHANCE:
         return found.chance[measure]
-    return found.cells.get((row, measure), report.Cell(float("nan"), ""))
+    return found.cells.get((row, measure), evidence_report.Cell(float("nan"), ""))
 
 
 def _row_title(row: str) -> str:
     return row if row == CHANCE else csv_cell(method_title(row))
 
 
-def _styled(frame: pd.DataFrame, found: report.Table) -> Any:
+def _styled(frame: pd.DataFrame, found: evidence_report.Table) -> Any:
     """Sorted by the figure, shown with interval and marks."""
     styled = frame.style.format(na_rep="")
     for row in (CHANCE, *found.methods):
@@ -273,28 +261,28 @@ def _styled(frame: pd.DataFrame, found: report.Table) -> Any:
     return styled
 
 
-def drawn_mosaics(report: Report, model: str, split: Split) -> Mosaics | None:
+def drawn_mosaics(report: EvidenceReport, model: str, split: Split) -> Mosaics | None:
     """The mosaics that the report names, with their maps by Grad-CAM; None when it names none of these patches."""
-    named = report["curves"].get("mosaic2")
+    named = report.curves.mosaic2
     if named is None or not _is_of(report, split):
         return None
     reader = library.reader(model)
 
     def draw() -> Mosaics:
-        images: NDArray[np.uint8] = np.concatenate([tiled(split.patches(index)[None]) for index in named["patches"]])
+        images: NDArray[np.uint8] = np.concatenate([tiled(split.patches(index)[None]) for index in named.patches])
         method, layer = MAIN.split("/")
-        return Mosaics(images, reader.region(images, method, layer), np.array(named["cells"]), int(named["side"]))
+        return Mosaics(images, reader.region(images, method, layer), np.array(named.cells), int(named.side))
 
-    key = (report["model"]["identity"], split.fingerprint(), repr(named))
+    key = (report.model.identity, split.fingerprint(), repr(named))
     return library.kept(_mosaics, key, draw, "Drawing the mosaics ...")
 
 
-def show_charts(report: Report, other: Report | None, group: str, drawn: Mosaics | None) -> None:
+def show_charts(report: EvidenceReport, other: EvidenceReport | None, group: str, drawn: Mosaics | None) -> None:
     """The figures that answer the question, two in a row; then any measure by method."""
     pairs = [(report, drawn), *([(other, None)] if other else [])]
     with st.container(key="evidence_charts"):
         for one, mosaics in pairs:
-            name = one["model"]["name"]
+            name = one.model.name
             told = figures.charts(one, group, mosaics)
             if one is report:  # its ROC stands beside the sliders, see `show_decision`
                 told = [found for found in told if found.title != "ROC"]
@@ -313,26 +301,28 @@ def show_charts(report: Report, other: Report | None, group: str, drawn: Mosaics
 def _show(found: figures.Chart, name: str, named: bool) -> None:
     st.markdown(f"**{found.title}**{f', {name}' if named else ''}. {found.meaning}")
     if found.finding:
-        st.html(report.finding_list(found, 'class="nl-answer" data-testid="finding"'))
+        st.html(evidence_report.finding_list(found, 'class="nl-answer" data-testid="finding"'))
     chart(found.figure, f"{name}-{found.title}")
     for facts in found.tables:
-        st.html(report.facts_table(facts, 'class="nl-trust" data-testid="facts"'))
+        st.html(evidence_report.facts_table(facts, 'class="nl-trust" data-testid="facts"'))
 
 
-def _by_method(report: Report, other: Report | None, group: str) -> None:
-    measures = report.table(report["rows"], group).measures
+def _by_method(report: EvidenceReport, other: EvidenceReport | None, group: str) -> None:
+    measures = evidence_report.table(report.rows, group).measures
     measure = st.selectbox("One measure by method", measures, format_func=lambda name: MEASURES[name].title, width=360)
     st.caption(f"{MEASURES[measure].meaning} {MEASURES[measure].better.capitalize()} is good.")
     both = [one for one in (report, other) if one is not None]
     for column, one in zip(st.columns(2, gap="medium"), both, strict=False):
         with column:
-            name = one["model"]["name"]
-            chart(figures.forest(one["rows"], measure), f"{name}-{measure}")
+            name = one.model.name
+            chart(figures.forest(one.rows, measure), f"{name}-{measure}")
 
 
-def show_decision(report: Report) -> None:
+def show_decision(report: EvidenceReport) -> None:
     """What a call is worth at a prevalence and a sensitivity that the reader sets."""
-    curve, known = report["curves"]["roc"], report["curves"]["figures"]
+    curve, known, point = report.curves.roc, report.curves.figures, report.curves.point
+    if curve is None or point is None:
+        return
     with st.container(key="evidence_decision"):
         controls, words = st.columns([1, 1], gap="large")
     with controls:
@@ -344,13 +334,11 @@ def show_decision(report: Report) -> None:
             "Sensitivity wanted (%)", 50, 100, 95, 1, key="sensitivity", bind="query-params",
             help="The threshold is the highest on these patches that reaches it.",
         ) / 100  # fmt: skip
-    reached = int(np.flatnonzero(np.array(curve["sensitivity"]) >= wanted - 1e-9)[0])
-    sensitivity, false_alarms = curve["sensitivity"][reached], curve["false_positive_rate"][reached]
-    point = OperatingPoint.model_validate(report["curves"]["point"])
-    threshold = point.threshold
+    reached = int(np.flatnonzero(np.array(curve.sensitivity) >= wanted - 1e-9)[0])
+    sensitivity, false_alarms = curve.sensitivity[reached], curve.false_positive_rate[reached]
     rows = {
-        f"The model's threshold, {threshold:.2f}": (known["sensitivity"]["value"], known["specificity"]["value"]),
-        f"The sensitivity wanted, threshold {curve['thresholds'][reached]:.2f}": (sensitivity, 1 - false_alarms),
+        f"The model's threshold, {point.threshold:.2f}": (known["sensitivity"].value, known["specificity"].value),
+        f"The sensitivity wanted, threshold {curve.thresholds[reached]:.2f}": (sensitivity, 1 - false_alarms),
     }
     with words:
         for name, (hits, clear) in rows.items():
@@ -369,21 +357,21 @@ def show_decision(report: Report) -> None:
     )
     st.markdown("**ROC**. The circle is the model's own operating point, the diamond the sensitivity wanted.")
     with st.columns(2)[0]:
-        chart(figures.roc(report["curves"], (false_alarms, sensitivity)), f"{report['model']['name']}-chosen")
+        chart(figures.roc(report.curves, (false_alarms, sensitivity)), f"{report.model.name}-chosen")
 
 
 def _share(value: float) -> str:
     return "no such call" if np.isnan(value) else f"{value:.1%}"
 
 
-def downloads(report: Report, drawn: Mosaics | None) -> None:
+def downloads(report: EvidenceReport, drawn: Mosaics | None) -> None:
     """The report as JSON, and as one page that stands alone."""
-    stem = f"evidence-{report['model']['name']}-{report['data']['split']}"
+    stem = f"evidence-{report.model.name}-{report.data.split}"
     with st.container(horizontal=True):
         st.download_button(
-            "Report (HTML)", lambda: report.as_page(report, drawn), f"{stem}.html", "text/html",
+            "Report (HTML)", lambda: evidence_report.as_page(report, drawn), f"{stem}.html", "text/html",
             on_click="ignore", help="Answer, tables and figures in one file that opens offline.",
         )  # fmt: skip
         st.download_button(
-            "Report (JSON)", json.dumps(report, indent=2), f"{stem}.json", "application/json", on_click="ignore"
+            "Report (JSON)", report.model_dump_json(indent=2), f"{stem}.json", "application/json", on_click="ignore"
         )

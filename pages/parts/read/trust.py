@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.randomisation import randomised
+from core.evaluation.schema import EvidenceReport, TrustSpread
 from core.evaluation.trust import FIGURES, percentile, trust_figures
 from core.inference import Readings
 from core.inference.caching import caching_reader
@@ -20,7 +21,7 @@ from core.view.export import scale_of
 from pages.parts import choices, library
 from pages.parts.choices import OWN, SCALE_NOTES
 from pages.parts.components.light_table import Panel, light_table
-from pages.parts.evidence.evidence import Report, kept_report, report_of
+from pages.parts.evidence.evidence import kept_report, report_of
 from pages.parts.read.neighbours import show_neighbours
 
 Patch = NDArray[np.uint8]
@@ -31,7 +32,7 @@ def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     found = _figures(model, patch)
     report = kept_report(model) or report_of(model, choices.split())
     called = TUMOUR if readings.probability[0] >= readings.point.threshold else NO_TUMOUR
-    spread = (report or {}).get("curves", {}).get("trust", {}).get(called, {})
+    spread = report.curves.trust.get(called, TrustSpread()) if report else TrustSpread()
     head = "".join(f"<th>{name}</th>" for name in ("", "this patch", "chance", "percentile", "meaning"))
     rows = "".join(_row(name, value, spread) for name, value in found.items())
     st.html(f'<table class="nl-trust" data-testid="trust"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
@@ -43,8 +44,8 @@ def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     _forget(model, patch)
 
 
-def _row(name: str, value: float, spread: Report) -> str:
-    figure, rank = FIGURES[name], percentile(value, spread, name)
+def _row(name: str, value: float, spread: TrustSpread) -> str:
+    figure, rank = FIGURES[name], percentile(value, spread.quantiles, name)
     cells = (
         figure.title,
         _number(name, value),
@@ -64,12 +65,12 @@ def _number(name: str, value: float) -> str:
     return f"{value:+.2f} logits" if name == "hot_drop" else f"{value:.2f}"
 
 
-def _percentiles_of(report: Report | None, called: str, spread: Report) -> str:
+def _percentiles_of(report: EvidenceReport | None, called: str, spread: TrustSpread) -> str:
     if report is None:
         return "Percentiles are not known: no evidence report is kept with this model, and none was made on this data."
-    if len(spread) < 2:
+    if not spread.quantiles:
         return f"Percentiles are not known: the evidence report holds too few patches called '{called}'."
-    return f"Percentiles among {spread['patches']:,} patches of '{report['data']['split']}' called '{called}'."
+    return f"Percentiles among {spread.patches:,} patches of '{report.data.split}' called '{called}'."
 
 
 def _figures(model: str, patch: Patch) -> dict[str, float]:

@@ -8,16 +8,23 @@ import pytest
 from PIL import Image
 
 from core.data.pcam import Split
-from core.errors import ExplanationError, ImportSourceError
-from core.evaluation import evidence
-from core.evaluation.evidence import MAIN, Examination, Plan, chosen_methods
+from core.errors import ExplanationError, ImportSourceError, ReportError
+from core.evaluation import schema
+from core.evaluation.explanations import faithfulness as stage
+from core.evaluation.explanations import localisation, masks, ood, position_bias
+from core.evaluation.explanations.runner import STAGES, Examination, chosen_methods
+from core.evaluation.explanations.stage import MAIN, Sample
 from core.evaluation.measures import BASELINES, MEASURES
-from core.evaluation.metrics import faithfulness, position_bias
+from core.evaluation.metrics import faithfulness
+from core.evaluation.metrics import position_bias as bias
+from core.evaluation.schema import EvidenceReport, Plan, plain, read_report
 from core.explain.grid import centre_share
 from core.inference import Reader
+from core.settings import settings
+from core.view.narrative import answer, position_bias_finding
 
 PLAN = Plan(sample=24, methods=("gradcam/last", "eigencam/last", "gradcam/6x6"))
-ROOT = evidence.settings().demo
+ROOT = settings().demo
 
 
 class Silent:
@@ -51,116 +58,115 @@ def report(tiny_reader, demo, cache, told):
 
 
 def by(report, measure):
-    return {row["method"]: row for row in report["rows"] if row["measure"] == measure}
+    return {row.method: row for row in report.rows if row.measure == measure}
 
 
 def test_every_measure_stands_in_the_table(report):
-    taken = {row["measure"] for row in report["rows"]}
+    taken = {row.measure for row in report.rows}
     assert {name for name in MEASURES if not name.startswith("regions_")} - taken <= {"centre_share", "centre_context"}
     for measure in ("mosaic2", "mosaic3", "masks_pixel_auc", "gap_blurred", "gap_inpainted", "road", "deletion"):
         assert set(by(report, measure)) == {*PLAN.methods, *BASELINES}, measure
-        assert {name for name, row in by(report, measure).items() if row["baseline"]} == set(BASELINES)
+        assert {name for name, row in by(report, measure).items() if row.baseline} == set(BASELINES)
     assert set(by(report, "after_randomising")) == set(PLAN.methods)
 
 
 def test_rows_carry_chance_and_an_interval(report):
-    for row in report["rows"]:
-        assert row["low"] <= row["value"] <= row["high"], row
-        assert row["patches"] > 0
-        assert row["resampled_by"] == "patch"
-        if row["measure"] != "moved_alone":
-            assert row["chance"] is not None, row
-    assert {row["chance"] for row in by(report, "mosaic2").values()} == {1 / 4}
-    assert by(report, "deletion")["random"]["value"] == pytest.approx(by(report, "deletion")["random"]["chance"])
-    share = by(report, "masks_average_precision")[MAIN]["chance"]
+    for row in report.rows:
+        assert row.low <= row.value <= row.high, row
+        assert row.patches > 0
+        assert row.resampled_by == "patch"
+        if row.measure != "moved_alone":
+            assert row.chance is not None, row
+    assert {row.chance for row in by(report, "mosaic2").values()} == {1 / 4}
+    assert by(report, "deletion")["random"].value == pytest.approx(by(report, "deletion")["random"].chance)
+    share = by(report, "masks_average_precision")[MAIN].chance
     assert 0 < share < 0.5
 
 
 def test_a_row_is_the_mean_of_what_the_readers_maps_give(report, tiny_reader, demo):
     """The centre prior's mosaic share needs no network: a Gaussian about the middle has a quarter in every cell."""
-    assert by(report, "mosaic2")["centre prior"]["value"] == pytest.approx(0.25, abs=1e-6)
-    index = Examination(tiny_reader, demo, PLAN).indices
+    assert by(report, "mosaic2")["centre prior"].value == pytest.approx(0.25, abs=1e-6)
+    index = Sample(tiny_reader, demo, PLAN).indices
     assert (len(index), int(demo.labels[index].sum())) == (24, 12)
     probability = tiny_reader.read(demo.patches(index)).probability
     called = (probability >= tiny_reader.model.point(1).threshold) == demo.labels[index]
-    assert report["curves"]["figures"]["accuracy"]["value"] == pytest.approx(called.mean())
+    assert report.curves.figures["accuracy"].value == pytest.approx(called.mean())
 
 
 def test_what_a_replacement_reads_as_is_kept_by_label(report, tiny_reader, demo):
-    kept = report["curves"]["replaced"]
-    examination = Examination(tiny_reader, demo, PLAN)
-    places = examination.some("faithfulness")
-    patches, labels = examination.patches(places), examination.labels[places]
+    kept = report.curves.replaced
+    sample = Sample(tiny_reader, demo, PLAN)
+    places = sample.some(stage.STAGE.share)
+    patches, labels = sample.patches(places), sample.labels[places]
     point = tiny_reader.model.point(1)
-    assert kept["decision"] == pytest.approx(1.3 * np.log(point.threshold / (1 - point.threshold)))
+    assert kept.decision == pytest.approx(1.3 * np.log(point.threshold / (1 - point.threshold)))
     whole = np.ones((96, 96), bool)
-    assert set(kept["ways"]) == set(faithfulness.REPLACEMENTS)
+    assert set(kept.ways) == set(faithfulness.REPLACEMENTS)
     for way, replace in faithfulness.REPLACEMENTS.items():
-        found = kept["ways"][way]
+        found = kept.ways[way]
         for chosen, name in (((0,), "no tumour"), ((1,), "tumour"), ((0, 1), "all")):
             own = patches[np.isin(labels, chosen)]
-            assert found[name]["patches"] == len(own) > 0
+            assert found[name].patches == len(own) > 0
             for which, seen in (("as_is", own), ("replaced", replace(own, whole))):
                 expected = tiny_reader.read(seen).logit.mean()
-                assert found[name][which]["value"] == pytest.approx(expected, abs=0.02), (way, name, which)
+                assert getattr(found[name], which).value == pytest.approx(expected, abs=0.02), (way, name, which)
 
 
 def test_why_the_map_leans_is_of_the_true_positives(tiny_reader, demo):
-    examination = Examination(tiny_reader, demo, Plan(sample=80, methods=(MAIN,)))
-    found = examination.stages["position_bias"]()
-    curve = found.curves["position_bias"]
-    probability, maps = examination.read
-    right = (probability >= tiny_reader.model.point(1).threshold) & (examination.labels == 1)
-    assert curve["patches"] == right.sum() >= position_bias.LEAST
-    served = curve["grids"]["served"][1][1]["value"]
+    sample = Sample(tiny_reader, demo, Plan(sample=80, methods=(MAIN,)))
+    found = position_bias.measure(sample)
+    curve = found.curves.position_bias
+    probability, maps = sample.read
+    right = (probability >= tiny_reader.model.point(1).threshold) & (sample.labels == 1)
+    assert curve.patches == right.sum() >= bias.LEAST
+    served = curve.grids["served"][1][1].value
     assert served == pytest.approx(np.nanmean(centre_share(maps[MAIN][right])), abs=1e-3)
-    regions = tiny_reader.region(position_bias.in_context(examination.patches(np.flatnonzero(right))))
-    context = np.nanmean(centre_share(position_bias.middle(regions)))
-    assert curve["grids"]["context"][1][1]["value"] == pytest.approx(context, abs=1e-3)
+    regions = tiny_reader.region(bias.in_context(sample.patches(np.flatnonzero(right))))
+    context = np.nanmean(centre_share(bias.middle(regions)))
+    assert curve.grids["context"][1][1].value == pytest.approx(context, abs=1e-3)
     (row,) = found.rows
-    assert (row["measure"], row["method"], row["patches"]) == ("centre_context", MAIN, curve["patches"])
-    assert row["value"] == curve["grids"]["context"][1][1]["value"]
-    assert len(curve["finding"]) == 4
-    masks = position_bias.lies(demo.masks(examination.indices))
-    assert curve["windows"]["groups"]["everywhere"]["patches"] == (masks == "everywhere").sum()
-    json.dumps(evidence._plain(curve), allow_nan=False)
+    assert (row.measure, row.method, row.patches) == ("centre_context", MAIN, curve.patches)
+    assert row.value == curve.grids["context"][1][1].value
+    assert len(position_bias_finding(curve)) == 4
+    lies = bias.lies(demo.masks(sample.indices))
+    assert curve.windows.groups["everywhere"].patches == (lies == "everywhere").sum()
 
 
 def test_too_few_true_positives_explain_nothing(tiny_reader, demo):
-    examination = Examination(tiny_reader, demo, Plan(sample=position_bias.LEAST, methods=(MAIN,)))
-    assert examination.stages["position_bias"]().curves == {}
+    sample = Sample(tiny_reader, demo, Plan(sample=bias.LEAST, methods=(MAIN,)))
+    assert position_bias.measure(sample).curves.position_bias is None
 
 
 def test_windows_come_from_the_regions_where_there_are_any(tiny_reader, demo, tmp_path, write_region):
     write_region("a", 192)
-    found = Examination(tiny_reader, demo, PLAN, tmp_path)._masked()
-    (piece,) = found
+    (piece,) = position_bias._masked(Sample(tiny_reader, demo, PLAN, tmp_path))
     assert set(piece.sources) == {"a"}
-    assert set(position_bias.lies(piece.masks)) == {"everywhere", "around"}
+    assert set(bias.lies(piece.masks)) == {"everywhere", "around"}
 
 
 def test_paired_differences_are_from_grad_cam(report):
-    pairs = [row for row in report["paired"] if row["measure"] == "mosaic2"]
-    assert {row["against"] for row in pairs} == {*PLAN.methods, *BASELINES} - {MAIN}
+    pairs = [row for row in report.paired if row.measure == "mosaic2"]
+    assert {row.against for row in pairs} == {*PLAN.methods, *BASELINES} - {MAIN}
     values = by(report, "mosaic2")
     for row in pairs:
-        assert row["value"] == pytest.approx(values[MAIN]["value"] - values[row["against"]]["value"], abs=1e-9)
+        assert row.value == pytest.approx(values[MAIN].value - values[row.against].value, abs=1e-9)
 
 
 def test_the_report_is_json_and_says_what_it_is_of(report, tiny_reader, demo):
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert report["model"]["identity"] == tiny_reader.model.identity
-    assert report["data"]["fingerprint"] == demo.fingerprint()
-    assert 3 <= len(report["answer"]) <= 5
-    assert set(report["curves"]) >= {"deletion", "cascade", "drift", "robustness", "roc", "reliability", "trust"}
+    assert EvidenceReport.model_validate_json(report.model_dump_json()) == report
+    assert report.model.identity == tiny_reader.model.identity
+    assert report.data.fingerprint == demo.fingerprint()
+    assert 3 <= len(answer(report)) <= 5
+    made = {"deletion", "cascade", "drift", "robustness", "roc", "reliability", "trust"}
+    assert all(getattr(report.curves, name) for name in made)
 
 
 def test_progress_is_told_stage_by_stage(report, told, tiny_reader, demo, cache):
-    stages = list(Examination(tiny_reader, demo, PLAN).stages)
+    stages = [stage.name for stage in STAGES]
     assert [stage for stage in dict.fromkeys(stage for stage, _, _ in told) if stage in stages] == stages
     assert all(0 <= done <= total for _, done, total in told)
     assert Examination(tiny_reader, demo, PLAN).progress(cache)[0] == 1
-    assert Examination(tiny_reader, demo, Plan(sample=26)).progress(cache) == (0, "")
+    assert Examination(tiny_reader, demo, Plan(sample=26, methods=(MAIN,))).progress(cache) == (0, "")
 
 
 def test_what_is_done_is_not_done_again(report, tiny_reader, demo, cache):
@@ -168,8 +174,8 @@ def test_what_is_done_is_not_done_again(report, tiny_reader, demo, cache):
     engine.name = tiny_reader.engine.name
     silent = Reader(tiny_reader.stored, engine)
     again = Examination(silent, demo, PLAN).run(cache)
-    assert again["rows"] == report["rows"]
-    assert again["speeds"] == report["speeds"]
+    assert again.rows == report.rows
+    assert again.speeds == report.speeds
 
 
 def test_it_goes_on_where_it_was_stopped(report, tiny_reader, demo, cache):
@@ -179,7 +185,7 @@ def test_it_goes_on_where_it_was_stopped(report, tiny_reader, demo, cache):
     kept.unlink()
     assert 0.8 < examination.progress(cache)[0] < 1
     again = examination.run(cache)
-    assert again["rows"] == report["rows"]
+    assert again.rows == report.rows
     assert json.loads(kept.read_text())["rows"] == json.loads(before)["rows"]
 
 
@@ -206,7 +212,7 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monk
         key(reader=Reader(calibrated, tiny_reader.engine)),
         key(regions=tmp_path),
     ]
-    monkeypatch.setattr(evidence, "FORMAT", evidence.FORMAT - 1)
+    monkeypatch.setattr(schema, "FORMAT", schema.FORMAT - 1)
     others.append(key())
     monkeypatch.undo()
     assert len({key(), *others}) == 1 + len(others)
@@ -224,7 +230,7 @@ def test_methods_are_chosen_by_name():
 
 def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, patches):
     split = Split.open(write_split(tmp_path, patches, np.zeros(12, np.uint8)), "valid")
-    found = Examination(tiny_reader, split, Plan(sample=12, methods=PLAN.methods[:1])).stages["localisation"]()
+    found = localisation.measure(Sample(tiny_reader, split, Plan(sample=12, methods=PLAN.methods[:1])))
     assert found.rows == []
 
 
@@ -246,12 +252,11 @@ def test_regions_are_measured_beside_their_baselines(tiny_reader, demo, tmp_path
     told = []
     for name in ("a", "b"):
         write_region(name, 128)
-    examination = Examination(tiny_reader, demo, PLAN, tmp_path, lambda *fact: told.append(fact))
-    found = examination.stages["regions"]()
-    rows = {(row["measure"], row["method"]): row for row in found.rows}
+    found = masks.of_regions(Sample(tiny_reader, demo, PLAN, tmp_path, tell=lambda *fact: told.append(fact)))
+    rows = {(row.measure, row.method): row for row in found.rows}
     assert {method for measure, method in rows if measure == "regions_pixel_auc"} == {*PLAN.methods, *BASELINES}
-    assert rows["regions_average_precision", "random"]["chance"] == pytest.approx(0.5)  # half of each is tumour
-    assert rows["regions_pixel_auc", "centre prior"]["value"] == pytest.approx(0.5, abs=0.01)
+    assert rows["regions_average_precision", "random"].chance == pytest.approx(0.5)  # half of each is tumour
+    assert rows["regions_pixel_auc", "centre prior"].value == pytest.approx(0.5, abs=0.01)
     assert [(done, total) for _, done, total in told] == [(1, 2), (2, 2)]
 
 
@@ -259,18 +264,16 @@ def test_ood_patches_are_measured_where_the_bundle_can_tell(ood_reader, tiny_rea
     for number, patch in enumerate(patches[:4]):
         Image.fromarray(patch).save(tmp_path / f"cloud_{number}.png")
     told = []
-    examination = Examination(ood_reader, demo, PLAN, None, lambda *fact: told.append(fact), tmp_path)
-    curve = examination.stages["ood"]().curves["ood"]
-    kinds = {kind["name"]: kind for kind in curve["kinds"]}
+    sample = Sample(ood_reader, demo, PLAN, odd=tmp_path, tell=lambda *fact: told.append(fact))
+    kinds = {kind.name: kind for kind in ood.measure(sample).curves.ood.kinds}
     assert list(kinds) == [
         "scale 0.5x", "scale 2x", "scale 4x", "blur, 2 px", "immunohistochemistry (scikit-image)",
         "photographs (scikit-image)", f"pictures of {tmp_path.name}",
     ]  # fmt: skip
-    assert kinds[f"pictures of {tmp_path.name}"]["patches"] == 4
-    assert all(kind["auroc"]["low"] <= kind["auroc"]["value"] <= kind["auroc"]["high"] for kind in kinds.values())
+    assert kinds[f"pictures of {tmp_path.name}"].patches == 4
+    assert all(kind.auroc.low <= kind.auroc.value <= kind.auroc.high for kind in kinds.values())
     assert told[-1] == ("ood", 7, 7)
-    assert json.loads(json.dumps(evidence._plain(curve), allow_nan=False))
-    assert Examination(tiny_reader, demo, PLAN).stages["ood"]().curves == {}
+    assert ood.measure(Sample(tiny_reader, demo, PLAN)).curves.ood is None
     keys = [
         Examination(ood_reader, demo, PLAN, r, odd=o).key for r, o in ((None, None), (tmp_path, None), (None, tmp_path))
     ]
@@ -281,4 +284,35 @@ def test_regions_of_two_sizes_are_refused(tiny_reader, demo, tmp_path, write_reg
     write_region("a", 128)
     write_region("b", 160)
     with pytest.raises(ImportSourceError, match="'b' is not of the size of the regions before it"):
-        Examination(tiny_reader, demo, PLAN, tmp_path).stages["regions"]()
+        masks.of_regions(Sample(tiny_reader, demo, PLAN, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["densenet169", "densenet169_local", "efficientnet_lite0"])
+def test_a_report_of_format_2_is_read_in_the_words_of_today(name, tmp_path):
+    """As version 0.2.0 wrote it, by the command line and with every shipped model."""
+    kept = json.loads((settings().models / name / "evidence.json").read_text())
+    if kept["format"] == 3:
+        pytest.skip("the shipped report was made anew")
+    report = read_report(settings().models / name / "evidence.json")
+    assert [row.model_dump() for row in report.rows] == kept["rows"]
+    curves = kept["curves"]
+    assert report.curves.ood.false_alarms.model_dump() == curves["strangers"]["false_alarms"]
+    assert report.curves.position_bias.patches == curves["position"]["patches"]
+    tumour = curves["trust"]["tumour"]
+    assert report.curves.trust["tumour"].patches == tumour["patches"]
+    assert report.curves.trust["tumour"].quantiles["centre"] == tumour["centre"]
+    assert set(report.speeds) >= {"localisation", "faithfulness", "randomisation", "stability", "position_bias", "ood"}
+    assert [line.text for line in answer(report)] == [line["text"] for line in kept["answer"]]
+    told = [line._asdict() for line in position_bias_finding(report.curves.position_bias)]
+    assert told == curves["position"]["finding"]
+
+
+def test_a_report_that_cannot_be_read_says_where(tmp_path, report):
+    path = tmp_path / "evidence.json"
+    path.write_text(report.model_dump_json())
+    assert read_report(path) == report
+    for text, said in (("{", "at its start"), ('{"format": 9}', "at model"), ("[]", "at its start")):
+        path.write_text(text)
+        with pytest.raises(ReportError, match=said):
+            read_report(path)
+    assert plain({1: np.array([np.nan, 1.0])}) == {"1": [None, 1.0]}

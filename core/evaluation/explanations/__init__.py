@@ -1,0 +1,1 @@
+"""An examination of a model's maps: one stage a file, and the runner."""

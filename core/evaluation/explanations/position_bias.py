@@ -1,0 +1,56 @@
+"""Why does the map lean where it leans? True positives are moved, mirrored and exchanged; and masks are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from core.data.regions import read_regions
+from core.evaluation.explanations.stage import CHUNK, MAIN, Sample, Stage, joined
+from core.evaluation.explanations.table import Table
+from core.evaluation.metrics import position_bias
+from core.evaluation.schema import Curves, Findings
+
+
+def measure(sample: Sample) -> Findings:
+    """What the figures say of each explanation; nothing where there are too few true positives."""
+    places = sample.some(STAGE.share)
+    labels = sample.labels[places]
+    called = sample.read[0][places] >= sample.reader.model.point(1).threshold
+    right, normal = places[(labels == 1) & called], places[labels == 0]
+    if len(right) < position_bias.LEAST or not len(normal):
+        return Findings()
+    donors = np.random.default_rng((sample.plan.seed, 2)).choice(normal, len(right))
+    chunks = zip(range(0, len(right), CHUNK), sample.chunks(right, STAGE.name), strict=True)
+    shares = joined(
+        [
+            position_bias.measured(
+                chunk, sample.patches(donors[start : start + CHUNK]), sample.look, sample.reader.region
+            )
+            for start, chunk in chunks
+        ]
+    )
+    curve = position_bias.summary(shares, sample.groups(right))
+    curve["windows"] = position_bias.by_mask(_masked(sample), sample.look)
+    table = Table()
+    table.add(MAIN, shares["context"][:, 1, 1])
+    return Findings(rows=table.rows("centre_context", sample.groups(right)), curves=Curves.of(position_bias=curve))
+
+
+def _masked(sample: Sample) -> Iterator[position_bias.Masked]:
+    """Patches with masks: windows of the regions where there are any, otherwise the sample's own."""
+    if sample.regions is not None:
+        yield from position_bias.windows(read_regions(sample.regions), sample.plan.seed)
+        return
+    masks = sample.split.masks(sample.indices)
+    if masks is not None:
+        places = np.arange(len(sample.indices))
+        slides = sample.groups()
+        sources = places.astype(str) if slides is None else slides
+        for start, chunk in zip(places[::CHUNK], sample.chunks(places, STAGE.name), strict=True):
+            part = slice(start, start + CHUNK)
+            yield position_bias.Masked(chunk, masks[part], sources[part])
+
+
+STAGE = Stage("position_bias", "why the map leans where it leans", measure)

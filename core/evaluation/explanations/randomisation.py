@@ -1,0 +1,42 @@
+"""Does the map depend on what was learned? Weights are randomised from the head down."""
+
+from __future__ import annotations
+
+from core.evaluation.explanations.stage import CHUNK, Maps, Sample, Stage, joined
+from core.evaluation.explanations.table import Table
+from core.evaluation.metrics.bootstrap import mean_interval
+from core.evaluation.metrics.randomisation import randomised, similarity, unrelated
+from core.evaluation.schema import Curves, Figure, Findings, Row
+from core.inference.caching import caching_reader
+from core.settings import settings
+
+
+def measure(sample: Sample) -> Findings:
+    """Likeness of maps before and after, layer group by layer group; the row is of the network with none left."""
+    places = sample.some(STAGE.share)
+    _, everything = sample.read
+    before = {name: heatmaps[places] for name, heatmaps in everything.items()}
+    patches = sample.patches(places)
+    cascade: dict[str, dict[str, list[Figure]]] = {}
+    last: Maps = {}
+    names: list[str] = []
+    for depth, name, reader in randomised(sample.reader.stored, settings().threads, sample.plan.seed):
+        names.append(name)
+        shared = caching_reader(reader)
+        last = joined([sample.maps(patches[i : i + CHUNK], shared) for i in range(0, len(patches), CHUNK)])
+        for method, heatmaps in last.items():
+            curve = cascade.setdefault(method, {"spearman": [], "ssim": []})
+            for kind, values in similarity(before[method], heatmaps).items():
+                curve[kind].append(Figure.of(mean_interval(values)))
+        sample.tell(STAGE.name, depth, depth + 1)
+    table = Table()
+    rows: list[Row] = []
+    chances = {method: unrelated(before[method]) for method in last}
+    for method, heatmaps in last.items():
+        table.add(method, similarity(before[method], heatmaps)["spearman"])
+        rows += table.rows("after_randomising", sample.groups(places), chances[method], only=method)
+    curves = {method: curve | {"unrelated": chances[method]} for method, curve in cascade.items()}
+    return Findings(rows=rows, curves=Curves.of(cascade=curves, cascade_layers=names))
+
+
+STAGE = Stage("randomisation", "forgetting what was learned, layer by layer", measure, share=1 / 10)

@@ -1,0 +1,161 @@
+"""An examination: every stage in turn, each kept when it is done, so that one which was stopped goes on.
+
+A kept stage is keyed by model, data and plan. A new measure is a new file with a `Stage`, and its line in STAGES.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.data.archive import is_junk
+from core.data.pcam import Split
+from core.evaluation import schema
+from core.evaluation.explanations import (
+    agreement,
+    faithfulness,
+    localisation,
+    masks,
+    ood,
+    position_bias,
+    prediction,
+    randomisation,
+    stability,
+    trust,
+)
+from core.evaluation.explanations.stage import MAIN, METHODS, Sample, Stage, Tell
+from core.evaluation.report import record_of
+from core.evaluation.schema import Curves, EvidenceReport, ExaminedModel, Findings, Plan, Speed
+from core.explain.cam import MARGIN, check_vocabulary
+from core.files import write_text
+from core.inference.reader import Reader
+
+STAGES: tuple[Stage, ...] = (
+    localisation.STAGE,
+    masks.MASKS,
+    masks.REGIONS,
+    faithfulness.STAGE,
+    randomisation.STAGE,
+    stability.STAGE,
+    agreement.STAGE,
+    prediction.STAGE,
+    trust.STAGE,
+    position_bias.STAGE,
+    ood.STAGE,
+)
+READING = "reading"
+DOING = {READING: "reading the patches"} | {stage.name: stage.doing for stage in STAGES}
+"""What an examination does, by the stage that it tells of."""
+PROGRESS = "progress.json"
+"""How far an examination is, in its own folder."""
+
+
+class Examination:
+    """One model examined on one split."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        split: Split,
+        plan: Plan | None = None,
+        regions: Path | None = None,
+        tell: Tell = lambda stage, done, total: None,  # noqa: ARG005
+        odd: Path | None = None,
+    ) -> None:
+        """Examine what `reader` serves on `split`.
+
+        On `regions` (a folder, see `read_regions`) too where given, and on `odd`, a folder of pictures that the model
+        should not know (see `core.evaluation.ood.of_folder`).
+        """
+        self.sample = Sample(reader, split, plan or Plan(methods=METHODS), regions, odd, self.tell)
+        self._told, self._noted = tell, 0.0
+        self._folder: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """Hex digest of all that the result depends on."""
+        model, sample = self.sample.reader.model, self.sample
+        described = model.model_dump_json(include={"points": {"1"}, "ood": True})  # one view is read
+        facts = (schema.FORMAT, described, model.graph_key, sample.engine.name)
+        names = [_names(folder) for folder in (sample.regions, sample.odd)]
+        text = repr((facts, sample.split.fingerprint(), sample.plan.model_dump(), names))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def run(self, cache: Path) -> EvidenceReport:
+        """The evidence report; stages already under `cache` are not done again.
+
+        Raises:
+            OutputError: the cache cannot be written.
+            ImportSourceError: a region cannot be read.
+        """
+        self._folder = cache / "evidence" / self.key
+        found = {stage.name: self._findings(stage, self._folder / f"{stage.name}.json") for stage in STAGES}
+        curves: dict[str, Any] = {}
+        for one in found.values():
+            curves |= one.curves.model_dump(exclude_unset=True)
+        model = self.sample.reader.model
+        return EvidenceReport(
+            model=ExaminedModel(name=model.name, identity=model.identity),
+            engine=self.sample.engine.name,
+            data=record_of(self.sample.split),
+            plan=self.sample.plan,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            rows=[row for one in found.values() for row in one.rows],
+            paired=[pair for one in found.values() for pair in one.paired],
+            curves=Curves.model_validate(curves),
+            speeds={name: one.speed for name, one in found.items() if one.speed is not None},
+        )
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Hand progress on, and keep it beside the stages at most once a second for who watches from elsewhere."""
+        self._told(stage, done, total)
+        if self._folder is not None and time.monotonic() > self._noted + 1:
+            self._noted = time.monotonic()
+            write_text(self._folder / PROGRESS, json.dumps({"stage": stage, "done": done, "total": total}))
+
+    def progress(self, cache: Path) -> tuple[float, str]:
+        """How far a run of the same examination is, in this process or another: share in [0, 1], and its stage."""
+        folder = cache / "evidence" / self.key
+        done = sum((folder / f"{stage.name}.json").is_file() for stage in STAGES)
+        try:
+            now = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return done / len(STAGES), ""
+        return min((done + min(now["done"] / now["total"], 0.95)) / len(STAGES), 1.0), str(now["stage"])
+
+    def _findings(self, stage: Stage, kept: Path) -> Findings:
+        if not kept.is_file():
+            self.tell(stage.name, 0, 1)
+            began, passes = time.perf_counter(), self.sample.engine.passes
+            found = stage.measure(self.sample)
+            cost = Speed(seconds=time.perf_counter() - began, passes=self.sample.engine.passes - passes)
+            record = found.model_copy(update={"speed": cost})
+            write_text(kept, record.model_dump_json(exclude_unset=True) + "\n")
+        self.tell(stage.name, 1, 1)
+        return Findings.model_validate_json(kept.read_bytes())
+
+
+def chosen_methods(names: Sequence[str], layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Grad-CAM at the last layer and the named, once each, for a `Plan`.
+
+    Args:
+        names: `method/layer`.
+        layers: the network's own layers.
+
+    Raises:
+        ExplanationError: no such method, or not at that layer.
+    """
+    for name in names:
+        method, _, layer = name.partition("/")
+        check_vocabulary(method, layer, MARGIN, layers)
+    return tuple(dict.fromkeys((MAIN, *names)))
+
+
+def _names(folder: Path | None) -> list[tuple[str, int]]:
+    found = sorted(path for path in folder.glob("*") if not is_junk(path.name)) if folder else []
+    return [(path.name, path.stat().st_size) for path in found]

@@ -1,0 +1,143 @@
+"""What a stage is, and the sample that all stages of an examination look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data.pcam import Split
+from core.evaluation.schema import Findings, Plan
+from core.explain.cam import MARGIN
+from core.inference.caching import CachingEngine
+from core.inference.reader import Reader, Readings
+
+Tell = Callable[[str, int, int], None]
+"""Told the stage, patches done and patches in all."""
+Maps = dict[str, NDArray[np.float32]]
+Patches = NDArray[np.uint8]
+
+MAIN = "gradcam/last"
+METHODS = (
+    *(MAIN, "gradcam++/last", "layercam/last", "eigencam/last", "ablationcam/last"),
+    *("gradcam/6x6", "hirescam/6x6", "gradcam/12x12", "layercam/12x12"),
+)
+"""What is examined: at the last layer HiResCAM and XGrad-CAM are Grad-CAM, cell by cell."""
+CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One question put to the maps of a sample.
+
+    Attributes:
+        name: of its kept file, and of what it tells.
+        doing: what it does, in words for who waits.
+        measure: the stage itself.
+        share: of the sample's patches that it takes, see `Sample.some`.
+    """
+
+    name: str
+    doing: str
+    measure: Callable[[Sample], Findings]
+    share: float = 1.0
+
+
+class Sample:
+    """Patches of one split as one model reads them; stages share their forward passes and maps."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        split: Split,
+        plan: Plan,
+        regions: Path | None = None,
+        odd: Path | None = None,
+        tell: Tell = lambda stage, done, total: None,  # noqa: ARG005
+    ) -> None:
+        """Of `plan`'s patches; `regions` and `odd` are folders, see `Examination`."""
+        self.engine = CachingEngine(reader.engine)
+        self.reader = Reader(reader.stored, self.engine)
+        self.split, self.plan, self.regions, self.odd, self.tell = split, plan, regions, odd, tell
+
+    @cached_property
+    def indices(self) -> NDArray[np.intp]:
+        """Positions in the split that are examined, ascending; half of them tumour where there are enough."""
+        generator = np.random.default_rng(self.plan.seed)
+        kinds = [generator.permutation(np.flatnonzero(self.split.labels == label)) for label in (0, 1)]
+        half = self.plan.sample // 2
+        return np.sort(np.concatenate([kind[:half] for kind in kinds]))
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """(n,) of the sample."""
+        return self.split.labels[self.indices]
+
+    def groups(self, chosen: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.str_] | None:
+        """Slides of patches of the sample; None when unknown."""
+        return None if self.split.slides is None else self.split.slides[self.indices][chosen]
+
+    def count(self, share: float) -> int:
+        """How many patches (or mosaics) a share of the sample is, two at the least."""
+        return max(2, round(share * len(self.indices)))
+
+    def some(self, share: float) -> NDArray[np.intp]:
+        """Places of that share of the sample, ascending, drawn from both labels alike."""
+        drawn = np.random.default_rng((self.plan.seed, 1)).permutation(len(self.indices))
+        return np.sort(drawn[: self.count(share)])
+
+    def patches(self, places: NDArray[np.integer]) -> Patches:
+        """Patches of the sample by place."""
+        return self.split.patches(self.indices[places])
+
+    def chunks(self, places: NDArray[np.integer], stage: str) -> Iterator[Patches]:
+        """Patches of the sample, some at a time."""
+        for start in range(0, len(places), CHUNK):
+            yield self.patches(places[start : start + CHUNK])
+            self.tell(stage, min(start + CHUNK, len(places)), len(places))
+
+    def explained(self, patches: Patches, reader: Reader | None = None) -> dict[str, Readings]:
+        """Readings of patches by every method, for the price of one forward pass where a method needs no gradient."""
+        reader = reader or self.reader
+        found = {}
+        for name in self.plan.methods:
+            method, layer = name.split("/")
+            found[name] = reader.explain(patches, method, layer, MARGIN)
+        return found
+
+    def maps(self, images: Patches, reader: Reader | None = None) -> Maps:
+        """Maps of patches by every method."""
+        return {name: readings.attribution for name, readings in self.explained(images, reader).items()}
+
+    def region_maps(self, image: Patches) -> Maps:
+        """Maps of a larger image (1, h, w, 3) by every method, read fully convolutionally."""
+        found = {}
+        for name in self.plan.methods:
+            method, layer = name.split("/")
+            found[name] = self.reader.region(image, method, layer, MARGIN)
+        return found
+
+    @cached_property
+    def read(self) -> tuple[NDArray[np.float64], Maps]:
+        """Probabilities (n,) of one view and maps of the whole sample."""
+        pieces = [self.explained(chunk) for chunk in self.chunks(np.arange(len(self.indices)), "reading")]
+        probability = np.concatenate([piece[self.plan.methods[0]].probability for piece in pieces])
+        return probability, joined([{name: r.attribution for name, r in piece.items()} for piece in pieces])
+
+    def look(self, patches: Patches) -> Readings:
+        """One view read with Grad-CAM."""
+        return self.reader.read(patches)
+
+    def margin(self, patches: Patches) -> NDArray[np.floating]:
+        """The logit (n,) of one view."""
+        return self.reader.read(patches).logit
+
+
+def joined(pieces: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Arrays of several pieces by name, one behind the other."""
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -1,0 +1,74 @@
+"""Rows of the report out of figures by patch: one measure, every method."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.evaluation.explanations.stage import MAIN
+from core.evaluation.measures import BASELINES, MEASURES
+from core.evaluation.metrics.bootstrap import mean_interval, paired_difference
+from core.evaluation.schema import Paired, Row
+from core.models.bundle import Interval
+
+Groups = NDArray[np.str_] | None
+
+
+class Table:
+    """Values (n,) of one measure by method."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[NDArray[np.float64]]] = {}
+
+    def add(self, method: str, values: NDArray[np.floating]) -> None:
+        """More values of a method."""
+        self._values.setdefault(method, []).append(np.asarray(values, np.float64))
+
+    def values(self, method: str) -> NDArray[np.float64]:
+        """All of a method."""
+        return np.concatenate(self._values[method])
+
+    def mean(self, method: str) -> float:
+        """Mean of those of a method that are known."""
+        return float(np.nanmean(self.values(method)))
+
+    def rows(
+        self, measure: str, groups: Groups = None, chance: float | None = None, only: str | None = None
+    ) -> list[Row]:
+        """A row for each method, or for one `only`, with the measure's own chance where none is given."""
+        chance = MEASURES[measure].chance if chance is None else chance
+        found = []
+        for method in [only] if only else self._values:
+            values = self.values(method)
+            interval = mean_interval(values, groups)
+            if interval is not None:
+                known = np.isfinite(values)
+                slides = None if groups is None else len(np.unique(groups[known]))
+                found.append(row(measure, method, interval, chance, int(known.sum()), slides))
+        return found
+
+    def paired(self, measure: str, groups: Groups = None) -> list[Paired]:
+        """Grad-CAM at the last layer less every other method, on the same patches."""
+        found = []
+        for method in self._values:
+            if method != MAIN:
+                interval = paired_difference(self.values(MAIN), self.values(method), groups)
+                if interval is not None:
+                    found.append(Paired(measure=measure, method=MAIN, against=method, **interval.model_dump()))
+        return found
+
+
+def row(
+    measure: str, method: str, interval: Interval, chance: float | None, count: int, slides: int | None = None
+) -> Row:
+    """One row of so many patches, or of so many slides where those are drawn; baselines are known by their name."""
+    return Row(
+        measure=measure,
+        method=method,
+        **interval.model_dump(),
+        chance=chance,
+        patches=count,
+        units=count if slides is None else slides,
+        resampled_by="patch" if slides is None else "slide",
+        baseline=method in BASELINES,
+    )

@@ -1,0 +1,16 @@
+"""How the figures of the trust card are spread over patches of the same verdict."""
+
+from __future__ import annotations
+
+from core.evaluation.explanations.stage import Sample, Stage
+from core.evaluation.schema import Curves, Findings
+from core.evaluation.trust import reference
+
+
+def measure(sample: Sample) -> Findings:
+    """Quantiles by verdict and figure."""
+    places = sample.some(STAGE.share)
+    return Findings(curves=Curves.of(trust=reference(sample.reader, sample.chunks(places, STAGE.name))))
+
+
+STAGE = Stage("trust", "how the trust card's figures are spread", measure, share=3 / 10)

@@ -1,0 +1,389 @@
+"""What the figures of an evidence report say, in sentences: the one home of English about figures.
+
+Nothing here is kept: every sentence is made from the figures when it is read, so it cannot outlive them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from core.evaluation.explanations.stage import MAIN
+from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
+from core.evaluation.ood import CHANCE
+from core.evaluation.schema import ALL, EvidenceReport, Figure, OODFigures, PositionBias, Replaced, Replacement, Row
+from core.explain.cam import METHODS
+from core.explain.grid import CENTRE_CHANCE
+
+PLACES = (
+    *("upper left", "at the top", "upper right"),
+    *("on the left", "in the centre", "on the right"),
+    *("lower left", "at the bottom", "lower right"),
+)
+"""The nine cells in reading order, in words."""
+LEAST = 20
+"""Patches, or slides where they are what is resampled, that a finding needs: a bootstrap of fewer draws the same few
+again and again, and its interval is too narrow (of two patches that agree it has no width at all)."""
+EVEN = 1e-6
+"""Figures nearer than this are the same: what is left of rounding is no finding."""
+
+
+class WithInterval(Protocol):
+    """A figure with its interval, None where it is undefined."""
+
+    @property
+    def value(self) -> float | None:
+        """The figure."""
+        ...
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of its 95 % interval."""
+        ...
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+        ...
+
+
+def interval_words(figure: WithInterval) -> str:
+    """'0.57 [0.54, 0.60]'; 'undefined' where there is none. No zero is negative."""
+    return _worded(figure, lambda number: f"{round(number, 2) + 0.0:.2f}")
+
+
+def signed_words(figure: WithInterval) -> str:
+    """The same with a sign, as '+2.00 [+1.50, +2.50]'."""
+    return _worded(figure, lambda number: f"{round(number, 2) + 0.0:+.2f}")
+
+
+def percent_words(figure: WithInterval) -> str:
+    """The same of a share, as '52.7% [49.1, 55.8]'."""
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "undefined"
+    return f"{figure.value:.1%} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+
+
+def _worded(figure: WithInterval, written: Callable[[float], str]) -> str:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "undefined"
+    return f"{written(figure.value)} [{written(figure.low)}, {written(figure.high)}]"
+
+
+def method_title(name: str) -> str:
+    """'Grad-CAM, last layer' for 'gradcam/last'; baselines say that they are one."""
+    if name in BASELINES:
+        return f"{name} (baseline)"
+    method, _, layer = name.partition("/")
+    title = METHODS[method].title if method in METHODS else method
+    return f"{title}, {'last layer' if layer == 'last' else layer.replace('x', ' x ')}"
+
+
+def provenance(report: EvidenceReport) -> str:
+    """What was examined, in one line."""
+    data = report.data
+    by = {row.resampled_by for row in report.rows} or {"patch"}
+    return (
+        f"{report.model.identity} on {min(report.plan.sample, data.patches):,} of {data.patches:,} patches in "
+        f"'{data.split}' ({data.note + '; ' if data.note else ''}fingerprint {data.fingerprint[:8]}), engine {report.engine}, finished "
+        f"{report.finished}. Intervals are 95 % bootstrap intervals, resampled by {' or '.join(sorted(by))}."
+    )
+
+
+# The answer to the study's title
+
+
+class Line(NamedTuple):
+    """One line of the answer.
+
+    Attributes:
+        holds: whether the maps pass: the whole interval is better than chance; None where there are too few patches.
+        text: the sentence, with figure, interval, chance, and the best of the baselines where there are any; without
+            any figure where there are too few patches.
+    """
+
+    holds: bool | None
+    text: str
+
+
+class _Question(NamedTuple):
+    """What a measure is asked, and how it is answered.
+
+    Attributes:
+        asked: what is asked, after 'whether'.
+        good, bad: what is said when it is better than chance, and when not.
+        also: another measure of the same thing, named when the two disagree.
+        contradicted: what is said instead of `good` when the other is no better than chance; then the maps fail.
+    """
+
+    asked: str
+    good: str
+    bad: str
+    also: str = ""
+    contradicted: str = ""
+
+
+_QUESTIONS = {
+    "mosaic2": _Question(
+        "the map shows which of several patches moved the network",
+        "Use the map to see which of several patches moved the network",
+        "Do not use the map to see which of several patches moved the network",
+    ),
+    "centre_share": _Question(
+        "the map finds the centre that decides the label",
+        "Within a patch the map leans towards the centre that decides the label",
+        "Do not read the map as a pointer to tumour within a patch: it does not find the centre that decides the label",
+        "centre_context",
+        "Do not read the map as a pointer to tumour within a patch: it leans to the centre by place, not by tissue",
+    ),
+    "gap_inpainted": _Question(
+        "what is hot matters",
+        "What is hot matters: taking hot cells away moves the logit sooner than taking cold ones",
+        "What is hot does not matter more than what is cold: taking either away moves the logit alike",
+        "gap_blurred",
+    ),
+    "after_randomising": _Question(
+        "the map depends on what was learned",
+        "The map depends on what was learned: with random weights it is another one",
+        "The map depends little on what was learned: with random weights it is more alike than maps of two patches are",
+    ),
+    "turns_drift": _Question(
+        "the map holds still",
+        "The map holds still in part when the glass is turned",
+        "The map does not hold still: turning the glass gives an unrelated one",
+    ),
+}
+
+
+def answer(report: EvidenceReport) -> list[Line]:
+    """The answer of a report for Grad-CAM at the last layer: what the maps can be used for, and what not."""
+    return answer_of(report.rows, MAIN)
+
+
+def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
+    """The five lines for one method's rows of an evidence report; a measure that was not taken is left out."""
+    found = {row.measure: row for row in rows if row.method == method}
+    lines = []
+    for name, question in _QUESTIONS.items():
+        if name in found:
+            row, other = found[name], found.get(question.also)
+            if not enough(row):
+                lines.append(Line(None, f"Too few to tell whether {question.asked}: {_few(row)}."))
+                continue
+            holds: bool | None = beats_chance(row)
+            text = question.good if holds else question.bad
+            known = _best_baseline(rows, name)
+            beside = f"; {known.method}, which knows nothing of the network, {known.value:.2f}" if known else ""
+            if other is not None and enough(other) and beats_chance(other) != holds:
+                beside += f"; yet {figure_text(other)}"
+                if holds and question.contradicted:
+                    holds, text = False, question.contradicted
+            lines.append(Line(holds, f"{text} ({figure_text(row)}{beside})."))
+    return lines
+
+
+def _best_baseline(rows: Sequence[Row], measure: str) -> Row | None:
+    known = [row for row in rows if row.measure == measure and row.method in BASELINES]
+    sign = 1 if MEASURES[measure].better == "high" else -1
+    return max(known, key=lambda row: sign * row.value, default=None)
+
+
+def enough(row: Row) -> bool:
+    """Whether a row's figure is of LEAST patches, or slides, and can be a finding."""
+    return (row.patches if row.units is None else row.units) >= LEAST
+
+
+def _few(row: Row) -> str:
+    """'n = 2, and 20 patches are needed'."""
+    by = "slides" if row.resampled_by == "slide" else "patches"
+    return f"n = {row.patches if row.units is None else row.units}, and {LEAST} {by} are needed"
+
+
+def beats_chance(row: Row) -> bool:
+    """Whether the whole interval of a row is on the good side of chance; without a chance level it cannot be.
+
+    Of what should be destroyed, an interval that reaches down to chance is good: no more can be asked.
+    """
+    if row.chance is None:
+        return False
+    measure = MEASURES[row.measure]
+    if measure.group == RANDOMISATION:
+        return row.low <= row.chance
+    return row.low > row.chance if measure.better == "high" else row.high < row.chance
+
+
+def figure_text(row: Row) -> str:
+    """'mosaic 2 x 2 0.57 [0.54, 0.60], chance 0.25, n = 200'."""
+    title = MEASURES[row.measure].title
+    title = title if title.isupper() else title[0].lower() + title[1:]
+    beside = "" if row.chance is None else f", chance {round(row.chance, 2) + 0.0:.2f}"
+    return f"{title} {interval_words(row)}{beside}, n = {row.patches:,}"
+
+
+# What the figures of a chart say
+
+
+def replaced_finding(replaced: Replaced) -> list[tuple[str, str]]:
+    """What wholly replaced patches read as, by way of replacing: first words, and the rest."""
+    return [
+        (f"{way.capitalize()}.", replacement_text(way, kinds, replaced.decision))
+        for way, kinds in replaced.ways.items()
+    ]
+
+
+def replacement_text(way: str, kinds: Mapping[str, Replacement], decision: float) -> str:
+    """What the network makes of wholly replaced patches, with a warning where the replacement reads as one class.
+
+    It does where the whole interval of the mean over ALL lies on one side of the decision.
+
+    Args:
+        way: a key of `core.evaluation.metrics.faithfulness.REPLACEMENTS`.
+        kinds: ALL, and by label "tumour" and "no tumour".
+        decision: the logit from which on tumour is called.
+    """
+    means = [
+        f"{signed_words(one.replaced)} where the label is {name} ({one.as_is.value or 0.0:+.2f} as they are)"
+        for name, one in kinds.items()
+        if name != ALL
+    ]
+    said = f"Wholly {way}, patches get a mean logit of {' and '.join(means)}; tumour is called from {decision:+.2f} on."
+    replaced = kinds[ALL].replaced
+    if kinds[ALL].patches < LEAST:
+        return f"{said} {LEAST} patches are needed to tell what {way} patches read as; here are {kinds[ALL].patches}."
+    if _above(replaced, decision):
+        reads = "tumour"
+    elif _below(replaced, decision):
+        reads = "no tumour"
+    else:
+        return said
+    return f"{said} Beware: a patch {way} reads as {reads} in itself, so the curves tell of that as well."
+
+
+def ood_finding(figures: OODFigures) -> list[tuple[str, str]]:
+    """Which kinds cannot be told from training tissue: first words, and the rest."""
+    few = [kind.name for kind in figures.kinds if min(kind.patches, figures.patches) < LEAST]
+    missed = [
+        kind.name
+        for kind in figures.kinds
+        if kind.name not in few and kind.auroc.low is not None and kind.auroc.low <= CHANCE
+    ]
+    if missed:
+        text = f"{', '.join(missed)}: the interval reaches chance, so no flag on such a patch means nothing."
+    else:
+        text = "No other kind." if few else "No kind; the interval of each lies above chance."
+    finding = [("Cannot be told:", text)]
+    if few:
+        finding.insert(0, (f"Fewer than {LEAST} patches:", f"{', '.join(few)}; nothing is found of these."))
+    return finding
+
+
+class Explanation(NamedTuple):
+    """One sentence of the finding.
+
+    Attributes:
+        name: of the explanation; "The lean" for what is to be explained.
+        verdict: "supported", "supported in part" or "not supported"; "" for the lean itself.
+        text: the sentence, with figures and intervals.
+    """
+
+    name: str
+    verdict: str
+    text: str
+
+
+def position_bias_finding(curve: PositionBias) -> list[Explanation]:
+    """What the figures say of each explanation; an explanation is supported where whole intervals speak for it.
+
+    Args:
+        curve: of a report.
+    """
+    served = curve.grids["served"][1][1]
+    sought = _above(served, CENTRE_CHANCE)
+    heard = curve.patches - curve.silent
+    without = "has" if curve.silent == 1 else "have"
+    silent = f" {curve.silent:,} more {without} no positive evidence." if curve.silent else ""
+    lean = (
+        f"The centre cell holds {_share(served)} of the positive evidence of {heard:,} true positives, "
+        f"{_beside_chance(served)}.{silent}"
+    )
+    return [
+        Explanation("The lean", "", lean),
+        _padding(curve, sought),
+        _receptive_field(curve),
+        _label(curve),
+    ]
+
+
+def _padding(curve: PositionBias, sought: bool) -> Explanation:
+    """Whether the border draws evidence in the direction that is to be explained: to the centre, or from it."""
+    context, same = (curve.grids[name][1][1] for name in ("context", "same"))
+    cells = [cell.value or 0.0 for row in curve.grids["same"] for cell in row]
+    most, least = int(np.argmax(cells)), int(np.argmin(cells))
+    change = curve.context_change
+    speaks = (
+        [_below(change, 0), _above(same, CENTRE_CHANCE)] if sought else [_above(change, 0), _below(same, CENTRE_CHANCE)]
+    )
+    moves = "more than" if _above(change, 0) else "less than" if _below(change, 0) else "not told from"
+    text = (
+        f"With mirrored tissue in place of the padding it holds {_share(context)}, {moves} as served; with the same "
+        f"tissue in every cell {_share(same)}, {_beside_chance(same)}, with most {PLACES[most]} ({cells[most]:.1%}) "
+        f"and least {PLACES[least]} ({cells[least]:.1%})."
+    )
+    return Explanation("Zero padding", _verdict(speaks), text)
+
+
+def _receptive_field(curve: PositionBias) -> Explanation:
+    """Whether the centre cell tells of the surround more than of its own tissue."""
+    centre, surround = (interval_words(curve.moved[part]) for part in ("centre", "surround"))
+    text = (
+        f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for normal tissue and "
+        f"by {surround} when the surround is: {_share(curve.own)} of it is its own, of the area {CENTRE_CHANCE:.1%}."
+    )
+    return Explanation("Receptive field", _verdict([_below(curve.own, 0.5)]), text)
+
+
+def _label(curve: PositionBias) -> Explanation:
+    """Whether tumour counts wherever it lies, so that patches which are tumour all over teach no place."""
+    centre, surround = (curve.fall[part] for part in ("centre", "surround"))
+    speaks = [_above(surround, 0)]
+    text = (
+        f"The logit falls by {interval_words(centre)} when the centre is exchanged and by {interval_words(surround)} "
+        "when the surround is"
+    )
+    found = curve.windows
+    if found.difference is not None:
+        follows = _above(found.difference, 0)
+        speaks.append(follows)
+        inside, everywhere = (_share(found.groups[name].share) for name in ("centre", "everywhere"))
+        text += (
+            f"; where tumour lies mostly in the centre the map {'follows' if follows else 'does not follow'} "
+            f"({inside}, all over {everywhere})"
+        )
+    return Explanation("Tumour all over", _verdict(speaks), f"{text}.")
+
+
+def _verdict(speaks: list[bool]) -> str:
+    return "supported" if all(speaks) else "supported in part" if any(speaks) else "not supported"
+
+
+def _above(figure: Figure, level: float) -> bool:
+    return figure.low is not None and figure.low > level + EVEN
+
+
+def _below(figure: Figure, level: float) -> bool:
+    return figure.high is not None and figure.high < level - EVEN
+
+
+def _beside_chance(figure: Figure) -> str:
+    words = "not told from"
+    if _above(figure, CENTRE_CHANCE):
+        words = "more than"
+    elif _below(figure, CENTRE_CHANCE):
+        words = "less than"
+    return f"{words} chance ({CENTRE_CHANCE:.1%})"
+
+
+def _share(figure: Figure) -> str:
+    return "an undefined share" if figure.value is None else percent_words(figure)
