@@ -126,7 +126,7 @@ def test_why_the_map_leans_is_told_with_its_tables(leaning):
     assert "in 321 true positives" in chart.meaning
     assert "chance 11%" in chart.meaning
     assert [first for first, _ in chart.finding] == [
-        "The lean.", "Zero padding: supported in part.", "Receptive field: not supported.",
+        "The lean.", "Zero padding: not supported.", "Receptive field: not supported.",
         "Tumour all over: supported.",
     ]  # fmt: skip
     exchanged, lies = chart.tables
