@@ -2,6 +2,7 @@
 
 NodeLensError
 ├── SettingsError            a value in the environment cannot be used
+├── TaskError                a task that cannot be
 ├── DataError
 │   ├── SplitNotFoundError   the folder holds no such split
 │   ├── SplitFormatError     a file is not an official PCam file
@@ -86,6 +87,14 @@ class SettingsError(NodeLensError):
     def __init__(self, variable: str, reason: str) -> None:
         self.variable = variable
         super().__init__(f"{variable} {reason}")
+
+
+class TaskError(NodeLensError):
+    """A task file is damaged, or one of its values cannot be."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path.name} does not describe a task: {reason}.")
 
 
 class DataError(NodeLensError):
