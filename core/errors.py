@@ -15,7 +15,7 @@ NodeLensError
 │   ├── EmptyFileError       nothing in it
 │   ├── UnreadableImageError not an image we read, or damaged
 │   ├── ImageTooLargeError   more pixels or bytes than we accept
-│   ├── PatchShapeError      smaller than one 96 x 96 patch, or not cut to one
+│   ├── PatchShapeError      smaller than one patch, or not cut to one
 │   ├── PixelSizeError       a um/px value that cannot be true
 │   ├── CoarseImageError     more um/px than the model reads
 │   ├── WindowError          a window that leaves the picture
@@ -188,17 +188,25 @@ class ImageTooLargeError(IntakeError):
 
 
 class PatchShapeError(IntakeError):
-    """An image is not (or does not contain) a 96 x 96 RGB patch; `um_per_px` when it was rescaled from that."""
+    """An image is not (or does not contain) one patch of a task."""
 
-    def __init__(self, shape: tuple[int, ...], um_per_px: float | None = None) -> None:
-        self.shape, self.um_per_px = shape, um_per_px
+    def __init__(
+        self, shape: tuple[int, ...], side: int, um_per_px: float | None = None, rescaled_from: float | None = None
+    ) -> None:
+        """Of an image of `shape` where a patch has `side` px at `um_per_px`; `rescaled_from` where it was rescaled."""
+        self.shape, self.side, self.um_per_px, self.rescaled_from = shape, side, um_per_px, rescaled_from
         size = f"{shape[1]} x {shape[0]}" if len(shape) >= 2 else "no picture"
-        if um_per_px is None:
-            advice = ". Crop it at 0.97 um/px; it is not resized for you."
+        if rescaled_from is not None and um_per_px is not None:
+            region = side * um_per_px
+            advice = (
+                f" once brought from {rescaled_from:.3g} to {um_per_px:g} um/px. "
+                f"Cut out a region of {region:.0f} x {region:.0f} um, or correct the pixel size."
+            )
+        elif um_per_px is not None:
+            advice = f". Crop it at {um_per_px:g} um/px; it is not resized for you."
         else:
-            advice = f" once brought from {um_per_px:.3g} to 0.97 um/px. "
-            advice += "Cut out a region of 93 x 93 um, or correct the pixel size."
-        super().__init__(f"Expected a 96 x 96 RGB patch, got {size}{advice}")
+            advice = ". Crop it; it is not resized for you."
+        super().__init__(f"Expected a {side} x {side} RGB patch, got {size}{advice}")
 
 
 class PixelSizeError(IntakeError):

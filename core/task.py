@@ -102,6 +102,11 @@ class Task(_Record):
         return None if self.label_region in (None, self.side) else (self.label_region or 0) ** 2 / self.side**2
 
     @property
+    def label_is_a_cell(self) -> bool:
+        """Whether the label's box is exactly the middle cell of the last maps."""
+        return self.label_region == STRIDE and (self.side // STRIDE) % 2 == 1
+
+    @property
     def label_place(self) -> str:
         """Where the label lies, for a sentence: 'in the centre 32 x 32 px', or 'in the patch'."""
         if self.label_share is None:

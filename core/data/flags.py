@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.patch import as_batch
+from core.task import Task
 
+UNLIKE = "unlike training tissue"
 FLAGS: dict[str, str] = {
     "not H&E-like": "The colours are not those of haematoxylin and eosin, the only stain the model knows.",
     "nearly blank": "There is almost no tissue in this patch.",
     "blurred": "The patch is blurred or without texture, so nuclei cannot be told apart.",
-    "unlike training tissue": "Its features lie farther from the training patches than 95 % of validation patches do; "
+    UNLIKE: "Its features lie farther from the training patches than 95 % of validation patches do; "
     "the model may not know this tissue.",
 }
 """Stored scores keep flags as bits in this order: a new one goes last."""
@@ -43,7 +44,7 @@ class Look(NamedTuple):
 
 
 def look(patch: NDArray[np.uint8]) -> Look:
-    """Measure one patch, uint8 (96, 96, 3) RGB. Colour is read from every second pixel: it varies slowly."""
+    """Measure one patch, uint8 (side, side, 3) RGB. Colour is read from every second pixel: it varies slowly."""
     fine = _OD.take(patch[..., 1])
     red, green, blue = _OD.take(patch[::2, ::2, 0]), fine[::2, ::2], _OD.take(patch[::2, ::2, 2])
     total = red + green + blue
@@ -67,22 +68,22 @@ def _spread(values: NDArray[np.float32]) -> float:
     return math.sqrt(max(float(np.vdot(values, values)) / values.size - mean**2, 0.0))
 
 
-def flags(patches: NDArray[np.uint8], strange: NDArray[np.bool_] | None = None) -> list[tuple[str, ...]]:
-    """Flags of each patch.
+def flags(patches: NDArray[np.uint8], task: Task, strange: NDArray[np.bool_] | None = None) -> list[tuple[str, ...]]:
+    """Flags of each patch. What goes by the stain is asked where the task has one.
 
     Args:
-        patches: uint8 (n, 96, 96, 3) RGB, or one patch (96, 96, 3).
+        patches: uint8 (n, side, side, 3) RGB.
+        task: whose patches they are.
         strange: (n,) which of them a model finds unlike its training tissue; None where it cannot tell.
 
     Returns:
         n tuples of names, in the order of `FLAGS`; empty when nothing is to be said. A nearly blank patch
         carries no other flag: there is nothing in it to be blurred or wrongly stained.
-    Raises:
-        PatchShapeError: these are not patches.
     """
-    batch = as_batch(patches)
-    unlike = np.zeros(len(batch), bool) if strange is None else strange
-    return [_names(look(patch), bool(far)) for patch, far in zip(batch, unlike, strict=True)]
+    unlike = np.zeros(len(patches), bool) if strange is None else strange
+    if task.stain is None:
+        return [(UNLIKE,) if far else () for far in unlike]
+    return [_names(look(patch), bool(far)) for patch, far in zip(patches, unlike, strict=True)]
 
 
 def _names(seen: Look, strange: bool) -> tuple[str, ...]:
@@ -91,6 +92,6 @@ def _names(seen: Look, strange: bool) -> tuple[str, ...]:
     fires = {
         "not H&E-like": seen.green_excess < MIN_GREEN_EXCESS,
         "blurred": seen.sharpness < MIN_SHARPNESS,
-        "unlike training tissue": strange,
+        UNLIKE: strange,
     }
     return tuple(name for name, yes in fires.items() if yes)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from core.explain.grid import CENTRE_CHANCE
-
 LOCALISATION = "Does it point at tumour?"
 FAITHFULNESS = "Does it matter to the prediction?"
 RANDOMISATION = "Does it depend on what was learned?"
@@ -17,6 +15,7 @@ BASELINES = {
     "random": "random cells",
     "centre prior": "a Gaussian about the middle, the same for every patch",
     "hematoxylin": "the amount of hematoxylin in each cell",
+    "darkness": "how dark each cell is, where a task has no stain",
 }
 """Maps that know nothing of the network."""
 
@@ -119,7 +118,7 @@ MEASURES: dict[str, Measure] = {
     "centre_share": Measure(
         "In the label's centre",
         LOCALISATION,
-        CENTRE_CHANCE,
+        None,
         "high",
         "Share of a true positive's positive evidence inside the 32 x 32 px that decide the label.",
         "Veeling et al. 2018, for the label",
@@ -127,7 +126,7 @@ MEASURES: dict[str, Measure] = {
     "centre_context": Measure(
         "In the label's centre, unpadded",
         LOCALISATION,
-        CENTRE_CHANCE,
+        None,
         "high",
         "The same with mirrored tissue in place of the network's padding: what is gone then was the place's.",
         "Islam et al. 2020, arXiv:2001.08248, for the idea",

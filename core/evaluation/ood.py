@@ -19,7 +19,6 @@ from PIL import Image
 from core.data import corruptions
 from core.data.archive import is_junk
 from core.data.intake import picture_of
-from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
 from core.data.sources import is_image
 from core.errors import DataError, ImportSourceError, TooFewPatchesError
@@ -64,7 +63,7 @@ class Kind(NamedTuple):
 
     Attributes:
         name: what they are.
-        patches: uint8 (n, 96, 96, 3).
+        patches: uint8 (n, side, side, 3).
         sources: (n,) what each was cut from: those of one slide or picture are alike.
     """
 
@@ -226,7 +225,7 @@ def of_own(own: Kind) -> Iterator[Kind]:
     yield Kind("blur, 2 px", corruptions.blur(own.patches, 2.0), own.sources)
 
 
-def of_scikit_image() -> Iterator[Kind]:
+def of_scikit_image(side: int) -> Iterator[Kind]:
     """Pictures in colour that lie in scikit-image's own folder; nothing is fetched."""
     import skimage
 
@@ -239,10 +238,10 @@ def of_scikit_image() -> Iterator[Kind]:
                     (tissue if path.stem == "ihc" else others).append((path.stem, np.asarray(image)))
     for name, pictures in (("immunohistochemistry", tissue), ("photographs", others)):
         if pictures:
-            yield _cut(f"{name} (scikit-image)", pictures)
+            yield _cut(f"{name} (scikit-image)", pictures, side)
 
 
-def of_folder(folder: Path) -> Iterator[Kind]:
+def of_folder(folder: Path, side: int) -> Iterator[Kind]:
     """Pictures of a folder, read as an upload would be: a kind for each first part of their names where all share one.
 
     Raises:
@@ -257,17 +256,17 @@ def of_folder(folder: Path) -> Iterator[Kind]:
     if len(kinds) == 1 or min(map(len, kinds.values())) == 1:
         kinds = {f"pictures of {folder.name}": paths}
     for name, files in kinds.items():
-        yield _cut(COLON.get(name, name), [(path.name, picture_of(path)) for path in files])
+        yield _cut(COLON.get(name, name), [(path.name, picture_of(path)) for path in files], side)
 
 
-def _cut(name: str, pictures: Sequence[tuple[str, Patches]]) -> Kind:
-    """Patches side by side out of pictures, evenly chosen where there are too many."""
+def _cut(name: str, pictures: Sequence[tuple[str, Patches]], side: int) -> Kind:
+    """Patches of `side` px side by side out of pictures, evenly chosen where there are too many."""
     patches, sources = [], []
     for source, pixels in pictures:
-        tops, lefts = (range(0, side - PATCH_SIDE + 1, PATCH_SIDE) for side in pixels.shape[:2])
+        tops, lefts = (range(0, length - side + 1, side) for length in pixels.shape[:2])
         corners = [(top, left) for top in tops for left in lefts]
         for place in np.unique(np.linspace(0, len(corners) - 1, PER_PICTURE).astype(int)) if corners else []:
             top, left = corners[place]
-            patches.append(pixels[top : top + PATCH_SIDE, left : left + PATCH_SIDE])
+            patches.append(pixels[top : top + side, left : left + side])
             sources.append(f"{name}: {source}")
     return Kind(name, np.stack(patches), np.array(sources))

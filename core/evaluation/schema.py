@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from core.errors import ReportError
 from core.files import migrated
 from core.models.bundle import DataRecord, Interval, OperatingPoint
+from core.task import PCAM, Task
 
 FORMAT: Literal[3] = 3
 EVIDENCE = "evidence.json"
@@ -180,9 +181,13 @@ class ByMask(_Record):
 
 
 class PositionBias(_Record):
-    """Why the map leans where it leans; see `core.evaluation.metrics.position_bias.summary`."""
+    """Why the map leans where it leans; see `core.evaluation.metrics.position_bias.summary`.
+
+    `chance` is the share of the patch that the label's box covers.
+    """
 
     patches: int
+    chance: float = 1 / 9
     silent: int = 0
     resampled_by: Literal["patch", "slide"] = "patch"
     grids: dict[str, list[list[Figure]]]
@@ -281,6 +286,7 @@ class EvidenceReport(_Record):
     format: Literal[3] = FORMAT
     model: ExaminedModel
     engine: str
+    task: Task = PCAM
     data: DataRecord
     plan: Plan
     finished: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,9 +13,9 @@ from scipy.stats import rankdata
 from core.data.pcam import Split
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.evaluation.metrics.faithfulness import blurred, pearson, read_without
-from core.explain.cam import MARGIN
-from core.explain.grid import CENTRE_CHANCE, centre_share
-from core.inference.reader import NO_TUMOUR, TUMOUR, Reader
+from core.explain.grid import centre_share
+from core.inference.reader import Reader
+from core.task import Task
 
 OTHERS = ("layercam", "eigencam")
 """Methods whose agreement with Grad-CAM is asked for; at the last layer the rest of the CAM family is Grad-CAM."""
@@ -51,8 +51,8 @@ class Figure:
 FIGURES: dict[str, Figure] = {
     "centre": Figure(
         "Evidence in the label's centre",
-        "Share of the positive evidence inside the 32 x 32 px that the prediction is about.",
-        CENTRE_CHANCE,
+        "Share of the positive evidence inside the box that the prediction is about.",
+        None,
         "high",
     ),
     "hot_drop": Figure(
@@ -82,19 +82,27 @@ FIGURES: dict[str, Figure] = {
 }
 
 
+def figures_of(task: Task) -> dict[str, Figure]:
+    """Those of FIGURES that a task has, each with its chance: the label's box only where it is not the whole patch."""
+    share = task.label_share
+    found = {name: figure for name, figure in FIGURES.items() if name != "centre"}
+    return found if share is None else {"centre": replace(FIGURES["centre"], chance=share)} | found
+
+
 def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> dict[str, NDArray[np.float64]]:
     """The card's figures for patches: 8 forward passes for the views and 5 with cells blurred.
 
     Args:
         reader: serves the model; one that remembers (`core.inference.caching`) explains by other methods for nothing.
-        patches: uint8 (n, 96, 96, 3).
+        patches: uint8 (n, side, side, 3).
         seed: of the random cells.
 
     Returns:
         (n,) by key of FIGURES; nan where a figure is undefined (no positive evidence, an even map).
     """
     count = len(patches)
-    others = [reader.explain(patches, method, "last", MARGIN).attribution.reshape(count, -1) for method in OTHERS]
+    asked = [reader.explain(patches, method, "last", reader.task.margin) for method in OTHERS]
+    others = [one.attribution.reshape(count, -1) for one in asked]
     seen = [reader.read(np.ascontiguousarray(dihedral(patches, index))) for index in range(VIEWS)]
     maps = np.stack([dihedral_back(one.attribution, index) for index, one in enumerate(seen)])
     probability = np.stack([one.probability for one in seen])
@@ -111,13 +119,14 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8], seed: int = 0) -> 
     masks = gone.reshape(count, 1 + RANDOM_DRAWS, *maps.shape[2:])
     left = read_without(patches, {"": masks}, lambda changed: reader.read(changed).logit, blurred)[""]
     ranks = rankdata(flat[0], axis=1)
-    return {
-        "centre": centre_share(maps[0]),
+    found = {
+        "centre": centre_share(maps[0], reader.task),
         "hot_drop": left[:, 1:].mean(axis=1) - left[:, 0],
         "map_turns": mean_known(np.array([pearson(flat[0], other) for other in flat[1:]])),
         "probability_turns": np.ptp(probability, axis=0),
         "methods": mean_known(np.array([pearson(ranks, rankdata(other, axis=1)) for other in others])),
     }
+    return {name: found[name] for name in figures_of(reader.task)}
 
 
 def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
@@ -128,9 +137,9 @@ def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, 
         called.append(reader.read(patches).probability >= reader.model.point(1).threshold)
         for name, seen in trust_figures(reader, patches).items():
             found.setdefault(name, []).append(seen)
-    tumour = np.concatenate(called)
+    positive = np.concatenate(called)
     spread: dict[str, dict[str, Any]] = {}
-    for verdict, chosen in ((TUMOUR, tumour), (NO_TUMOUR, ~tumour)):
+    for verdict, chosen in ((reader.task.positive, positive), (reader.task.negative, ~positive)):
         spread[verdict] = {"patches": int(chosen.sum()), "quantiles": {}}
         for name, values in found.items():
             known = np.concatenate(values)[chosen]
@@ -141,7 +150,7 @@ def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, 
 
 
 class Neighbour(NamedTuple):
-    """A labelled patch near another: its place in the split, its distance, and its pixels uint8 (96, 96, 3)."""
+    """A labelled patch near another: its place in the split, its distance, and its pixels uint8 (side, side, 3)."""
 
     place: int
     distance: float
@@ -161,7 +170,7 @@ def nearest(
         split: labelled patches.
         known: (n, d) whitened coordinates of its patches, see `core.models.ood`.
         read: (n,) which of them are known.
-        patch: uint8 (96, 96, 3); patches of the same pixels do not count.
+        patch: uint8 (side, side, 3); patches of the same pixels do not count.
         at: (d,) its own coordinates.
 
     Returns:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import ExplanationError
 from core.explain.masking import COVER, MASKS, WINDOWS
+from core.task import Task
 
 Array = NDArray[np.float32]
 
@@ -28,13 +29,8 @@ STEPS = 32
 SCALE_PASSES = 2
 """Passes a map may cost for its method to have a fixed colour scale, which hundreds of maps go into."""
 
-TARGETS = {
-    "tumour minus normal": "what speaks for tumour rather than for normal: the margin behind the probability",
-    "predicted": "the logit of the class the reading names",
-    "tumour": "the tumour logit alone",
-    "normal": "the normal logit alone",
-}
-MARGIN = "tumour minus normal"
+PREDICTED = "predicted"
+"""The target that goes by the reading's own class; the others are those of `Task.targets`."""
 
 
 def grad_cam_closed_form(maps: Array, weights: Array) -> Array:
@@ -336,25 +332,31 @@ METHODS = {
 }
 
 
-def check_vocabulary(method: str, layer: str, target: str, layers: tuple[str, ...]) -> None:
+def check_vocabulary(method: str, layer: str, target: str, layers: tuple[str, ...], task: Task) -> None:
     """Raise ExplanationError unless all three words are known and the method exists at that layer.
 
     Args:
         method, layer, target: the words.
         layers: the network's own layers.
+        task: whose targets they are.
     """
     if method not in METHODS:
         raise ExplanationError("method", method, tuple(METHODS))
     at = METHODS[method].layers(layers)
-    for kind, value, known in (("layer", layer, at), ("target", target, tuple(TARGETS))):
+    for kind, value, known in (("layer", layer, at), ("target", target, tuple(task.targets))):
         if value not in known:
             raise ExplanationError(kind, value, known)
 
 
-def target_weights(target: str, predicted_tumour: NDArray[np.bool_]) -> Array:
-    """Weights (n, 2) float32 that turn the two logits of each patch into its target: target = row @ logits."""
-    count = len(predicted_tumour)
-    if target == "predicted":
-        return np.stack([~predicted_tumour, predicted_tumour], axis=1).astype(np.float32)
-    row = {MARGIN: (-1.0, 1.0), "tumour": (0.0, 1.0), "normal": (1.0, 0.0)}[target]
-    return np.tile(np.array(row, dtype=np.float32), (count, 1))
+def target_weights(target: str, called: NDArray[np.bool_], task: Task) -> Array:
+    """Weights (n, 2) float32 that turn the two logits of each patch into its target: target = row @ logits.
+
+    Args:
+        target: a key of `Task.targets`.
+        called: (n,) which patches read as the positive class.
+        task: whose target it is.
+    """
+    if target == PREDICTED:
+        return np.stack([~called, called], axis=1).astype(np.float32)
+    row = {task.margin: (-1.0, 1.0), task.positive: (0.0, 1.0), task.other: (1.0, 0.0)}[target]
+    return np.tile(np.array(row, dtype=np.float32), (len(called), 1))

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.patch import LABEL_BOX, LABEL_SIDE, PATCH_SIDE
-
-CENTRE_CHANCE = LABEL_SIDE**2 / PATCH_SIDE**2
-"""Share of a patch that its label box covers: what a map that knows nothing puts there."""
+from core.task import Task
 
 
 def enlarge(heatmaps: NDArray[np.floating], side: int, smooth: bool) -> NDArray[np.float32]:
@@ -44,16 +41,20 @@ def cell_weights(cells: int, places: NDArray[np.floating], smooth: bool = True) 
     return weights
 
 
-def centre_share(heatmaps: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Share of the positive evidence that lies in the label's centre 32 x 32 px, in [0, 1]; chance is CENTRE_CHANCE.
+def centre_share(heatmaps: NDArray[np.floating], task: Task) -> NDArray[np.float64]:
+    """Share of the positive evidence that lies in the label's box, in [0, 1]; chance is `Task.label_share`.
 
     Args:
-        heatmaps: (n, h, w) in any unit; cells are taken as uniform, so the centre cell of a 3 x 3 map is the box.
+        heatmaps: (n, h, w) in any unit; cells are taken as uniform, so the centre cell of PCam's 3 x 3 map is the box.
+        task: says where the box lies.
 
     Returns:
-        (n,) float64; nan for a map without positive evidence, which has nowhere to be.
+        (n,) float64; nan for a map without positive evidence, which has nowhere to be, and throughout where the label
+        is about the whole patch.
     """
-    evidence = np.maximum(enlarge(heatmaps, PATCH_SIDE, smooth=False), 0).astype(np.float64)
+    if task.label_share is None:
+        return np.full(len(heatmaps), np.nan)
+    evidence = np.maximum(enlarge(heatmaps, task.side, smooth=False), 0).astype(np.float64)
     total = evidence.sum(axis=(1, 2))
-    inside = evidence[:, LABEL_BOX, LABEL_BOX].sum(axis=(1, 2))
+    inside = evidence[:, task.label_box, task.label_box].sum(axis=(1, 2))
     return np.asarray(np.divide(inside, total, out=np.full(len(total), np.nan), where=total > 0))

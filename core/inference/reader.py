@@ -14,16 +14,14 @@ from core.data.flags import flags
 from core.data.patch import as_batch
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
-from core.explain.cam import INPUT, LAST, MARGIN, METHODS, check_vocabulary, target_weights
+from core.explain.cam import INPUT, LAST, METHODS, PREDICTED, check_vocabulary, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import Explainer
 from core.models.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
 from core.settings import settings
+from core.task import STRIDE, Task
 
-TUMOUR, NO_TUMOUR, REFER = "tumour", "no tumour", "refer"
-VERDICTS = (TUMOUR, NO_TUMOUR, REFER)
-STRIDE = 32
-"""Pixels along the side of a cell of the last maps."""
+REFER = "refer"
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,11 @@ class Readings:
     """What the network makes of n patches, and why.
 
     Attributes:
-        probability: (n,) float64 in [0, 1], calibrated probability of tumour: what `logit` says on the curve.
-        logit: (n,) float32, tumour minus normal before calibration; the mean over the views.
-        logits: (n, 2) float32, normal and tumour; the mean over the views.
-        view_logits: (n, views) float32, tumour minus normal of each view.
-        verdict: (n,) "tumour", "no tumour" or "refer".
+        probability: (n,) float64 in [0, 1], calibrated, of the positive class: what `logit` says on the curve.
+        logit: (n,) float32, positive minus negative class before calibration; the mean over the views.
+        logits: (n, 2) float32, negative and positive class; the mean over the views.
+        view_logits: (n, views) float32, `logit` of each view.
+        verdict: (n,) a class of the task, or "refer".
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
             `target`; the mean of the views' maps, each turned back.
         coordinates: (n, d) float32, whitened coordinates of the first view (`core.models.ood`); d is 0 where the bundle
@@ -100,7 +98,7 @@ class Readings:
         """What is explained, in one line for under the picture."""
         rows, columns = self.grid
         layer = {LAST: "last layer", INPUT: "at the input"}.get(self.layer, f"layer {self.layer}")
-        target = self.target if self.target != "predicted" else "the predicted class"
+        target = self.target if self.target != PREDICTED else "the predicted class"
         views = f"mean of {self.views} views" if self.views > 1 else "one view"
         title = METHODS[self.method].title
         return f"{title} for {target}, {layer} ({rows} x {columns} cells), {views}, model {self.model.identity}"
@@ -117,9 +115,14 @@ def pooled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(maps.reshape(n, k, h * w) @ np.full(h * w, 1 / (h * w), np.float32))
 
 
-def verdicts(probability: NDArray[np.floating], point: OperatingPoint) -> NDArray[np.str_]:
-    """(n,) words: refer inside the band, else by the threshold."""
-    words = np.where(probability >= point.threshold, TUMOUR, NO_TUMOUR)
+def verdict_words(task: Task) -> tuple[str, str, str]:
+    """The words of all verdicts: the positive class, the other, and REFER."""
+    return task.positive, task.negative, REFER
+
+
+def verdicts(probability: NDArray[np.floating], point: OperatingPoint, task: Task) -> NDArray[np.str_]:
+    """(n,) words: refer inside the band, else a class by the threshold."""
+    words = np.where(probability >= point.threshold, task.positive, task.negative)
     in_band = (probability >= point.refer_low) & (probability < point.refer_high)
     return np.where(in_band, REFER, words)
 
@@ -136,22 +139,27 @@ class Reader:
         self._explainer = Explainer(stored, engine)
 
     @property
+    def task(self) -> Task:
+        """What the model reads patches for."""
+        return self.model.task
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The network's own layers, where the CAM family is at home, the last first; see `Method.layers`."""
         return (LAST, *self.model.net.stages)
 
     def read(self, patches: ArrayLike, views: int = 1) -> Readings:
-        """Read patches, with Grad-CAM of tumour minus normal at the last maps.
+        """Read patches, with Grad-CAM of the margin at the last maps.
 
         Args:
-            patches: uint8 (n, 96, 96, 3) RGB, or one (96, 96, 3).
+            patches: uint8 (n, side, side, 3) RGB, or one (side, side, 3), of the task's side.
             views: 1, or 8 for the mean over flips and turns.
 
         Raises:
             PatchShapeError: anything that is not such patches.
             ValueError: another number of views.
         """
-        return self.explain(patches, target=MARGIN, views=views)
+        return self.explain(patches, target=self.task.margin, views=views)
 
     def explain(
         self,
@@ -168,7 +176,7 @@ class Reader:
             patches: see `read`.
             method: a key of `METHODS`.
             layer: where the method exists; by default its first: "last", or "input" for those that ask about pixels.
-            target: a key of `TARGETS`.
+            target: a key of `Task.targets`.
             views: 1 or 8.
             progress: called with passes made and passes in all, as they are made; see `Method.passes_at`.
 
@@ -177,11 +185,11 @@ class Reader:
         """
         if layer is None and method in METHODS:
             layer = METHODS[method].layers(self.layers)[0]
-        check_vocabulary(method, layer or LAST, target, self.layers)
+        check_vocabulary(method, layer or LAST, target, self.layers, self.task)
         assert layer is not None
         if views not in (1, VIEWS):
             raise ValueError(f"views must be 1 or {VIEWS}, not {views}")
-        batch = as_batch(patches)
+        batch = as_batch(patches, self.task.side)
         total = len(batch) * views * METHODS[method].passes_at(layer)
         tick = _counted(progress, total)
         step = max(1, self.engine.batch // views)
@@ -194,7 +202,7 @@ class Reader:
         return pieces[0] if len(pieces) == 1 else _joined(pieces)
 
     def region(
-        self, images: ArrayLike, method: str = "gradcam", layer: str = LAST, target: str = MARGIN
+        self, images: ArrayLike, method: str = "gradcam", layer: str = LAST, target: str | None = None
     ) -> NDArray[np.float32]:
         """Maps of images larger than a patch, read fully convolutionally, one after another.
 
@@ -205,7 +213,7 @@ class Reader:
             images: uint8 (n, h, w, 3) RGB, or one (h, w, 3); h and w multiples of 32.
             method: a key of `METHODS` of the CAM family.
             layer: one of `layers`.
-            target: a key of `TARGETS`; "predicted" goes by the region's own logits.
+            target: a key of `Task.targets`, by default the margin; "predicted" goes by the region's own logits.
 
         Returns:
             (n, h / 32, w / 32) float32 at the last layer, finer before it; in the method's unit.
@@ -214,7 +222,8 @@ class Reader:
             ExplanationError: an unknown word, or a method that is not of the CAM family.
             ValueError: anything that is not such images.
         """
-        check_vocabulary(method, layer, target, self.layers)
+        target = target or self.task.margin
+        check_vocabulary(method, layer, target, self.layers, self.task)
         if METHODS[method].kind != "cam":
             raise ExplanationError("method", method, tuple(name for name, m in METHODS.items() if m.kind == "cam"))
         regions = _as_regions(images)
@@ -225,12 +234,12 @@ class Reader:
         maps, logits = self.engine.forward(image)
         point = self.model.point(1)
         called = point.view_probability(logits[:, 1] - logits[:, 0]) >= point.threshold
-        weights = target_weights(target, called)
+        weights = target_weights(target, called, self.task)
         return self._explainer.maps(method, layer, image, maps, logits, weights, _counted(None, 0))
 
     def features(self, patches: ArrayLike) -> NDArray[np.float32]:
         """The last maps' means over positions, (n, k) float32: what the linear layer sees of patches; see `read`."""
-        batch, step = as_batch(patches), self.engine.batch
+        batch, step = as_batch(patches, self.task.side), self.engine.batch
         return np.concatenate(
             [pooled(self._forward(batch[i : i + step])[0]) for i in range(0, max(len(batch), 1), step)]
         )
@@ -252,7 +261,7 @@ class Reader:
         margin = np.ascontiguousarray((logits[:, 1] - logits[:, 0]).reshape(views, count).T)
         probability = point.probability(margin)
 
-        weights = np.tile(target_weights(target, probability >= point.threshold), (views, 1))
+        weights = np.tile(target_weights(target, probability >= point.threshold, self.task), (views, 1))
         heatmaps = self._explainer.maps(method, layer, seen, maps, logits, weights, tick)
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
         turned_back = np.stack([dihedral_back(by_view[index], index) for index in range(views)])
@@ -263,10 +272,10 @@ class Reader:
             logit=margin.mean(axis=1),
             logits=logits.reshape(views, count, 2).mean(axis=0),
             view_logits=margin,
-            verdict=verdicts(probability, point),
+            verdict=verdicts(probability, point, self.task),
             attribution=turned_back.mean(axis=0),
             coordinates=coordinates,
-            flags=tuple(flags(patches, strange)),
+            flags=tuple(flags(patches, self.task, strange)),
             method=method,
             layer=layer,
             target=target,
@@ -283,7 +292,8 @@ class Reader:
 
     def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if len(patches) == 0:
-            return np.zeros((0, self.stored.head[0].shape[1], 3, 3), np.float32), np.zeros((0, 2), np.float32)
+            cells = self.task.side // STRIDE
+            return np.zeros((0, self.stored.head[0].shape[1], cells, cells), np.float32), np.zeros((0, 2), np.float32)
         return self.engine.forward(patches)
 
 

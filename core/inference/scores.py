@@ -26,6 +26,7 @@ from core.errors import OutputError
 from core.files import atomic_path
 from core.inference.reader import Reader, verdicts
 from core.models.bundle import OperatingPoint
+from core.task import STRIDE
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +39,10 @@ class Scores:
     """What is known of a split so far; arrays over its patches, NaN where not read yet.
 
     Attributes:
-        logits: (n, views) float32, tumour minus normal of each view.
+        logits: (n, views) float32, positive minus negative class of each view.
         probability: (n,) float64, calibrated; NaN where not read yet.
         verdict: (n,) words; of no meaning where not read yet.
-        attribution: (n, 3, 3) float32, Grad-CAM of tumour minus normal at the last layer.
+        attribution: (n, h, w) float32, Grad-CAM of the margin at the last layer.
         flag_bits: (n,) uint8, one bit per name of FLAGS, in order.
         coordinates: (n, d) float16, see `Readings`; of no meaning where not read yet.
         point: the operating point behind probability and verdict.
@@ -85,7 +86,7 @@ class ScoreStore:
         return Scores(
             logits=table["logits"],
             probability=probability,
-            verdict=verdicts(probability, point),
+            verdict=verdicts(probability, point, self.model.task),
             attribution=table["attribution"],
             flag_bits=table["flags"],
             coordinates=table["coordinates"] if self._directions else np.zeros((len(self.split), 0), np.float16),
@@ -132,7 +133,8 @@ class ScoreStore:
 
     @property
     def _dtype(self) -> np.dtype[np.void]:
-        kept: list[Any] = [("logits", "<f4", (self.views,)), ("attribution", "<f4", (3, 3)), ("flags", "u1")]
+        cells = self.model.task.side // STRIDE
+        kept: list[Any] = [("logits", "<f4", (self.views,)), ("attribution", "<f4", (cells, cells)), ("flags", "u1")]
         if self._directions:
             kept.append(("coordinates", "<f2", (self._directions,)))
         return np.dtype(kept, align=True)

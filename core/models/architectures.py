@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from core.errors import UnknownArchitectureError
 
-CLASSES = ("no tumour", "tumour")
-"""Meaning of the two logits, in order."""
-
 
 @dataclass(frozen=True)
 class Architecture:

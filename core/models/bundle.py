@@ -25,8 +25,9 @@ from safetensors import SafetensorError, safe_open
 
 from core.errors import BundleError, ModelNameError, ModelNotFoundError, ModelValueError
 from core.files import migrated, write_text
-from core.models.architectures import CLASSES, Architecture, architecture
+from core.models.architectures import Architecture, architecture
 from core.models.ood import Mahalanobis, load_detector
+from core.task import PCAM, Task
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ class Bundle(_Record):
     name: str = Field(pattern=_NAME)
     version: str
     architecture: str
-    classes: tuple[str, str] = CLASSES
+    task: Task = PCAM
     weights_sha256: Sha256
     mean: tuple[Level, Level, Level]
     std: tuple[Positive, Positive, Positive]
@@ -260,6 +261,8 @@ class Bundle(_Record):
     @model_validator(mode="before")
     @classmethod
     def _from_format_1(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("format", 1) == 1:
+            values = {name: value for name, value in values.items() if name != "classes"}  # PCam's, always
         return migrated(values, 1, {"strangers": "ood"})
 
     @cached_property
@@ -275,7 +278,7 @@ class Bundle(_Record):
     @cached_property
     def graph_key(self) -> str:
         """Hex digest of what a compiled network depends on: weights, architecture and normalisation."""
-        facts = (GRAPH_VERSION, self.architecture, self.weights_sha256, self.mean, self.std)
+        facts = (GRAPH_VERSION, self.architecture, self.weights_sha256, self.mean, self.std, self.task.side)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def point(self, views: int) -> OperatingPoint:
@@ -322,7 +325,7 @@ class StoredBundle:
                 raise BundleError(self.folder, f"its weights have no linear layer '{prefix}'") from error
         if weight.dtype.kind != "f" or bias.dtype.kind != "f":
             raise BundleError(self.folder, f"its linear layer is of type {weight.dtype}, expected floating point")
-        if weight.ndim != 2 or weight.shape[0] != len(CLASSES) or bias.shape != (len(CLASSES),):
+        if weight.ndim != 2 or weight.shape[0] != 2 or bias.shape != (2,):
             raise BundleError(self.folder, f"its linear layer has shape {weight.shape}, expected (2, k)")
         _require_finite(self.folder, {"weight": weight, "bias": bias})
         return weight.astype(np.float32), bias.astype(np.float32)

@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from core.checkpoints import fitted, read_state
 from core.errors import ModelValueError, PretrainedWeightsError
 from core.files import atomic_path
-from core.models.architectures import CLASSES, architecture
+from core.models.architectures import architecture
 from core.models.bundle import WEIGHTS, Bundle, Training, write_description
+from core.task import PCAM, Task
 
 
 class PatchNet(nn.Module):
     """A network with its normalisation inside: what is trained, exported and served is this one module.
 
-    Input: uint8 or float (n, h, w, 3) RGB 0..255, h and w multiples of 32 (96 in serving).
+    Input: uint8 or float (n, h, w, 3) RGB 0..255, h and w multiples of 32 (the task's side in serving).
     """
 
     mean: Tensor
@@ -67,7 +68,7 @@ class PatchNet(nn.Module):
         return logits
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (n, k, h, w) and logits (n, 2), column 1 = tumour."""
+        """Maps (n, k, h, w) and logits (n, 2), column 1 the positive class."""
         maps = self.forward_features(patches)
         return maps, self.forward_head(maps)
 
@@ -116,7 +117,7 @@ def state_groups(net: PatchNet) -> list[list[str]]:
 def _create(name: str, pretrained: bool) -> Any:
     known = architecture(name)
     try:
-        return _mean_first(timm.create_model(known.timm_name, pretrained=pretrained, num_classes=len(CLASSES)))
+        return _mean_first(timm.create_model(known.timm_name, pretrained=pretrained, num_classes=2))
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
             raise
@@ -145,6 +146,7 @@ def import_weights(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     training: Training,
+    task: Task = PCAM,
 ) -> Path:
     """Make a bundle of a state dict: checked against the architecture, stored as fp16 safetensors.
 
@@ -161,7 +163,7 @@ def import_weights(
         raise ModelValueError("mean and std", "they are grey levels from 0 to 255; multiply shares of 1 by 255")
     net = PatchNet(architecture, mean, std)
     net.net.load_state_dict(fitted(weights, read_state(weights), net.net.state_dict(), net.name))
-    return save_bundle(net, folder, version=version, mean=mean, std=std, training=training)
+    return save_bundle(net, folder, version=version, mean=mean, std=std, training=training, task=task)
 
 
 def save_bundle(
@@ -172,6 +174,7 @@ def save_bundle(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     training: Training,
+    task: Task = PCAM,
 ) -> Path:
     """Write a network as a new, uncalibrated bundle; returns its folder.
 
@@ -188,6 +191,7 @@ def save_bundle(
         mean=mean,
         std=std,
         training=training,
+        task=task,
         libraries={name: metadata.version(name) for name in ("torch", "timm", "openvino")},
     )
     with atomic_path(folder / WEIGHTS) as part:

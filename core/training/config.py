@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.data.patch import PATCH_SIDE
 from core.data.transforms import VIEWS
 from core.errors import TrainingConfigError, without_home
 from core.files import migrated
 from core.models.architectures import ARCHITECTURES
+from core.task import PCAM, Task
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -77,8 +77,8 @@ class Cycle(_Frozen):
     goes on learning them, as fastai does."""
     cached_views: int = Field(default=2, ge=1, le=8)
     """Flips and turns of each patch that the maps of a fixed body are computed for; nothing else varies them."""
-    side: int = Field(default=96, ge=32, le=96)
-    """Side of the centre crop in pixels; the label's box is always inside."""
+    side: int | None = Field(default=None, ge=32)
+    """Side of the centre crop in pixels; None for whole patches."""
 
     @property
     def fixed(self) -> bool:
@@ -88,7 +88,7 @@ class Cycle(_Frozen):
     @property
     def whole(self) -> bool:
         """Whether all layers learn, from whole patches: what losses on the last maps need."""
-        return not self.frozen and self.side == PATCH_SIDE
+        return not self.frozen and self.side is None
 
 
 class Distillation(_Frozen):
@@ -109,6 +109,8 @@ class TrainConfig(_Frozen):
     """Everything that decides what a run becomes."""
 
     format: Literal[2] = 2
+    task: Task = PCAM
+    """What patches are read for; that of the data."""
     architecture: str = "densenet169"
     start: Place = "random"
     """`random`, `imagenet`, or the name or path of a bundle (or safetensors file) whose weights it starts from."""
@@ -151,7 +153,8 @@ class TrainConfig(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _from_format_1(cls, values: Any) -> Any:
-        return migrated(values, 1, _NAMES_1)
+        values = migrated(values, 1, _NAMES_1)
+        return _whole_patches(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _known(self) -> TrainConfig:
@@ -162,9 +165,13 @@ class TrainConfig(_Frozen):
         points = self.centre_cell or self.mosaic_batches or self.background_evidence
         if points and not all(cycle.whole for cycle in self.cycles):
             raise ValueError(
-                f"centre_cell, mosaic_batches and background_evidence need whole patches ({PATCH_SIDE} px) and no "
+                f"centre_cell, mosaic_batches and background_evidence need whole patches ({self.task.side} px) and no "
                 "frozen cycle"
             )
+        if self.centre_cell and not self.task.label_is_a_cell:
+            raise ValueError("centre_cell needs a label region that is one cell of the last maps")
+        if any(cycle.side is not None and cycle.side > self.task.side for cycle in self.cycles):
+            raise ValueError(f"cycles.side: a crop cannot be larger than a patch of {self.task.side} px")
         if self.batch % self.unit:
             raise ValueError(f"mosaic batches and cutmix need a batch that is a multiple of {self.unit}")
         return self
@@ -179,6 +186,17 @@ class TrainConfig(_Frozen):
         """First digits of the hash of every value."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _whole_patches(values: dict[str, Any]) -> dict[str, Any]:
+    """A crop as large as the patch is the whole patch."""
+    task, cycles = values.get("task", PCAM), values.get("cycles")
+    side = task.side if isinstance(task, Task) else task.get("side", PCAM.side) if isinstance(task, dict) else None
+    if not isinstance(cycles, list | tuple):
+        return values
+    plain = [cycle.model_dump() if isinstance(cycle, Cycle) else cycle for cycle in cycles]
+    whole = [c | {"side": None} if isinstance(c, dict) and c.get("side") == side else c for c in plain]
+    return values | {"cycles": whole}
 
 
 _STUDY_AUGMENTATION = {"shift": 2, "rotation": 3.0, "brightness": 0.07, "contrast": 0.05}

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data import corruptions
-from core.data.patch import LABEL_BOX, PATCH_SIDE
 from core.data.pcam import Split
 from core.data.transforms import VIEWS, dihedral
 from core.errors import TrainingError
@@ -22,8 +21,8 @@ AHEAD = 3
 """Batches prepared while the network computes: one thread, which neither forks HDF5 handles nor takes a core away."""
 OCCASIONALLY = 0.25
 """Share of the patches that are blurred, and that are coded as JPEG."""
-PASTED = (24, 73)
-"""Sides of a rectangle that is pasted, from and below, in pixels."""
+PASTED = (0.25, 0.75)
+"""Sides of a rectangle that is pasted, from and to, as shares of the patch's."""
 HOLDOUT = 0.1
 
 
@@ -43,7 +42,7 @@ class Subset:
         return self.split.labels[self.indices]
 
     def patches(self, positions: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
-        """Patches at positions of this subset, uint8 (n, 96, 96, 3)."""
+        """Patches at positions of this subset, uint8 (n, side, side, 3)."""
         return self.split.patches(self.indices[positions])
 
 
@@ -54,9 +53,9 @@ class Batch:
     inputs: NDArray[Any]
     """(n, side, side, 3) uint8 augmented and cropped patches, or (n, k) float32 pooled maps of a frozen body."""
     labels: NDArray[np.float32]
-    """(n,) probability of tumour: 0 or 1, or between them where patches are pasted into each other."""
+    """(n,) probability of the positive class: 0 or 1, or between them where patches are pasted into each other."""
     whole: NDArray[np.uint8]
-    """(n, 96, 96, 3) the augmented patches before the crop, for a teacher."""
+    """(n, side, side, 3) the augmented patches before the crop, for a teacher."""
 
 
 def subsets(config: TrainConfig, open_split: Callable[[str], Split]) -> tuple[Subset, Subset]:
@@ -83,6 +82,10 @@ def subsets(config: TrainConfig, open_split: Callable[[str], Split]) -> tuple[Su
     for name, subset in (("training", train), ("validation", valid)):
         if len(np.unique(subset.labels)) < 2:
             raise TrainingError(f"The {name} patches are all of one class; a classifier needs both.")
+        if subset.split.task != config.task:
+            raise TrainingError(
+                f"The {name} patches are of the task '{subset.split.task.name}', the run is of '{config.task.name}'."
+            )
     if len(train) < config.batch:
         raise TrainingError(f"There are {len(train):,} training patches, fewer than one batch of {config.batch:,}.")
     return train, valid
@@ -97,6 +100,8 @@ class Batches:
         self.config = config
         self.number = number
         self.cycle: Cycle = config.cycles[number]
+        without = {} if config.task.stain else {"stain": 0.0}
+        self.augmentation = config.augmentation.model_copy(update=without)
         self.per_epoch = len(train) // config.batch
         self.steps = max(1, round(self.cycle.epochs * self.per_epoch))
 
@@ -110,14 +115,14 @@ class Batches:
         """The augmented batch of a step; `part` of its patches, drawn as in the whole."""
         positions = self.positions(step)
         generator = np.random.default_rng((self.config.seed, 3, self.number, step))
-        draw = draw_augmentation(self.config.augmentation, len(positions), generator)
+        draw = draw_augmentation(self.augmentation, len(positions), self.config.task.side, generator)
         positions = positions[part]
         draw = {name: values[part] for name, values in draw.items()}
         patches = augment(self.train.patches(positions), draw)
         labels = self.train.labels[positions].astype(np.float32)
         if "box" in draw:
-            patches, labels = cutmix(patches, labels, draw["box"].astype(int))
-        inputs = np.ascontiguousarray(centre_crop(patches, self.cycle.side))
+            patches, labels = cutmix(patches, labels, draw["box"].astype(int), self.config.task.label_box)
+        inputs = np.ascontiguousarray(centre_crop(patches, self.cycle.side or self.config.task.side))
         return Batch(inputs, labels, np.ascontiguousarray(patches))
 
     def stream(self, start: int, part: slice = slice(None)) -> Iterator[Batch]:
@@ -135,9 +140,9 @@ class Batches:
 
 
 def draw_augmentation(
-    strength: Augmentation, count: int, generator: np.random.Generator
+    strength: Augmentation, count: int, side: int, generator: np.random.Generator
 ) -> dict[str, NDArray[np.floating]]:
-    """Strengths for `count` patches, by the name of what they drive; absent where nothing is to be done."""
+    """Strengths for `count` patches of `side` px, by the name of what they drive; absent where nothing is done."""
 
     def around(width: float, *shape: int) -> NDArray[np.floating]:
         return generator.uniform(-width, width, (count, *shape))
@@ -159,13 +164,14 @@ def draw_augmentation(
         quality = generator.integers(strength.jpeg, 96, count).astype(np.float64)
         drawn["jpeg"] = quality * (generator.random(count) < OCCASIONALLY)
     if strength.cutmix:
-        sides = generator.integers(*PASTED, (count, 2)) * (generator.random((count, 1)) < strength.cutmix)
-        drawn["box"] = np.hstack([generator.integers(0, PATCH_SIDE - sides + 1), sides]).astype(np.float64)
+        least, most = (round(share * side) for share in PASTED)
+        sides = generator.integers(least, most + 1, (count, 2)) * (generator.random((count, 1)) < strength.cutmix)
+        drawn["box"] = np.hstack([generator.integers(0, side - sides + 1), sides]).astype(np.float64)
     return drawn
 
 
 def augment(patches: NDArray[np.uint8], drawn: dict[str, NDArray[np.floating]]) -> NDArray[np.uint8]:
-    """Vary patches, uint8 (n, 96, 96, 3), each by itself, by strengths of `draw_augmentation`."""
+    """Vary patches, uint8 (n, side, side, 3), each by itself, by strengths of `draw_augmentation`."""
     if "rotation" in drawn:
         patches = corruptions.rotate(patches, drawn["rotation"])
     if "shift" in drawn:
@@ -182,21 +188,22 @@ def augment(patches: NDArray[np.uint8], drawn: dict[str, NDArray[np.floating]]) 
 
 
 def cutmix(
-    patches: NDArray[np.uint8], labels: NDArray[np.float32], boxes: NDArray[np.integer]
+    patches: NDArray[np.uint8], labels: NDArray[np.float32], boxes: NDArray[np.integer], label_box: slice
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Patches with a rectangle from the same place of their pair's other (0 and 1, 2 and 3, ...), and their labels.
 
     Args:
-        patches: (n, 96, 96, 3).
-        labels: (n,) probability of tumour; the result's is that of the label's box, by the area that is whose.
+        patches: (n, side, side, 3).
+        labels: (n,) probability of the positive class; the result's goes by whose area the label's box is.
         boxes: (n, 4) top, left, height, width in pixels; without area, nothing is pasted.
+        label_box: rows, and columns, that the label is about.
     """
     result, share = patches.copy(), np.zeros(len(patches), np.float32)
     for index, (top, left, height, width) in enumerate(boxes):
         inside = np.zeros(patches.shape[1:3], bool)
         inside[top : top + height, left : left + width] = True
         result[index, inside] = patches[index ^ 1, inside]
-        share[index] = inside[LABEL_BOX, LABEL_BOX].mean()
+        share[index] = inside[label_box, label_box].mean()
     others = labels.reshape(-1, 2)[:, ::-1].reshape(-1)
     return result, labels + share * (others - labels)
 
@@ -211,5 +218,5 @@ def turned(patches: NDArray[np.uint8], views: NDArray[np.integer]) -> NDArray[np
 
 def centre_crop(patches: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """The middle `side` x `side` pixels."""
-    start = (PATCH_SIDE - side) // 2
+    start = (patches.shape[1] - side) // 2
     return patches[:, start : start + side, start : start + side]

@@ -58,7 +58,8 @@ class FrozenFeatures:
                     return
                 patches = batches.train.patches(slice(start, start + CHUNK))
                 for place in range(cycle.cached_views):
-                    seen = centre_crop(turned(patches, self.views[start : start + CHUNK, place]), cycle.side)
+                    whole = turned(patches, self.views[start : start + CHUNK, place])
+                    seen = centre_crop(whole, cycle.side or whole.shape[1])
                     maps = net.forward_features(torch.from_numpy(np.ascontiguousarray(seen)).to(device))
                     self.features[start : start + CHUNK, place] = maps.mean((2, 3)).cpu().numpy()
         self.whole = True

@@ -13,6 +13,7 @@ from core.data.pcam import Split
 from core.errors import TrainingConfigError
 from core.models.bundle import read_description
 from core.settings import ROOT, settings
+from core.task import task_of
 from core.training.config import PRESETS, TrainConfig, parse_config
 from core.training.runs import CONFIG, Run
 
@@ -52,16 +53,29 @@ def chosen_config(out: Path, file: Path | None, preset: str | None, changes: Seq
         if not equals:
             raise TrainingConfigError(f"'{change}' is not of the form name=value")
         _put(values, name.split("."), _value(text))
-    return parse_config(values)
+    return parse_config(with_task_of_data(values))
 
 
-def opener(config: TrainConfig) -> Callable[[str], Split]:
-    """A function that opens splits of the run's data folder; paths that are not absolute start at the project.
+def with_task_of_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a configuration with the task of its data, where they name none; raises TaskError."""
+    if "task" in values:
+        return values
+    folder = values.get("data", TrainConfig.model_fields["data"].default)
+    return values | {"task": task_of(data_folder(folder))} if isinstance(folder, str) else values
+
+
+def data_folder(data: str) -> Path:
+    """Where a run's data lie; paths that are not absolute start at the project.
 
     A run that names no folder of its own takes NODELENS_DATA.
     """
-    unnamed = config.data == TrainConfig.model_fields["data"].default
-    folder = settings().data if unnamed else (ROOT / Path(config.data).expanduser()).resolve()
+    unnamed = data == TrainConfig.model_fields["data"].default
+    return settings().data if unnamed else (ROOT / Path(data).expanduser()).resolve()
+
+
+def opener(config: TrainConfig) -> Callable[[str], Split]:
+    """A function that opens splits of the run's data folder."""
+    folder = data_folder(config.data)
     return lambda name: Split.open(folder, name)
 
 

@@ -30,7 +30,6 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import cross_entropy, softmax
 
-from core.data.patch import PATCH_SIDE
 from core.data.pcam import Split
 from core.errors import TrainingError
 from core.evaluation.report import record_of
@@ -353,7 +352,9 @@ def finish(run: Run, net: PatchNet, train: Subset, valid: Subset, device: torch.
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder = run.folder / MODEL
-    save_bundle(net.cpu(), folder, version="1.0.0", mean=config.mean, std=config.std, training=training)
+    save_bundle(
+        net.cpu(), folder, version="1.0.0", mean=config.mean, std=config.std, training=training, task=config.task
+    )
 
 
 def recipe_of(config: TrainConfig) -> str:
@@ -362,7 +363,7 @@ def recipe_of(config: TrainConfig) -> str:
         f"{cycle.epochs:g} epochs at peak {cycle.max_lr:g}"
         + (f" (first layers {cycle.min_group_lr:g})" if cycle.min_group_lr else "")
         + (", body frozen" if cycle.frozen else "")
-        + (f", {cycle.side} px crops" if cycle.side != PATCH_SIDE else "")
+        + (f", {cycle.side} px crops" if cycle.side else "")
         for cycle in config.cycles
     )
     parts = [f"From {Path(config.start).name} weights, one cycle each of: {cycles}. AdamW, batch {config.batch}"]

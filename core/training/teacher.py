@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.data.patch import PATCH_SIDE
 from core.data.transforms import dihedral, dihedral_back
 from core.inference import load_reader
 from core.models.nets import PatchNet
@@ -41,16 +40,17 @@ class Teacher:
             the errors of `load_reader`.
         """
         self._weight, self._views = distillation.maps, distillation.views
-        self._engine = load_reader(distillation.teacher).engine
+        reader = load_reader(distillation.teacher)
+        self._engine, side = reader.engine, reader.task.side
         self._net = net
         if self._weight:
             device = next(net.parameters()).device
-            blank = np.zeros((1, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
+            blank = np.zeros((1, side, side, 3), np.uint8)
             channels = self.output(blank, device).maps.shape[1]
             net.add_module("feature_projection", _silent(nn.Conv2d(net.net.num_features, channels, 1)).to(device))
 
     def output(self, patches: NDArray[np.uint8], device: torch.device) -> TeacherOutput:
-        """What the teacher says of patches (n, 96, 96, 3): the mean over its views, maps turned back."""
+        """What the teacher says of patches (n, side, side, 3): the mean over its views, maps turned back."""
         seen = np.concatenate([dihedral(patches, index) for index in range(self._views)])
         maps, logits = self._engine.forward(seen)
         by_view = maps.reshape(self._views, len(patches), *maps.shape[1:]).transpose(0, 1, 3, 4, 2)

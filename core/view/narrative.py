@@ -15,7 +15,6 @@ from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
 from core.evaluation.ood import CHANCE
 from core.evaluation.schema import ALL, EvidenceReport, Figure, OODFigures, PositionBias, Replaced, Replacement, Row
 from core.explain.cam import METHODS
-from core.explain.grid import CENTRE_CHANCE
 
 PLACES = (
     *("upper left", "at the top", "upper right"),
@@ -299,14 +298,14 @@ def position_bias_finding(curve: PositionBias) -> list[Explanation]:
     Args:
         curve: of a report.
     """
-    served = curve.grids["served"][1][1]
-    sought = _above(served, CENTRE_CHANCE)
+    served = _middle(curve.grids["served"])
+    sought = _above(served, curve.chance)
     heard = curve.patches - curve.silent
     without = "has" if curve.silent == 1 else "have"
     silent = f" {curve.silent:,} more {without} no positive evidence." if curve.silent else ""
     lean = (
         f"The centre cell holds {_share(served)} of the positive evidence of {heard:,} true positives, "
-        f"{_beside_chance(served)}.{silent}"
+        f"{_beside_chance(served, curve.chance)}.{silent}"
     )
     return [
         Explanation("The lean", "", lean),
@@ -318,20 +317,30 @@ def position_bias_finding(curve: PositionBias) -> list[Explanation]:
 
 def _padding(curve: PositionBias, sought: bool) -> Explanation:
     """Whether the border draws evidence in the direction that is to be explained: to the centre, or from it."""
-    context, same = (curve.grids[name][1][1] for name in ("context", "same"))
+    context, same = (_middle(curve.grids[name]) for name in ("context", "same"))
     cells = [cell.value or 0.0 for row in curve.grids["same"] for cell in row]
     most, least = int(np.argmax(cells)), int(np.argmin(cells))
     change = curve.context_change
     speaks = (
-        [_below(change, 0), _above(same, CENTRE_CHANCE)] if sought else [_above(change, 0), _below(same, CENTRE_CHANCE)]
+        [_below(change, 0), _above(same, curve.chance)] if sought else [_above(change, 0), _below(same, curve.chance)]
     )
     moves = "more than" if _above(change, 0) else "less than" if _below(change, 0) else "not told from"
     text = (
         f"With mirrored tissue in place of the padding it holds {_share(context)}, {moves} as served; with the same "
-        f"tissue in every cell {_share(same)}, {_beside_chance(same)}, with most {PLACES[most]} ({cells[most]:.1%}) "
-        f"and least {PLACES[least]} ({cells[least]:.1%})."
+        f"tissue in every cell {_share(same)}, {_beside_chance(same, curve.chance)}, with most {_place(curve, most)} ({cells[most]:.1%}) "
+        f"and least {_place(curve, least)} ({cells[least]:.1%})."
     )
     return Explanation("Zero padding", _verdict(speaks), text)
+
+
+def _middle(grid: Sequence[Sequence[Figure]]) -> Figure:
+    return grid[len(grid) // 2][len(grid[0]) // 2]
+
+
+def _place(curve: PositionBias, cell: int) -> str:
+    """A cell, in reading order, in words."""
+    columns = len(curve.grids["same"][0])
+    return PLACES[cell] if columns == 3 else f"in row {cell // columns + 1}, column {cell % columns + 1}"
 
 
 def _receptive_field(curve: PositionBias) -> Explanation:
@@ -339,7 +348,7 @@ def _receptive_field(curve: PositionBias) -> Explanation:
     centre, surround = (interval_words(curve.moved[part]) for part in ("centre", "surround"))
     text = (
         f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for normal tissue and "
-        f"by {surround} when the surround is: {_share(curve.own)} of it is its own, of the area {CENTRE_CHANCE:.1%}."
+        f"by {surround} when the surround is: {_share(curve.own)} of it is its own, of the area {curve.chance:.1%}."
     )
     return Explanation("Receptive field", _verdict([_below(curve.own, 0.5)]), text)
 
@@ -376,13 +385,13 @@ def _below(figure: Figure, level: float) -> bool:
     return figure.high is not None and figure.high < level - EVEN
 
 
-def _beside_chance(figure: Figure) -> str:
+def _beside_chance(figure: Figure, chance: float) -> str:
     words = "not told from"
-    if _above(figure, CENTRE_CHANCE):
+    if _above(figure, chance):
         words = "more than"
-    elif _below(figure, CENTRE_CHANCE):
+    elif _below(figure, chance):
         words = "less than"
-    return f"{words} chance ({CENTRE_CHANCE:.1%})"
+    return f"{words} chance ({chance:.1%})"
 
 
 def _share(figure: Figure) -> str:

@@ -7,21 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation.explanations.stage import Maps, Sample, Stage
+from core.evaluation.explanations.stage import MAIN, Maps, Sample, Stage
 from core.evaluation.explanations.table import Table
 from core.evaluation.metrics import faithfulness, localisation
 from core.evaluation.metrics.bootstrap import mean_interval
 from core.evaluation.schema import ALL, Curves, Figure, Findings, Paired, Row
-from core.inference.reader import NO_TUMOUR, TUMOUR
 
 
 def measure(sample: Sample) -> Findings:
     """Every way to replace what is taken away, each with the same readings."""
     places = sample.some(STAGE.share)
     _, everything = sample.read
-    patches, groups = sample.patches(places), sample.groups(places)
+    patches, groups, task = sample.patches(places), sample.groups(places), sample.reader.task
     maps = {name: heatmaps[places] for name, heatmaps in everything.items()}
-    maps |= localisation.baselines(patches, (3, 3), sample.plan.seed)
+    maps |= localisation.baselines(patches, maps[MAIN].shape[1:], task, sample.plan.seed)
     rows: list[Row] = []
     paired: list[Paired] = []
     removal: dict[str, Any] = {}
@@ -54,9 +53,9 @@ def measure(sample: Sample) -> Findings:
 
 
 def _drops(sample: Sample, patches: NDArray[np.uint8], maps: Maps, groups: NDArray[np.str_] | None) -> list[Row]:
-    correlation = Table()
+    correlation, least = Table(), maps[MAIN].shape[1:]
     for grid in sorted({heatmaps.shape[1:] for heatmaps in maps.values()}):
-        if grid[0] > 3:  # a fine cell blurred alone hardly moves the logit
+        if grid != least:  # a fine cell blurred alone hardly moves the logit
             continue
         drops = faithfulness.cell_drops(patches, grid, sample.margin, faithfulness.blurred)
         for method, heatmaps in maps.items():
@@ -68,8 +67,8 @@ def _drops(sample: Sample, patches: NDArray[np.uint8], maps: Maps, groups: NDArr
 def _replaced(sample: Sample, curves: faithfulness.Curves, places: NDArray[np.intp]) -> dict[str, Any]:
     """Mean logit of patches as they are and wholly replaced, of all and by label; nothing of a label not there."""
     found: dict[str, Any] = {}
-    labels = sample.labels[places]
-    for name, own in ((ALL, labels < 2), (TUMOUR, labels == 1), (NO_TUMOUR, labels == 0)):
+    labels, task = sample.labels[places], sample.reader.task
+    for name, own in ((ALL, labels < 2), (task.positive, labels == 1), (task.negative, labels == 0)):
         if own.any():
             means = {"as_is": curves.scores[own, 0, 0], "replaced": curves.scores[own, 0, -1]}
             found[name] = {"patches": int(own.sum())} | {

@@ -27,13 +27,15 @@ def measure(sample: Sample) -> Findings:
         _mosaics(sample, side, rows, paired, curves)
     probability, maps = sample.read
     right = (probability >= sample.reader.model.point(1).threshold) & (sample.labels == 1)
-    if right.any():
+    task = sample.reader.task
+    if right.any() and task.label_share is not None:
         shares = Table()
-        known = localisation.baselines(sample.patches(np.flatnonzero(right)), (3, 3), sample.plan.seed)
+        grid = maps[MAIN].shape[1:]
+        known = localisation.baselines(sample.patches(np.flatnonzero(right)), grid, task, sample.plan.seed)
         for method, heatmaps in {**{name: m[right] for name, m in maps.items()}, **known}.items():
-            shares.add(method, centre_share(heatmaps))
+            shares.add(method, centre_share(heatmaps, task))
         groups = sample.groups(right.nonzero()[0])
-        rows += shares.rows("centre_share", groups)
+        rows += shares.rows("centre_share", groups, task.label_share)
         paired += shares.paired("centre_share", groups)
     return Findings(rows=rows, paired=paired, curves=Curves.of(**curves))
 
@@ -49,7 +51,7 @@ def _mosaics(sample: Sample, side: int, rows: list[Row], paired: list[Paired], c
         image = localisation.tiled(sample.patches(plan[number])[None])
         maps = sample.region_maps(image)
         grid = maps[MAIN].shape[1:]
-        for method, heatmap in {**maps, **localisation.baselines(image, grid, number)}.items():
+        for method, heatmap in {**maps, **localisation.baselines(image, grid, sample.reader.task, number)}.items():
             pointing = localisation.cell_share(heatmap, cells[number : number + 1], side)
             shares.add(method, pointing.share)
             hits.add(method, pointing.hit)

@@ -24,7 +24,9 @@ def of_patches(sample: Sample) -> Findings:
     if masks is None or not masks.any():
         return Findings()
     _, maps = sample.read
-    known = localisation.baselines(sample.patches(np.arange(len(sample.indices))), (12, 12), sample.plan.seed)
+    task, fine = sample.reader.task, sample.reader.task.side // 8
+    patches = sample.patches(np.arange(len(sample.indices)))
+    known = localisation.baselines(patches, (fine, fine), task, sample.plan.seed)
     return Findings(rows=_pixel_rows("masks", {**maps, **known}, masks))
 
 
@@ -40,7 +42,7 @@ def of_regions(sample: Sample) -> Findings:
             raise ImportSourceError(sample.regions, f"'{region.name}' is not of the size of the regions before it")
         image = region.image[None]
         maps = sample.region_maps(image)
-        pieces.append({**maps, **localisation.baselines(image, maps[MAIN].shape[1:], number)})
+        pieces.append({**maps, **localisation.baselines(image, maps[MAIN].shape[1:], sample.reader.task, number)})
         masks.append(region.mask)
         sample.tell(REGIONS.name, number, count)
     return Findings(rows=_pixel_rows("regions", joined(pieces), np.stack(masks)))

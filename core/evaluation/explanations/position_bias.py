@@ -14,7 +14,11 @@ from core.evaluation.schema import Curves, Findings
 
 
 def measure(sample: Sample) -> Findings:
-    """What the figures say of each explanation; nothing where there are too few true positives."""
+    """What the figures say of each explanation; nothing where there are too few true positives,
+    or the label's box is no cell of the map."""
+    task = sample.reader.task
+    if not task.label_is_a_cell:
+        return Findings()
     places = sample.some(STAGE.share)
     labels = sample.labels[places]
     called = sample.read[0][places] >= sample.reader.model.point(1).threshold
@@ -26,22 +30,25 @@ def measure(sample: Sample) -> Findings:
     shares = joined(
         [
             position_bias.measured(
-                chunk, sample.patches(donors[start : start + CHUNK]), sample.look, sample.reader.region
+                chunk, sample.patches(donors[start : start + CHUNK]), sample.look, sample.reader.region, task.label_box
             )
             for start, chunk in chunks
         ]
     )
     curve = position_bias.summary(shares, sample.groups(right))
+    curve["chance"] = task.label_share
     curve["windows"] = position_bias.by_mask(_masked(sample), sample.look)
     table = Table()
-    table.add(MAIN, shares["context"][:, 1, 1])
-    return Findings(rows=table.rows("centre_context", sample.groups(right)), curves=Curves.of(position_bias=curve))
+    table.add(MAIN, position_bias.middle_cell(shares["context"]))
+    return Findings(
+        rows=table.rows("centre_context", sample.groups(right), task.label_share), curves=Curves.of(position_bias=curve)
+    )
 
 
 def _masked(sample: Sample) -> Iterator[position_bias.Masked]:
     """Patches with masks: windows of the regions where there are any, otherwise the sample's own."""
     if sample.regions is not None:
-        yield from position_bias.windows(read_regions(sample.regions), sample.plan.seed)
+        yield from position_bias.windows(read_regions(sample.regions), sample.reader.task.side, sample.plan.seed)
         return
     masks = sample.split.masks(sample.indices)
     if masks is not None:

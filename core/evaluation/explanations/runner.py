@@ -31,7 +31,7 @@ from core.evaluation.explanations import (
 from core.evaluation.explanations.stage import MAIN, METHODS, Sample, Stage, Tell
 from core.evaluation.report import record_of
 from core.evaluation.schema import Curves, EvidenceReport, ExaminedModel, Findings, Plan, Speed
-from core.explain.cam import MARGIN, check_vocabulary
+from core.explain.cam import PREDICTED, check_vocabulary
 from core.files import write_text
 from core.inference.reader import Reader
 
@@ -102,6 +102,7 @@ class Examination:
         return EvidenceReport(
             model=ExaminedModel(name=model.name, identity=model.identity),
             engine=self.sample.engine.name,
+            task=self.sample.reader.task,
             data=record_of(self.sample.split),
             plan=self.sample.plan,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -140,19 +141,19 @@ class Examination:
         return Findings.model_validate_json(kept.read_bytes())
 
 
-def chosen_methods(names: Sequence[str], layers: tuple[str, ...]) -> tuple[str, ...]:
+def chosen_methods(names: Sequence[str], reader: Reader) -> tuple[str, ...]:
     """Grad-CAM at the last layer and the named, once each, for a `Plan`.
 
     Args:
         names: `method/layer`.
-        layers: the network's own layers.
+        reader: of the network, whose layers they are.
 
     Raises:
         ExplanationError: no such method, or not at that layer.
     """
     for name in names:
         method, _, layer = name.partition("/")
-        check_vocabulary(method, layer, MARGIN, layers)
+        check_vocabulary(method, layer, PREDICTED, reader.layers, reader.task)
     return tuple(dict.fromkeys((MAIN, *names)))
 
 

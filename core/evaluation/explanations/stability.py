@@ -20,8 +20,9 @@ def measure(sample: Sample) -> Findings:
     places = sample.some(STAGE.share)
     groups, labels = sample.groups(places), sample.labels[places]
     turned = stability.eight_views(sample.chunks(places, STAGE.name), sample.look)
-    held = stability.stress(sample.chunks(places, STAGE.name), sample.look)
-    mild = [held[name, MILD] for name in stability.PERTURBATIONS]
+    perturbations = stability.perturbations_of(sample.reader.task)
+    held = stability.stress(sample.chunks(places, STAGE.name), sample.look, perturbations)
+    mild = [held[name, MILD] for name in perturbations]
     rows: list[Row] = []
     for measure, values in {
         "turns_drift": turned.drift,
@@ -39,7 +40,7 @@ def measure(sample: Sample) -> Findings:
             "drift": [held[name, s].drift.mean() for s in stability.STRENGTHS],
             "shift": [held[name, s].shift.mean() for s in stability.STRENGTHS],
         }
-        for name, one in stability.PERTURBATIONS.items()
+        for name, one in perturbations.items()
     }
     curves = robustness(held, labels, sample.reader.model.point(1), groups, resamples=200)
     robust = {

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from core.data.pcam import Split
 from core.evaluation.schema import Findings, Plan
-from core.explain.cam import MARGIN
 from core.inference.caching import CachingEngine
 from core.inference.reader import Reader, Readings
 
@@ -107,7 +106,7 @@ class Sample:
         found = {}
         for name in self.plan.methods:
             method, layer = name.split("/")
-            found[name] = reader.explain(patches, method, layer, MARGIN)
+            found[name] = reader.explain(patches, method, layer, reader.task.margin)
         return found
 
     def maps(self, images: Patches, reader: Reader | None = None) -> Maps:
@@ -119,7 +118,7 @@ class Sample:
         found = {}
         for name in self.plan.methods:
             method, layer = name.split("/")
-            found[name] = self.reader.region(image, method, layer, MARGIN)
+            found[name] = self.reader.region(image, method, layer)
         return found
 
     @cached_property

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.data.corruptions import stains
 from core.explain.grid import enlarge
+from core.task import Task
 
 Patches = NDArray[np.uint8]
 Maps = NDArray[np.floating]
@@ -188,32 +189,41 @@ def _ious(counts: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.asarray(np.divide(tumour, union, out=np.full(len(union), np.nan), where=union > 0))
 
 
-def baselines(images: Patches, grid: tuple[int, int], seed: int = 0) -> dict[str, NDArray[np.float32]]:
+def baselines(images: Patches, grid: tuple[int, ...], task: Task, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Maps that know nothing of the network, (n, *grid) each, to stand beside every method.
 
     Args:
         images: uint8 (n, h, w, 3), h and w multiples of the grid's.
         grid: rows and columns of the methods' maps.
+        task: says whether there is hematoxylin to look for.
         seed: of the random map.
 
     Returns:
         "random": standard normal cells; "centre prior": a Gaussian about the image's middle; "hematoxylin": the mean
-        amount of hematoxylin in each cell, optical density.
+        amount of hematoxylin in each cell, optical density; where the task has no stain, "darkness" in its place.
     """
     count = len(images)
     random = np.random.default_rng(seed).standard_normal((count, *grid), dtype=np.float32)
     down, right = (np.exp(-(((np.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * PRIOR_SIGMA**2)) for n in grid)
     prior = np.broadcast_to(np.outer(down, right).astype(np.float32), (count, *grid))
-    return {"random": random, "centre prior": prior, "hematoxylin": hematoxylin(images, grid)}
+    found = {"random": random, "centre prior": prior}
+    if task.stain is None:
+        return found | {"darkness": darkness(images, grid)}
+    return found | {"hematoxylin": hematoxylin(images, grid)}
 
 
-def hematoxylin(images: Patches, grid: tuple[int, int]) -> NDArray[np.float32]:
-    """Mean amount of hematoxylin in each cell, (n, *grid) float32 in optical density (Ruifrok & Johnston 2001)."""
+def darkness(images: Patches, grid: tuple[int, ...]) -> NDArray[np.float32]:
+    """Mean darkness of each cell, (n, *grid) float32 in 0..1."""
+    return np.asarray([_cell_means(1 - image.mean(axis=2) / 255, grid) for image in images], np.float32)
+
+
+def _cell_means(values: NDArray[np.floating], grid: tuple[int, ...]) -> NDArray[np.floating]:
     rows, columns = grid
-    maps = [
-        np.maximum(stains(image[None])[0, ..., 0], 0)
-        .reshape(rows, image.shape[0] // rows, columns, image.shape[1] // columns)
-        .mean(axis=(1, 3))
-        for image in images
-    ]
-    return np.asarray(maps, np.float32).reshape(len(images), rows, columns)
+    height, width = values.shape
+    return np.asarray(values.reshape(rows, height // rows, columns, width // columns).mean(axis=(1, 3)))
+
+
+def hematoxylin(images: Patches, grid: tuple[int, ...]) -> NDArray[np.float32]:
+    """Mean amount of hematoxylin in each cell, (n, *grid) float32 in optical density (Ruifrok & Johnston 2001)."""
+    maps = [_cell_means(np.maximum(stains(image[None])[0, ..., 0], 0), grid) for image in images]
+    return np.asarray(maps, np.float32).reshape(len(images), *grid)

@@ -1,6 +1,6 @@
 """Why does a map lean where it leans? The same tissue is moved, mirrored and exchanged, and the map is watched.
 
-Of a map of 3 x 3 cells the middle one lies on the label's centre. Zero padding at the border, a receptive field wider
+For tasks whose label's box is the middle cell of the map. Zero padding at the border, a receptive field wider
 than a cell, and patches that are tumour all over may each keep evidence from it, or draw evidence there. The
 experiments change one of these at a time; which of them the figures support is told by their intervals.
 """
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.patch import LABEL_BOX, LABEL_SIDE, PATCH_SIDE
 from core.data.regions import STEP, Region
 from core.evaluation.metrics.bootstrap import asdict_interval, intervals, mean_interval, paired_difference
 from core.evaluation.metrics.stability import Seen
+from core.task import STRIDE
 
 Patches = NDArray[np.uint8]
 Maps = NDArray[np.floating]
@@ -44,7 +44,7 @@ GRIDS = {
     "same": "Same tissue everywhere",
 }
 """Where evidence lies by cell: three ways to show a patch to the network."""
-PARTS = {"centre": "the centre 32 x 32 px", "surround": "the surround"}
+PARTS = {"centre": "the label's box", "surround": "the surround"}
 """What is exchanged for a normal patch's."""
 LIES = {
     "centre": "mostly in the centre",
@@ -64,8 +64,8 @@ FULL, HALF, SOME = 0.75, 0.5, 0.25
 
 
 def in_context(patches: Patches) -> Patches:
-    """Patches (n, 96, 96, 3) in the middle of their own mirror images, (n, 288, 288, 3): no border is near."""
-    around = (PATCH_SIDE, PATCH_SIDE)
+    """Patches (n, side, side, 3) amid their own mirror images, (n, 3 side, 3 side, 3): no border is near."""
+    around = (patches.shape[1], patches.shape[1])
     return np.pad(patches, ((0, 0), around, around, (0, 0)), mode="symmetric")
 
 
@@ -75,18 +75,23 @@ def middle(maps: Maps) -> Maps:
     return maps[:, rows : 2 * rows, columns : 2 * columns]
 
 
-def same_tissue(patches: Patches) -> Patches:
-    """The label's centre in every cell, mirrored from cell to cell so that there are no seams: (n, 96, 96, 3)."""
-    around = (LABEL_SIDE, LABEL_SIDE)
-    return np.pad(patches[:, LABEL_BOX, LABEL_BOX], ((0, 0), around, around, (0, 0)), mode="symmetric")
+def same_tissue(patches: Patches, box: slice) -> Patches:
+    """The label's box in every cell, mirrored from cell to cell so that there are no seams: (n, side, side, 3)."""
+    around = (box.start, box.start)
+    return np.pad(patches[:, box, box], ((0, 0), around, around, (0, 0)), mode="symmetric")
 
 
-def exchanged(patches: Patches, donors: Patches) -> dict[str, Patches]:
-    """Patches (n, 96, 96, 3) with the part of PARTS that names them taken from donors of the same shape."""
+def exchanged(patches: Patches, donors: Patches, box: slice) -> dict[str, Patches]:
+    """Patches (n, side, side, 3) with the part of PARTS that names them taken from donors of the same shape."""
     centre, surround = patches.copy(), donors.copy()
-    centre[:, LABEL_BOX, LABEL_BOX] = donors[:, LABEL_BOX, LABEL_BOX]
-    surround[:, LABEL_BOX, LABEL_BOX] = patches[:, LABEL_BOX, LABEL_BOX]
+    centre[:, box, box] = donors[:, box, box]
+    surround[:, box, box] = patches[:, box, box]
     return {"centre": centre, "surround": surround}
+
+
+def middle_cell(maps: Maps) -> NDArray[np.floating]:
+    """The middle cell (n,) of maps (n, h, w) of odd sides."""
+    return maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
 
 
 def cell_shares(maps: Maps) -> NDArray[np.float64]:
@@ -96,17 +101,18 @@ def cell_shares(maps: Maps) -> NDArray[np.float64]:
     return np.asarray(np.divide(evidence, total, out=np.full(evidence.shape, np.nan), where=total > 0))
 
 
-def measured(patches: Patches, donors: Patches, look: Look, region: ReadRegion) -> Measured:
+def measured(patches: Patches, donors: Patches, look: Look, region: ReadRegion, box: slice) -> Measured:
     """All that is measured of tumour patches.
 
     Args:
-        patches: uint8 (n, 96, 96, 3), tumour.
+        patches: uint8 (n, side, side, 3), positive.
         donors: as many normal patches, to exchange tissue with.
         look: reads patches.
         region: reads larger images.
+        box: rows, and columns, of the label's box: the middle cell.
 
     Returns:
-        For each of GRIDS, (n, 3, 3) shares of the positive evidence; for each of PARTS, "moved_PART", (n,) logits by
+        For each of GRIDS, (n, h, w) shares of the positive evidence; for each of PARTS, "moved_PART", (n,) logits by
         which the centre cell's evidence moves either way when that part is exchanged, and "fall_PART", (n,) logits by
         which the whole patch's logit falls.
     """
@@ -114,11 +120,11 @@ def measured(patches: Patches, donors: Patches, look: Look, region: ReadRegion) 
     found = {
         "served": cell_shares(served.attribution),
         "context": cell_shares(middle(region(in_context(patches)))),
-        "same": cell_shares(look(same_tissue(patches)).attribution),
+        "same": cell_shares(look(same_tissue(patches, box)).attribution),
     }
-    for part, changed in exchanged(patches, donors).items():
+    for part, changed in exchanged(patches, donors, box).items():
         seen = look(changed)
-        moved = served.attribution[:, 1, 1] - seen.attribution[:, 1, 1]
+        moved = middle_cell(served.attribution) - middle_cell(seen.attribution)
         found[f"moved_{part}"] = np.abs(moved.astype(np.float64))
         found[f"fall_{part}"] = (served.logit - seen.logit).astype(np.float64)
     return found
@@ -146,14 +152,12 @@ def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
         centre, surround = (values[f"moved_{part}"][drawn].sum() for part in ("centre", "surround"))
         return {"own": float(centre / (centre + surround)) if centre + surround else np.nan}
 
-    change = paired_difference(values["context"][:, 1, 1], values["served"][:, 1, 1], groups)
+    change = paired_difference(middle_cell(values["context"]), middle_cell(values["served"]), groups)
     return {
         "patches": count,
         "silent": int(np.isnan(values["served"][:, 0, 0]).sum()),
         "resampled_by": "patch" if groups is None else "slide",
-        "grids": {
-            name: [[figure(values[name][:, row, column]) for column in range(3)] for row in range(3)] for name in GRIDS
-        },
+        "grids": {name: [[figure(cell) for cell in row] for row in np.moveaxis(values[name], 0, -1)] for name in GRIDS},
         "context_change": asdict_interval(change),
         "moved": {part: figure(values[f"moved_{part}"]) for part in PARTS},
         "own": asdict_interval(intervals(own, count, groups).get("own")),
@@ -168,8 +172,8 @@ class Masked(NamedTuple):
     """Some patches with masks.
 
     Attributes:
-        patches: uint8 (n, 96, 96, 3).
-        masks: (n, 96, 96), above 0 = tumour.
+        patches: uint8 (n, side, side, 3).
+        masks: (n, side, side), above 0 = tumour.
         sources: (n,) what the patches were cut from; those of one source are alike.
     """
 
@@ -179,19 +183,20 @@ class Masked(NamedTuple):
 
 
 def tumour_cells(masks: Masks) -> NDArray[np.float64]:
-    """Tumour's share of each of the 3 x 3 cells of masks (n, 96, 96): (n, 3, 3)."""
-    return np.asarray(np.asarray(masks).astype(bool).reshape(-1, 3, LABEL_SIDE, 3, LABEL_SIDE).mean(axis=(2, 4)))
+    """The positive class's share of each cell of masks (n, side, side): (n, side / 32, side / 32)."""
+    cells = np.shape(masks)[1] // STRIDE
+    return np.asarray(np.asarray(masks).astype(bool).reshape(-1, cells, STRIDE, cells, STRIDE).mean(axis=(2, 4)))
 
 
 def lies(masks: Masks) -> NDArray[np.str_]:
-    """Where tumour lies in masks (n, 96, 96): a key of LIES, or "" for none of them.
+    """Where tumour lies in masks (n, side, side): a key of LIES, or "" for none of them.
 
     "centre": at least half of the centre, and twice as dense there as around; "everywhere": at least three quarters of
     every cell; "around": nothing in the centre and at least a quarter of the surround.
     """
     cells = tumour_cells(masks)
-    centre = cells[:, 1, 1]
-    surround = (cells.sum(axis=(1, 2)) - centre) / 8
+    centre = middle_cell(cells)
+    surround = (cells.sum(axis=(1, 2)) - centre) / (cells[0].size - 1)
     kinds = [
         (centre >= HALF) & (centre >= 2 * surround),
         cells.min(axis=(1, 2)) >= FULL,
@@ -200,13 +205,13 @@ def lies(masks: Masks) -> NDArray[np.str_]:
     return np.select(kinds, list(LIES), "")
 
 
-def windows(regions: Iterable[Region], seed: int = 0) -> Iterator[Masked]:
-    """Patches cut from regions every 32 px, at most PER_REGION of each kind of LIES from one, drawn by `seed`."""
-    side = (PATCH_SIDE, PATCH_SIDE)
+def windows(regions: Iterable[Region], side: int, seed: int = 0) -> Iterator[Masked]:
+    """Patches of `side` px cut from regions every 32 px: at most PER_REGION of each kind of LIES from one, by `seed`."""
+    window = (side, side)
     for number, region in enumerate(regions):
         generator = np.random.default_rng((seed, number))
-        masks = np.lib.stride_tricks.sliding_window_view(region.mask, side)[::STEP, ::STEP].reshape(-1, *side)
-        images = np.lib.stride_tricks.sliding_window_view(region.image, side, axis=(0, 1))[::STEP, ::STEP]
+        masks = np.lib.stride_tricks.sliding_window_view(region.mask, window)[::STEP, ::STEP].reshape(-1, *window)
+        images = np.lib.stride_tricks.sliding_window_view(region.image, window, axis=(0, 1))[::STEP, ::STEP]
         across, kinds = images.shape[1], lies(masks)
         drawn = [generator.permutation(np.flatnonzero(kinds == kind))[:PER_REGION] for kind in LIES]
         chosen = np.sort(np.concatenate(drawn))
@@ -237,9 +242,9 @@ def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
             continue
         seen = look(piece.patches[known])
         cells = tumour_cells(piece.masks[known])
-        shares.append(cell_shares(seen.attribution)[:, 1, 1])
+        shares.append(middle_cell(cell_shares(seen.attribution)))
         probabilities.append(np.asarray(seen.probability, np.float64))
-        tumour.append(cells[:, 1, 1] / cells.sum(axis=(1, 2)))
+        tumour.append(middle_cell(cells) / cells.sum(axis=(1, 2)))
         kinds.append(kind[known])
         sources.append(piece.sources[known])
     if not shares:

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from skimage.metrics import structural_similarity
 
-from core.data.patch import PATCH_SIDE
 from core.evaluation.metrics.faithfulness import pearson
 from core.explain.grid import enlarge
 from core.inference.reader import Reader
 from core.models.bundle import Bundle, StoredBundle
 
 Maps = NDArray[np.floating]
+
+SSIM_SIDE = 96
+"""Pixels that maps are enlarged to before their structure is compared."""
 
 
 def similarity(maps: Maps, others: Maps) -> dict[str, NDArray[np.float64]]:
@@ -40,7 +42,7 @@ def similarity(maps: Maps, others: Maps) -> dict[str, NDArray[np.float64]]:
         evidence in the middle, since the measure is made for light: sign counts, size does not.
     """
     flat = (rankdata(np.asarray(m, np.float64).reshape(len(m), -1), axis=1) for m in (maps, others))
-    ours, theirs = (enlarge((_levelled(m) + 1) / 2, PATCH_SIDE, smooth=True) for m in (maps, others))
+    ours, theirs = (enlarge((_levelled(m) + 1) / 2, SSIM_SIDE, smooth=True) for m in (maps, others))
     alike = [
         structural_similarity(a, b, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
         for a, b in zip(ours, theirs, strict=True)

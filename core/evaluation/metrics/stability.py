@@ -18,6 +18,7 @@ from core.data import corruptions
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.evaluation.metrics.faithfulness import pearson
 from core.explain.grid import cell_weights
+from core.task import Task
 
 Patches = NDArray[np.uint8]
 Maps = NDArray[np.floating]
@@ -149,14 +150,19 @@ PERTURBATIONS: dict[str, Perturbation] = {
 """What slides, scanners and file formats do, from hardly visible to what nobody would send."""
 
 
-def varied(patches: Patches) -> Patches:
+def perturbations_of(task: Task) -> dict[str, Perturbation]:
+    """Those that can happen to a task's patches: the stain's alone where it has one."""
+    return {name: one for name, one in PERTURBATIONS.items() if task.stain or name != "stain"}
+
+
+def varied(patches: Patches, task: Task) -> Patches:
     """Patches as other slides, scanners and files could have them: each with one perturbation at one strength.
 
     All perturbations and strengths come in turn, so that 40 patches meet each once.
     """
-    found = patches.copy()
-    for place, (perturbation, strength) in enumerate(product(PERTURBATIONS.values(), STRENGTHS)):
-        chosen = slice(place, None, len(PERTURBATIONS) * len(STRENGTHS))
+    found, known = patches.copy(), perturbations_of(task)
+    for place, (perturbation, strength) in enumerate(product(known.values(), STRENGTHS)):
+        chosen = slice(place, None, len(known) * len(STRENGTHS))
         if len(patches[chosen]):
             found[chosen] = perturbation(patches[chosen], strength)
     return found
@@ -200,7 +206,7 @@ def eight_views(chunks: Iterable[Patches], look: Look) -> Held:
     """How far flips and turns move a reading: means over the seven that are not the patch itself.
 
     Args:
-        chunks: patches uint8 (m, 96, 96, 3), some at a time.
+        chunks: patches uint8 (m, side, side, 3), some at a time.
         look: patches -> probability and maps of the one view it is given.
 
     Returns:

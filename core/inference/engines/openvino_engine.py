@@ -20,7 +20,6 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from core.data.patch import PATCH_SIDE
 from core.errors import EngineError, OutputError
 from core.files import publish, write_text
 from core.inference.batcher import COMPUTE_LOCK, MicroBatcher
@@ -61,6 +60,8 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
+        side = stored.description.task.side
+        self._sides = (side, side)
         self._graph = _graph(stored)
         self._compiled: dict[tuple[int, ...], Any] = {}
         self._forward = MicroBatcher(self._run, self.batch)
@@ -72,7 +73,7 @@ class OpenVinoEngine:
     def _run(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         pieces, start = [], 0
         sides = patches.shape[1:3]
-        for size in cover(len(patches)) if sides == (PATCH_SIDE, PATCH_SIDE) else [1] * len(patches):
+        for size in cover(len(patches)) if sides == self._sides else [1] * len(patches):
             piece = patches[start : start + size]
             start += len(piece)
             request = self._request(size, *sides)
@@ -83,8 +84,8 @@ class OpenVinoEngine:
 
     def _request(self, *shape: int) -> Any:
         if shape not in self._compiled:
-            regions = [kept for kept in self._compiled if kept[1:] != (PATCH_SIDE, PATCH_SIDE)]
-            if shape[1:] != (PATCH_SIDE, PATCH_SIDE) and len(regions) == REGIONS:
+            regions = [kept for kept in self._compiled if kept[1:] != self._sides]
+            if shape[1:] != self._sides and len(regions) == REGIONS:
                 del self._compiled[regions[0]]
             model = self._graph.clone()
             model.reshape([*shape, 3])
@@ -121,7 +122,7 @@ def fastest_engine(stored: StoredBundle, threads: int) -> OpenVinoEngine:
     except (OSError, ValueError, TypeError, KeyError):
         pass  # not measured yet, or damaged: measure
     engines = {precision: OpenVinoEngine(stored, threads, precision) for precision in (EXACT, FAST)}
-    seconds = _seconds(engines)
+    seconds = _seconds(engines, stored.description.task.side)
     precision = FAST if seconds[EXACT] > WORTH_ROUNDING * seconds[FAST] else EXACT
     try:
         if kept.with_name(GRAPH).is_file():  # alone, it would keep the next start from keeping its graph
@@ -131,9 +132,9 @@ def fastest_engine(stored: StoredBundle, threads: int) -> OpenVinoEngine:
     return engines[precision]
 
 
-def _seconds(engines: dict[str, OpenVinoEngine], repeats: int = 5) -> dict[str, float]:
+def _seconds(engines: dict[str, OpenVinoEngine], side: int, repeats: int = 5) -> dict[str, float]:
     """Least seconds that each engine takes for a small batch; they take turns, and nobody else computes meanwhile."""
-    patches = np.zeros((SIZES[1], PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
+    patches = np.zeros((SIZES[1], side, side, 3), np.uint8)
     least = dict.fromkeys(engines, np.inf)
     with COMPUTE_LOCK:
         for repeat in range(repeats + 1):
@@ -180,7 +181,8 @@ def _convert(stored: StoredBundle) -> Any:
 
     from core.inference.engines.torch_engine import load_net
 
-    example = torch.zeros((2, PATCH_SIDE, PATCH_SIDE, 3), dtype=torch.uint8)
+    side = stored.description.task.side
+    example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     try:
         with warnings.catch_warnings():
             # OpenVINO traces; torch deprecates tracing, which is not for a reader to know.
@@ -188,7 +190,7 @@ def _convert(stored: StoredBundle) -> Any:
             model = ov.convert_model(load_net(stored), example_input=example)
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot run {stored.description.architecture}; use the torch engine.") from error
-    model.reshape([-1, PATCH_SIDE, PATCH_SIDE, 3])
+    model.reshape([-1, side, side, 3])
     return model
 
 

@@ -15,7 +15,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from core.checkpoints import misfit
-from core.data.patch import PATCH_SIDE
 from core.errors import BundleError
 from core.inference.batcher import COMPUTE_LOCK, MicroBatcher
 from core.inference.engines.memory import give_back
@@ -58,6 +57,7 @@ class TorchEngine:
         if self.device.type == "cpu" and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         self.net = load_net(stored).to(self.device)
+        self._side = stored.description.task.side
         self._forward = MicroBatcher(self._run, self.batch)
 
     def forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -65,7 +65,7 @@ class TorchEngine:
         return self._forward(patches)
 
     def _run(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        step = max(1, self.batch * PATCH_SIDE**2 // (patches.shape[1] * patches.shape[2]))
+        step = max(1, self.batch * self._side**2 // (patches.shape[1] * patches.shape[2]))
         with torch.inference_mode():
             pieces = [self.net(self._tensor(patches[i : i + step])) for i in range(0, len(patches), step)]
             maps, logits = (torch.cat(parts).cpu().numpy() for parts in zip(*pieces, strict=True))

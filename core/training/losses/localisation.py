@@ -17,8 +17,6 @@ from core.training.config import TrainConfig
 
 SIDE = 2
 """Patches along the side of a mosaic."""
-CELLS = 3
-"""Cells along the side of a patch; the one in the middle is the label's box."""
 
 
 def centre_cell_logits(
@@ -34,7 +32,7 @@ def centre_cell_logits(
         step: of the cycle; odd steps read mosaics.
 
     Returns:
-        (n, k, 3, 3), and one or two (n, 2).
+        (n, k, h, w), and one or two (n, 2).
     """
     if config.mosaic_batches and step % 2:
         maps = of_patches(model(tiled(inputs))[0])
@@ -75,7 +73,8 @@ def of_patches(maps: Tensor) -> Tensor:
 
 
 def centre_alone(maps: Tensor) -> Tensor:
-    """Maps (n, k, 3, 3) with every cell but the middle one empty."""
-    mask = torch.zeros(CELLS, CELLS, device=maps.device, dtype=maps.dtype)
-    mask[CELLS // 2, CELLS // 2] = 1
+    """Maps (n, k, h, w), of odd sides, with every cell but the middle one empty."""
+    rows, columns = maps.shape[2:]
+    mask = torch.zeros(rows, columns, device=maps.device, dtype=maps.dtype)
+    mask[rows // 2, columns // 2] = 1
     return maps * mask

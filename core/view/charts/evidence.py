@@ -29,7 +29,6 @@ from core.evaluation.schema import (
     RemovalCurve,
     Row,
 )
-from core.explain.grid import CENTRE_CHANCE
 from core.view.charts.training import ACCENT, COLOURS, HEIGHT, SECOND
 from core.view.narrative import (
     interval_words,
@@ -204,9 +203,9 @@ def _position_bias(curve: PositionBias) -> Chart:
         tables.append(Facts(head, rows))
     meaning = (
         f"Mean share of the positive evidence by cell, Grad-CAM of tumour minus normal in {curve.patches:,} true "
-        f"positives shown to the network in three ways; the frame is the label's centre, chance {CENTRE_CHANCE:.0%}."
+        f"positives shown to the network in three ways; the frame is the label's centre, chance {curve.chance:.0%}."
     )
-    return Chart("Why the map leans where it leans", meaning, cells(curve.grids), finding, tables)
+    return Chart("Why the map leans where it leans", meaning, cells(curve.grids, curve.chance), finding, tables)
 
 
 def forest(rows: Sequence[Row], measure: str) -> go.Figure:
@@ -297,13 +296,14 @@ def mosaics(drawn: Mosaics) -> go.Figure:
     return figure.update_layout(height=400, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
 
 
-def cells(grids: Mapping[str, Sequence[Sequence[Figure]]]) -> go.Figure:
+def cells(grids: Mapping[str, Sequence[Sequence[Figure]]], chance: float) -> go.Figure:
     """Grids of 3 x 3 mean shares side by side, pale at chance, the label's centre framed.
 
     The colour scale is the same for every model, from nothing to twice chance: a weak lean stays pale.
 
     Args:
-        grids: by key of `core.evaluation.metrics.position_bias.GRIDS`, 3 x 3 figures with intervals.
+        grids: by key of `core.evaluation.metrics.position_bias.GRIDS`, figures with intervals by cell.
+        chance: share of the patch that the label's box covers.
     """
     figure = make_subplots(1, len(grids), subplot_titles=[GRIDS[name] for name in grids], horizontal_spacing=0.04)
     for column, grid in enumerate(grids.values(), start=1):
@@ -316,11 +316,13 @@ def cells(grids: Mapping[str, Sequence[Sequence[Figure]]]) -> go.Figure:
             customdata=[[list(pair) for pair in zip(*rows, strict=True)] for rows in zip(low, high, strict=True)],
             hovertemplate="%{z:.1f}% [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>",
         )  # fmt: skip
-        figure.add_shape(type="rect", x0=0.5, x1=1.5, y0=0.5, y1=1.5, line={"width": 2}, row=1, col=column)
+        left, top = len(grid[0]) // 2 - 0.5, len(grid) // 2 - 0.5
+        box = {"x0": left, "x1": left + 1, "y0": top, "y1": top + 1}
+        figure.add_shape(type="rect", line={"width": 2}, row=1, col=column, **box)
         figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
     figure.update_xaxes(visible=False, fixedrange=True, constrain="domain")
     figure.update_yaxes(visible=False, fixedrange=True, constrain="domain", autorange="reversed")
-    ticks = [0, 100 * CENTRE_CHANCE, 200 * CENTRE_CHANCE]
+    ticks = [0, 100 * chance, 200 * chance]
     scale = {
         "colorscale": [[place, colour] for place, colour in DIFFERENCE.to_plotly()],
         "cmin": ticks[0],

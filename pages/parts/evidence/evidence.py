@@ -36,7 +36,7 @@ EVERY = 2.0
 NOBODY = "no other model"
 CHANCE = "chance"
 
-_reports: Kept[Report] = Kept(16)
+_reports: Kept[EvidenceReport] = Kept(16)
 _mosaics: Kept[Mosaics] = Kept(8)
 
 
