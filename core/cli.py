@@ -20,7 +20,7 @@ import typer
 from tqdm import tqdm
 
 from core.errors import NodeLensError, OutputError, printable
-from core.explain.cam import METHODS
+from core.explain.registry import METHODS
 from core.files import atomic_path, write_text
 from core.logs import configure as configure_logs
 from core.settings import settings

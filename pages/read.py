@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 import streamlit as st
 
-from core.explain.cam import METHODS
+from core.explain.registry import METHODS
 from core.view.export import as_picture, as_record, scale_of
 from core.view.overlay import png
 from pages.parts import choices, frame, library

@@ -14,7 +14,7 @@ from core.errors import CalibrationError
 from core.evaluation.calibration import fit_operating_point
 from core.evaluation.metrics.classification import Scored, area_under_roc, figures, reliability, with_intervals
 from core.evaluation.metrics.stability import varied
-from core.explain.cam import LAST, MARGIN, METHODS, SCALE_PASSES
+from core.explain.registry import LAST, MARGIN, METHODS, SCALE_PASSES
 from core.inference.engines.engine import open_engine
 from core.inference.engines.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
 from core.inference.reader import Reader, Readings, scale_key

@@ -12,7 +12,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.patch import PATCH_SIDE
 from core.explain.grid import cell_weights
 
 Array = NDArray[np.float32]
@@ -20,65 +19,70 @@ Patches = NDArray[np.uint8]
 
 COVER, STRIDE = 32, 16
 """Side of the occluding square, and its step; its answers lie on a grid of cells of one step."""
-WINDOWS = ((PATCH_SIDE - COVER) // STRIDE + 1) ** 2
 MASKS, MASK_CELLS, SHOWN = 512, 6, 0.5
 """RISE: number of masks, cells along a side of each, and the chance of a cell to be shown."""
+
+
+def windows(side: int) -> int:
+    """How many occluding squares a patch of `side` px has room for."""
+    return ((side - COVER) // STRIDE + 1) ** 2
 
 
 def occluded(patch: Patches, blank: Patches) -> Patches:
     """A patch with each square blanked in turn, row by row.
 
     Args:
-        patch: uint8 (96, 96, 3).
+        patch: uint8 (side, side, 3).
         blank: uint8 (3,).
 
     Returns:
-        uint8 (25, 96, 96, 3).
+        uint8 (windows, side, side, 3).
     """
-    corners = range(0, PATCH_SIDE - COVER + 1, STRIDE)
-    changed = np.repeat(patch[None], WINDOWS, axis=0)
+    side = len(patch)
+    corners = range(0, side - COVER + 1, STRIDE)
+    changed = np.repeat(patch[None], windows(side), axis=0)
     for index, (top, left) in enumerate((top, left) for top in corners for left in corners):
         changed[index, top : top + COVER, left : left + COVER] = blank
     return changed
 
 
-def occlusion_map(drops: Array) -> Array:
+def occlusion_map(drops: Array, side: int) -> Array:
     """Occlusion (Zeiler & Fergus 2014): the mean drop over the squares that cover a cell.
 
     It equals captum's `Occlusion` with the same square, step and baseline, whose pixels are constant within a cell.
 
     Args:
-        drops: (n, 25) float32, the target logit of the patch less that of `occluded`'s.
+        drops: (n, windows) float32, the target logit of the patch less that of `occluded`'s.
+        side: of the patch in pixels.
 
     Returns:
-        (n, 6, 6) float32 in logits.
+        (n, side / 16, side / 16) float32 in logits.
     """
-    across = (PATCH_SIDE - COVER) // STRIDE + 1
-    cells, side = COVER // STRIDE, PATCH_SIDE // STRIDE
-    total, covered = np.zeros((len(drops), side, side)), np.zeros((side, side))
-    for down in range(cells):
-        for right in range(cells):
+    across, cells = (side - COVER) // STRIDE + 1, side // STRIDE
+    total, covered = np.zeros((len(drops), cells, cells)), np.zeros((cells, cells))
+    for down in range(COVER // STRIDE):
+        for right in range(COVER // STRIDE):
             place = np.s_[..., down : down + across, right : right + across]
             total[place] += drops.reshape(-1, across, across)
             covered[place] += 1
     return np.asarray(total / covered, dtype=np.float32)
 
 
-@lru_cache(maxsize=1)
-def rise_masks() -> Array:
-    """The masks of RISE (Petsiuk et al. 2018, section 3.3), the same ones whenever asked: (512, 96, 96) in 0..1.
+@lru_cache(maxsize=2)
+def rise_masks(side: int) -> Array:
+    """The masks of RISE (Petsiuk et al. 2018, section 3.3), the same ones whenever asked: (512, side, side) in 0..1.
 
     Grids of 6 x 6 cells, each shown with chance 1/2, are enlarged bilinearly to seven sixths of the patch and cut out
     at a random place.
     """
     generator = np.random.default_rng(0)
-    cell = PATCH_SIDE // MASK_CELLS
+    cell = -(-side // MASK_CELLS)
     grids = generator.random((MASKS, MASK_CELLS, MASK_CELLS)) < SHOWN
-    enlarge = _bilinear(MASK_CELLS, PATCH_SIDE + cell)
-    masks = np.empty((MASKS, PATCH_SIDE, PATCH_SIDE), np.float32)
+    enlarge = _bilinear(MASK_CELLS, side + cell)
+    masks = np.empty((MASKS, side, side), np.float32)
     for mask, grid, (top, left) in zip(masks, grids, generator.integers(0, cell, (MASKS, 2)), strict=True):
         whole = enlarge @ grid @ enlarge.T
-        mask[:] = whole[top : top + PATCH_SIDE, left : left + PATCH_SIDE]
+        mask[:] = whole[top : top + side, left : left + side]
     masks.setflags(write=False)
     return masks
 

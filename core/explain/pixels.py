@@ -14,7 +14,7 @@ import torch
 from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor, nn
 
-from core.explain.cam import STEPS
+from core.explain.registry import STEPS
 from core.models.nets import PatchNet
 
 NOISE = 0.6
@@ -29,12 +29,12 @@ class Target(nn.Module):
     def __init__(self, net: PatchNet, row: Tensor, tick: Callable[[int], None] = lambda _: None) -> None:
         """Weigh the logits of `net` by `row` (2,); `tick` is told how many images each pass took, and may raise."""
         super().__init__()
-        self.net, self.row, self._tick = net, row, tick
+        self.net, self.row, self.tick = net, row, tick
 
     def forward(self, images: Tensor) -> Tensor:
         """Row times logits."""
         logits: Tensor = self.net.net(images)
-        self._tick(len(images))
+        self.tick(len(images))
         return logits @ self.row
 
 
@@ -59,7 +59,8 @@ def smoothgrad(target: Target, image: Tensor) -> Tensor:
 
 
 def guided_backprop(target: Target, image: Tensor) -> Tensor:
-    """Guided backpropagation (Springenberg et al. 2014); `target` must stand on a `guided_copy`."""
+    """Guided backpropagation (Springenberg et al. 2014), on a copy of the network."""
+    target = Target(guided_copy(target.net), target.row, target.tick)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # captum announces its hooks, which the copy is there for
         found = GuidedBackprop(target).attribute(image)

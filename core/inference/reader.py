@@ -14,9 +14,10 @@ from core.data.flags import flags
 from core.data.patch import as_batch
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
-from core.explain.cam import INPUT, LAST, METHODS, PREDICTED, check_vocabulary, target_weights
+from core.explain.question import Question
+from core.explain.registry import INPUT, LAST, METHODS, PREDICTED, check_vocabulary, target_weights
 from core.inference.engines.engine import Engine, open_engine
-from core.inference.explainer import Explainer
+from core.inference.explainer import ExplainedNetwork
 from core.models.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
 from core.settings import settings
 from core.task import STRIDE, Task
@@ -136,7 +137,7 @@ class Reader:
         self.model = stored.description
         self.ood = stored.ood
         self.engine = engine
-        self._explainer = Explainer(stored, engine)
+        self._network = ExplainedNetwork(stored, engine)
 
     @property
     def task(self) -> Task:
@@ -190,7 +191,7 @@ class Reader:
         if views not in (1, VIEWS):
             raise ValueError(f"views must be 1 or {VIEWS}, not {views}")
         batch = as_batch(patches, self.task.side)
-        total = len(batch) * views * METHODS[method].passes_at(layer)
+        total = len(batch) * views * METHODS[method].passes_at(layer, self.task.side)
         tick = _counted(progress, total)
         step = max(1, self.engine.batch // views)
         pieces = [
@@ -235,7 +236,8 @@ class Reader:
         point = self.model.point(1)
         called = point.view_probability(logits[:, 1] - logits[:, 0]) >= point.threshold
         weights = target_weights(target, called, self.task)
-        return self._explainer.maps(method, layer, image, maps, logits, weights, _counted(None, 0))
+        asked = Question(image, layer, maps, logits, weights, _counted(None, 0))
+        return METHODS[method].explain(self._network, asked)
 
     def features(self, patches: ArrayLike) -> NDArray[np.float32]:
         """The last maps' means over positions, (n, k) float32: what the linear layer sees of patches; see `read`."""
@@ -262,7 +264,7 @@ class Reader:
         probability = point.probability(margin)
 
         weights = np.tile(target_weights(target, probability >= point.threshold, self.task), (views, 1))
-        heatmaps = self._explainer.maps(method, layer, seen, maps, logits, weights, tick)
+        heatmaps = METHODS[method].explain(self._network, Question(seen, layer, maps, logits, weights, tick))
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
         turned_back = np.stack([dihedral_back(by_view[index], index) for index in range(views)])
         coordinates, strange = self._placed(maps[:count])

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.explain.cam import METHODS, TARGETS
 from core.explain.grid import CENTRE_CHANCE, centre_share
+from core.explain.registry import METHODS, TARGETS
 from core.inference.reader import Readings
 from core.view.overlay import overlay_image
 

@@ -14,7 +14,7 @@ from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
 from core.evaluation.ood import CHANCE
 from core.evaluation.schema import ALL, EvidenceReport, Figure, OODFigures, PositionBias, Replaced, Replacement, Row
-from core.explain.cam import METHODS
+from core.explain.registry import METHODS
 
 PLACES = (
     *("upper left", "at the top", "upper right"),
@@ -327,8 +327,8 @@ def _padding(curve: PositionBias, sought: bool) -> Explanation:
     moves = "more than" if _above(change, 0) else "less than" if _below(change, 0) else "not told from"
     text = (
         f"With mirrored tissue in place of the padding it holds {_share(context)}, {moves} as served; with the same "
-        f"tissue in every cell {_share(same)}, {_beside_chance(same, curve.chance)}, with most {_place(curve, most)} ({cells[most]:.1%}) "
-        f"and least {_place(curve, least)} ({cells[least]:.1%})."
+        f"tissue in every cell {_share(same)}, {_beside_chance(same, curve.chance)}, with most "
+        f"{_place(curve, most)} ({cells[most]:.1%}) and least {_place(curve, least)} ({cells[least]:.1%})."
     )
     return Explanation("Zero padding", _verdict(speaks), text)
 

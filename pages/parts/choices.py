@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.data.pcam import Split
-from core.explain.cam import METHODS, TARGETS
+from core.explain.registry import METHODS, TARGETS
 from pages.parts import library
 
 VIEWS = (8, 1)
@@ -17,7 +17,7 @@ SCALE_NOTES = {FIXED: "fixed scale from validation", OWN: "this map's own scale"
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a reader asks to be explained, in the words of `core.explain.cam`."""
+    """What a reader asks to be explained, in the words of `core.explain.registry`."""
 
     method: str
     layer: str

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core import service
 from core.data.pcam import Split, find_splits
 from core.errors import ModelNotFoundError
-from core.explain.cam import METHODS
+from core.explain.registry import METHODS
 from core.inference import Reader, Readings
 from core.inference.scores import ScoreStore
 from core.kept import Kept, digest

@@ -13,7 +13,7 @@ from core.evaluation import report as reporting
 from core.evaluation.card import PCAM_TRAINING, interval_text, limits, model_card
 from core.evaluation.metrics.classification import FIGURES
 from core.evaluation.report import bf16_check, calibrate, check_labels, check_order, evaluate, with_evaluation
-from core.explain.cam import METHODS, SCALE_PASSES
+from core.explain.registry import METHODS, SCALE_PASSES
 from core.inference import load_reader
 from core.inference.engines.openvino_engine import OpenVinoEngine, has_bf16
 from core.inference.reader import Reader

@@ -10,7 +10,8 @@ from scipy.special import expit
 from core.data.flags import flags
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
-from core.explain.cam import METHODS, TARGETS, grad_cam
+from core.explain.cam import grad_cam
+from core.explain.registry import METHODS, TARGETS
 from core.inference import load_reader
 from core.inference.caching import caching_reader
 from core.inference.reader import Reader, verdicts

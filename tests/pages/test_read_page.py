@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime import caching
 
 from core import service
-from core.explain.cam import MARGIN, METHODS
+from core.explain.registry import MARGIN, METHODS
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
 from core.kept import digest
 from core.settings import settings

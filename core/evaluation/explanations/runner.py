@@ -31,7 +31,7 @@ from core.evaluation.explanations import (
 from core.evaluation.explanations.stage import MAIN, METHODS, Sample, Stage, Tell
 from core.evaluation.report import record_of
 from core.evaluation.schema import Curves, EvidenceReport, ExaminedModel, Findings, Plan, Speed
-from core.explain.cam import PREDICTED, check_vocabulary
+from core.explain.registry import PREDICTED, check_vocabulary
 from core.files import write_text
 from core.inference.reader import Reader
 

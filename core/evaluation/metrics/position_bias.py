@@ -206,7 +206,7 @@ def lies(masks: Masks) -> NDArray[np.str_]:
 
 
 def windows(regions: Iterable[Region], side: int, seed: int = 0) -> Iterator[Masked]:
-    """Patches of `side` px cut from regions every 32 px: at most PER_REGION of each kind of LIES from one, by `seed`."""
+    """Patches of `side` px cut from regions every 32 px: PER_REGION at most of each kind of LIES from one."""
     window = (side, side)
     for number, region in enumerate(regions):
         generator = np.random.default_rng((seed, number))

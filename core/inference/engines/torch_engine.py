@@ -142,12 +142,16 @@ class TorchEngine:
         return drops
 
     def pixel_maps(
-        self, method: str, patches: NDArray[np.uint8], target_weights: NDArray[np.float32], tick: Callable[[int], None]
+        self,
+        attribute: Callable[..., torch.Tensor],
+        patches: NDArray[np.uint8],
+        target_weights: NDArray[np.float32],
+        tick: Callable[[int], None],
     ) -> NDArray[np.float32]:
-        """Gradients at the pixels, in the colours' sum; guided backpropagation runs on a copy of the network.
+        """Gradients at the pixels, in the colours' sum.
 
         Args:
-            method: name of a function of `core.explain.pixels`.
+            attribute: a function of `core.explain.pixels`.
             patches: uint8 (n, h, w, 3).
             target_weights: float32 (n, 2); see `gradients`.
             tick: told how many copies of a patch each pass took.
@@ -158,12 +162,11 @@ class TorchEngine:
         from core.explain import pixels
 
         found = np.empty(patches.shape[:3], np.float32)
-        net = pixels.guided_copy(self.net) if method == "guided_backprop" else self.net
         for index, row in enumerate(target_weights):
             with COMPUTE_LOCK:
                 image = self.net.normalise(self._tensor(patches[index : index + 1]))
-                target = pixels.Target(net, self._tensor(row), tick)
-                found[index] = getattr(pixels, method)(target, image).cpu().numpy()
+                target = pixels.Target(self.net, self._tensor(row), tick)
+                found[index] = attribute(target, image).cpu().numpy()
                 give_back()
         return found
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.errors import NodeLensError
 from core.evaluation.metrics.agreement import difference, rank_correlation
-from core.explain.cam import METHODS
+from core.explain.registry import METHODS
 from core.inference import Readings
 from core.view.export import scale_of
 from pages.parts import library

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from core.data.flags import FLAGS
-from core.explain.cam import METHODS
+from core.explain.registry import METHODS
 from core.inference import Readings
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
 from core.view.export import CENTRE_CHANCE, centre_share

@@ -10,7 +10,7 @@ from core.data import corruptions
 from core.data.patch import LABEL_BOX, PATCH_SIDE
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.faithfulness import blurred
-from core.explain.cam import METHODS
+from core.explain.registry import METHODS
 from core.inference import Readings
 from core.view.export import scale_of
 from pages.parts import library
