@@ -26,9 +26,11 @@ from bench.measure import ROOT, Row, processor
 from core.data.pcam import Split
 from core.training.config import TrainConfig, parse_config
 from core.training.data import subsets
-from core.training.loop import fit, judge, layer_groups, predict
+from core.training.loop import fit
+from core.training.optimiser import layer_groups
 from core.training.runs import Run
 from core.training.start import starting_net
+from core.training.validation import judge, predict
 
 NAMES = ("nodelens", "fastai")
 CYCLES = {

@@ -19,8 +19,9 @@ from core.inference.engines.torch_engine import best_device
 from core.models.nets import PatchNet
 from core.training.config import TrainConfig
 from core.training.data import Batches, subsets
-from core.training.loop import freeze, make_optimiser, set_training, uses_bf16
 from core.training.losses.objective import loss_of
+from core.training.optimiser import freeze, make_optimiser, set_training
+from core.training.precision import uses_bf16
 from core.training.start import starting_net
 
 FIRST_RATE, LAST_RATE, STEPS = 1e-7, 10.0, 100

@@ -8,8 +8,9 @@ import torch
 
 from core.training.data import Batches, subsets, turned
 from core.training.features import FrozenFeatures
-from core.training.loop import fit, freeze, make_optimiser, set_rates, set_training
+from core.training.loop import fit
 from core.training.losses.objective import loss_of
+from core.training.optimiser import freeze, make_optimiser, set_rates, set_training
 from core.training.runs import CHECKPOINT, Run
 from core.training.start import starting_net
 

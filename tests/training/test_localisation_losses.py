@@ -12,7 +12,7 @@ from core.explain.grid import centre_share
 from core.inference import load_reader
 from core.training.config import make_config
 from core.training.distributed import ProcessGroup
-from core.training.loop import fit, recipe_of
+from core.training.loop import fit
 from core.training.losses.localisation import (
     background_evidence_loss,
     centre_alone,
@@ -20,6 +20,7 @@ from core.training.losses.localisation import (
     of_patches,
     tiled,
 )
+from core.training.recipe import recipe_of
 from core.training.runs import Run
 
 

@@ -13,17 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from timm.utils import ModelEmaV3
 
 from core.errors import NodeLensError, OutputError, RunBusyError, SplitNotFoundError, TrainingError
 from core.inference import load_reader
 from core.models.architectures import ARCHITECTURES
 from core.models.bundle import StoredBundle, sha256_of
 from core.models.nets import PatchNet
-from core.training import loop as fitting
-from core.training import runs
+from core.training import precision, runs
 from core.training.launch import opener
-from core.training.loop import fit, follow, judge, layer_groups, make_optimiser
+from core.training.loop import fit
+from core.training.optimiser import layer_groups, make_optimiser
 from core.training.runs import CHECKPOINT, Run
+from core.training.validation import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSING = ("time", "speed")
@@ -124,12 +126,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(steps, run, train, finished
 
 def test_the_arithmetic_is_found_out_once_for_a_run(config, tmp_path, open_split, monkeypatch):
     found = []
-    monkeypatch.setattr(fitting, "bf16_is_faster", lambda: found.append(1) or True)
+    monkeypatch.setattr(precision, "bf16_is_faster", lambda: found.append(1) or True)
     run = Run.create(tmp_path / "auto", config.model_copy(update={"precision": "auto"}))
     halt = iter([False, True])
     list(fit(run, open_split, lambda: next(halt, True)))
     assert run.environment["bf16"] is True
-    monkeypatch.setattr(fitting, "bf16_is_faster", lambda: pytest.fail("a run that goes on keeps its arithmetic"))
+    monkeypatch.setattr(precision, "bf16_is_faster", lambda: pytest.fail("a run that goes on keeps its arithmetic"))
     list(fit(run, open_split))
     assert len(found) == 1
     assert run.model is not None
@@ -148,7 +150,7 @@ def test_finding_out_the_arithmetic_leaves_the_draws_alone():
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    assert fitting.bf16_is_faster.__wrapped__() in (True, False)
+    assert precision.bf16_is_faster.__wrapped__() in (True, False)
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -268,12 +270,11 @@ class TestPieces:
             for net, value in zip(nets, (0.0, 1.0), strict=True):
                 net.state_dict()[name].fill_(value)
                 net.state_dict()["net.bn1.num_batches_tracked"].fill_(int(value) * 7)
-        follow(nets[0], nets[1], 0.999, 1)  # decay 2 / 11
-        assert float(nets[0].state_dict()[name][0]) == pytest.approx(9 / 11)
-        assert int(nets[0].state_dict()["net.bn1.num_batches_tracked"]) == 7
-        nets[0].state_dict()[name].fill_(0.0)
-        follow(nets[0], nets[1], 0.9, 10_000)
-        assert float(nets[0].state_dict()[name][0]) == pytest.approx(0.1)
+        for decay, taken, expected in ((0.999, 1, 9 / 11), (0.9, 10_000, 0.1)):
+            ema = ModelEmaV3(nets[0], decay, **EMA_WARMUP)
+            ema.update(nets[1], step=taken + 2)
+            assert float(ema.module.state_dict()[name][0]) == pytest.approx(expected)
+            assert int(ema.module.state_dict()["net.bn1.num_batches_tracked"]) == 7
 
     @pytest.mark.parametrize("name", ARCHITECTURES)
     def test_layer_groups_hold_every_parameter_once_and_end_with_the_head(self, name):

@@ -8,7 +8,8 @@ from core.inference import load_reader
 from core.models.bundle import StoredBundle, Training
 from core.models.nets import PatchNet, save_bundle
 from core.training.config import Distillation
-from core.training.loop import fit, layer_groups
+from core.training.loop import fit
+from core.training.optimiser import layer_groups
 from core.training.runs import CHECKPOINT, MODEL, Run
 from core.training.teacher import Teacher, distance
 

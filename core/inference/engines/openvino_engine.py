@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import time
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from core.errors import EngineError, OutputError
 from core.files import publish, write_text
 from core.inference.batcher import COMPUTE_LOCK, MicroBatcher
+from core.inference.engines.precision import worth_rounding
 from core.models.bundle import StoredBundle
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ GRAPH = "graph.xml"
 EXACT, FAST = "f32", "bf16"
 CHOICE = "precision.json"
 """Beside the graph: which arithmetic was found faster, on which processor."""
-WORTH_ROUNDING = 1.2
-"""How many times as fast bf16 has to be: some processors have it and compute fp32 sooner."""
 
 
 class OpenVinoEngine:
@@ -122,28 +120,17 @@ def fastest_engine(stored: StoredBundle, threads: int) -> OpenVinoEngine:
     except (OSError, ValueError, TypeError, KeyError):
         pass  # not measured yet, or damaged: measure
     engines = {precision: OpenVinoEngine(stored, threads, precision) for precision in (EXACT, FAST)}
-    seconds = _seconds(engines, stored.description.task.side)
-    precision = FAST if seconds[EXACT] > WORTH_ROUNDING * seconds[FAST] else EXACT
+    side = stored.description.task.side
+    patches = np.zeros((SIZES[1], side, side, 3), np.uint8)
+    with COMPUTE_LOCK:  # nobody else computes meanwhile
+        faster = worth_rounding(partial(engines[EXACT].forward, patches), partial(engines[FAST].forward, patches))
+    precision = FAST if faster else EXACT
     try:
         if kept.with_name(GRAPH).is_file():  # alone, it would keep the next start from keeping its graph
             write_text(kept, json.dumps({"processor": processor, "precision": precision}) + "\n")
     except OutputError as error:
         log.warning("the faster arithmetic has to be found out at every start: %s", error)
     return engines[precision]
-
-
-def _seconds(engines: dict[str, OpenVinoEngine], side: int, repeats: int = 5) -> dict[str, float]:
-    """Least seconds that each engine takes for a small batch; they take turns, and nobody else computes meanwhile."""
-    patches = np.zeros((SIZES[1], side, side, 3), np.uint8)
-    least = dict.fromkeys(engines, np.inf)
-    with COMPUTE_LOCK:
-        for repeat in range(repeats + 1):
-            for name, engine in engines.items():
-                began = time.perf_counter()
-                engine.forward(patches)
-                if repeat:  # the first one compiles
-                    least[name] = min(least[name], time.perf_counter() - began)
-    return least
 
 
 def cover(count: int) -> list[int]:
