@@ -7,14 +7,14 @@ is changed in optical density, OD = -ln((I + 1) / 256), where the amounts of sta
 from __future__ import annotations
 
 from collections.abc import Callable
-from io import BytesIO
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
-from scipy.ndimage import gaussian_filter, zoom
 
 Patches = NDArray[np.uint8]
+
+cv2.setNumThreads(0)  # a patch is too small to share; cores are for the network
 
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], np.float32)
 """Optical density in R, G, B of one unit of hematoxylin, eosin and the residual (Ruifrok & Johnston 2001)."""
@@ -57,8 +57,9 @@ def blur(patches: Patches, sigma: ArrayLike) -> Patches:
     def blurred(patch: Patches, pixels: float) -> Patches:
         if pixels == 0:
             return patch
-        # In float: of whole numbers, SciPy would cut off the fractions along each axis, which darkens.
-        return _grey_levels(gaussian_filter(patch, (pixels, pixels, 0), output=np.float32, mode="reflect"))
+        # In float: whole numbers would be rounded along each axis, and far parts of the bell left out.
+        soft = cv2.GaussianBlur(patch.astype(np.float32), (0, 0), pixels, borderType=cv2.BORDER_REFLECT)
+        return _grey_levels(soft)
 
     return _each(patches, sigma, blurred)
 
@@ -75,19 +76,20 @@ def jpeg(patches: Patches, quality: ArrayLike) -> Patches:
     def recoded(patch: Patches, setting: float) -> Patches:
         if setting == 0:
             return patch
-        coded = BytesIO()
-        Image.fromarray(patch).save(coded, "JPEG", quality=round(setting))
-        return np.asarray(Image.open(coded))
+        bgr = cv2.cvtColor(patch, cv2.COLOR_RGB2BGR)
+        coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(setting)])[1]
+        return np.asarray(cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
     return _each(patches, quality, recoded)
 
 
 def shift(patches: Patches, down: ArrayLike, right: ArrayLike) -> Patches:
     """Move the tissue by whole pixels, `down` (n,) and `right` (n,); the edge is filled with the mirrored patch."""
-    height, width = patches.shape[1:3]
-    rows = _mirrored(np.arange(height)[None] - np.broadcast_to(down, len(patches))[:, None], height)
-    columns = _mirrored(np.arange(width)[None] - np.broadcast_to(right, len(patches))[:, None], width)
-    return np.asarray(patches[np.arange(len(patches))[:, None, None], rows[:, :, None], columns[:, None, :]])
+    moves = (np.broadcast_to(np.asarray(one), len(patches)) for one in (right, down))
+    moved = [
+        _warped(patch, [[1, 0, x], [0, 1, y]], cv2.INTER_NEAREST) for patch, x, y in zip(patches, *moves, strict=True)
+    ]
+    return np.stack(moved) if moved else patches.copy()
 
 
 def scale(patches: Patches, factor: ArrayLike) -> Patches:
@@ -96,12 +98,8 @@ def scale(patches: Patches, factor: ArrayLike) -> Patches:
     def scaled(patch: Patches, by: float) -> Patches:
         if by == 1:
             return patch
-        side = patch.shape[0]
-        margin = max(0, -(-side * (1 / by - 1) // 2)) if by < 1 else 0
-        padded = np.pad(patch, ((int(margin),) * 2, (int(margin),) * 2, (0, 0)), mode="symmetric")
-        larger = zoom(padded, (by, by, 1), order=1, mode="nearest", grid_mode=True)
-        top, left = ((size - side) // 2 for size in larger.shape[:2])
-        return np.asarray(larger[top : top + side, left : left + side])
+        x, y = _middle(patch)
+        return _warped(patch, [[by, 0, (1 - by) * x], [0, by, (1 - by) * y]])
 
     return _each(patches, factor, scaled)
 
@@ -110,15 +108,23 @@ def rotate(patches: Patches, degrees: ArrayLike) -> Patches:
     """Turn the tissue by small angles, `degrees` (n,), bilinear; corners are filled with the mirrored patch."""
 
     def turned(patch: Patches, angle: float) -> Patches:
-        if angle == 0:
-            return patch
-        side = patch.shape[0]
-        margin = side // 4
-        padded = np.pad(patch, ((margin,) * 2, (margin,) * 2, (0, 0)), mode="symmetric")
-        whole = np.asarray(Image.fromarray(padded).rotate(angle, Image.Resampling.BILINEAR))
-        return whole[margin : margin + side, margin : margin + side]
+        return patch if angle == 0 else _warped(patch, cv2.getRotationMatrix2D(_middle(patch), angle, 1.0))
 
     return _each(patches, degrees, turned)
+
+
+def _warped(patch: Patches, matrix: ArrayLike, how: int = cv2.INTER_LINEAR) -> Patches:
+    """A patch moved by a (2, 3) matrix, its mirror images around it."""
+    height, width = patch.shape[:2]
+    found = cv2.warpAffine(
+        patch, np.asarray(matrix, np.float64), (width, height), flags=how, borderMode=cv2.BORDER_REFLECT
+    )
+    return np.asarray(found, np.uint8)
+
+
+def _middle(patch: Patches) -> tuple[float, float]:
+    height, width = patch.shape[:2]
+    return (width - 1) / 2, (height - 1) / 2
 
 
 def _each(patches: Patches, strength: ArrayLike, change: Callable[[Patches, float], Patches]) -> Patches:
@@ -129,11 +135,6 @@ def _each(patches: Patches, strength: ArrayLike, change: Callable[[Patches, floa
 
 def _per_patch(strength: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(strength, np.float32).reshape(-1, 1, 1, 1)
-
-
-def _mirrored(index: NDArray[np.integer], size: int) -> NDArray[np.integer]:
-    folded = np.mod(index, 2 * size)
-    return np.asarray(np.where(folded < size, folded, 2 * size - 1 - folded))
 
 
 def _grey_levels(values: NDArray[np.floating]) -> Patches:

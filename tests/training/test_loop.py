@@ -22,7 +22,7 @@ from core.models.bundle import StoredBundle, sha256_of
 from core.models.nets import PatchNet
 from core.training import precision, runs
 from core.training.launch import opener
-from core.training.loop import fit
+from core.training.loop import EMA_WARMUP, fit
 from core.training.optimiser import layer_groups, make_optimiser
 from core.training.runs import CHECKPOINT, Run
 from core.training.validation import judge
