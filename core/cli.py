@@ -267,7 +267,7 @@ def evidence(
     from core.view.narrative import answer
 
     reader = load_reader(model, engine)
-    plan = Plan(sample=sample, methods=chosen_methods(methods or METHODS, reader.layers))
+    plan = Plan(sample=sample, methods=chosen_methods(methods or METHODS, reader))
     with _progress("evidence", "patch") as bar:
 
         def tell(stage: str, done: int, total: int) -> None:

@@ -220,21 +220,21 @@ class PixelSizeError(IntakeError):
 class CoarseImageError(IntakeError):
     """An image would have to be enlarged so much that its detail would be invented."""
 
-    def __init__(self, um_per_px: float) -> None:
-        self.um_per_px = um_per_px
+    def __init__(self, um_per_px: float, wanted: float) -> None:
+        self.um_per_px, self.wanted = um_per_px, wanted
         super().__init__(
-            f"At {um_per_px:.3g} um/px the image lacks the detail of the 0.97 um/px that the model reads. "
+            f"At {um_per_px:.3g} um/px the image lacks the detail of the {wanted:g} um/px that the model reads. "
             "Export it at a higher magnification, or correct the pixel size."
         )
 
 
 class WindowError(IntakeError):
-    """A 96 x 96 window does not lie inside the picture."""
+    """A window does not lie inside the picture."""
 
-    def __init__(self, left: int, top: int, width: int, height: int) -> None:
+    def __init__(self, left: int, top: int, width: int, height: int, side: int) -> None:
         self.left, self.top, self.width, self.height = left, top, width, height
         super().__init__(
-            f"A 96 x 96 window at {left}, {top} does not lie inside the picture of {width} x {height} pixels."
+            f"A {side} x {side} window at {left}, {top} does not lie inside the picture of {width} x {height} pixels."
         )
 
 

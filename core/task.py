@@ -174,18 +174,17 @@ PCAM = Task(
         other="normal",
         likely="Metastasis likely",
         unlikely="Metastasis unlikely",
-        limits=(
-            "Its label means: at least one tumour pixel in the centre 32 x 32 px. A patch read as 'no tumour' may hold "
-            "tumour outside that box.",
-            "The slides come from two Dutch hospitals. Other scanners, stains and laboratories can shift its readings "
-            "without a warning.",
-            "Half of PCam's patches are positive. In a clinic far fewer are, and a positive reading is then worth far "
-            "less.",
-            "A heatmap shows what moved the network, not where tumour is. At the last layer it has nine cells.",
-        ),
+        limits=("Half of PCam's patches are positive. In a clinic far fewer are.",),
     ),
 )
 """PatchCamelyon (Veeling et al. 2018): is there tumour in the centre of a patch of lymph node?"""
+PCAM_ORIGIN = (
+    "Its label means: at least one tumour pixel in the centre 32 x 32 px. A patch read as 'no tumour' may hold tumour "
+    "outside that box.",
+    "The slides come from two Dutch hospitals. Other scanners, stains and laboratories can shift its readings without "
+    "a warning.",
+)
+"""What is known of a model that learned from PCam's own patches."""
 
 
 def read_task(path: Path) -> Task:

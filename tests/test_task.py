@@ -22,7 +22,7 @@ def test_pcam_is_one_instance():
     assert PCAM.label_place == "in the centre 32 x 32 px"
     assert list(PCAM.targets) == ["tumour minus normal", "predicted", "tumour", "normal"]
     assert (PCAM.headline("tumour"), PCAM.headline("no tumour")) == ("Metastasis likely", "Metastasis unlikely")
-    assert any("two Dutch hospitals" in limit for limit in PCAM.limits)
+    assert any("Half of PCam" in limit for limit in PCAM.limits)
 
 
 def test_a_toy_task_speaks_of_nothing_else():

@@ -59,7 +59,7 @@ def blur(patches: Patches, sigma: ArrayLike) -> Patches:
             return patch
         # In float: whole numbers would be rounded along each axis, and far parts of the bell left out.
         soft = cv2.GaussianBlur(patch.astype(np.float32), (0, 0), pixels, borderType=cv2.BORDER_REFLECT)
-        return _grey_levels(soft)
+        return _grey_levels(np.asarray(soft, np.float32))
 
     return _each(patches, sigma, blurred)
 
@@ -78,7 +78,8 @@ def jpeg(patches: Patches, quality: ArrayLike) -> Patches:
             return patch
         bgr = cv2.cvtColor(patch, cv2.COLOR_RGB2BGR)
         coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(setting)])[1]
-        return np.asarray(cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
     return _each(patches, quality, recoded)
 

@@ -26,11 +26,11 @@ from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from core.data.patch import PATCH_SIDE
 from core.data.pcam import PREFIX, Split, file_of, open_patches
 from core.errors import DownloadError, OutputError
 from core.files import publish
 from core.settings import PCAM_URL
+from core.task import PCAM
 
 BLOCK = 2**20
 TIMEOUT = 60.0
@@ -58,7 +58,7 @@ class Published:
     @property
     def unpacked(self) -> int:
         """The most bytes it can become. HDF5 adds an index of chunks to the values: less than 5 % and 16 MiB."""
-        values = {"x.h5": PATCH_SIDE**2 * 3, "y.h5": 1, "meta.csv": 200}[self.kind]
+        values = {"x.h5": PCAM.side**2 * 3, "y.h5": 1, "meta.csv": 200}[self.kind]
         return int(1.05 * PATCHES[self.split] * values) + 16 * 2**20
 
 

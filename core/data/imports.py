@@ -17,15 +17,15 @@ import h5py
 import numpy as np
 
 from core.data.archive import Files, is_junk, opened
-from core.data.labelled import EXPECTED, LabelledSet, labelled_sets, says_labels
-from core.data.patch import PATCH_SIDE
-from core.data.pcam import ROWS, file_of
+from core.data.labelled import LabelledSet, expected, labelled_sets, says_labels
+from core.data.pcam import ROWS, file_of, split_names
 from core.data.sources import Item, read_item
 from core.errors import ImportSourceError, OutputError
-from core.files import atomic_path, sync
+from core.files import atomic_path, sync, write_text
+from core.task import PCAM, TASK, Task, task_json, task_of
 
 MAX_IMAGE_BYTES = 4 * 2**20
-"""One 96 x 96 patch, in any format, is far smaller; a picture that claims more is not read."""
+"""One patch, in any format, is far smaller; a picture that claims more is not read."""
 SPLIT_NAME = r"\w[\w .+-]{0,63}"
 Progress = Callable[[str, int, int], None]
 
@@ -39,7 +39,7 @@ class Imported:
     changed: tuple[str, ...]
 
 
-def find_sources(path: Path) -> list[Path]:
+def find_sources(path: Path, task: Task = PCAM) -> list[Path]:
     """What may be imported: a zip, the zips in a folder, and the folder itself where it holds labelled pictures.
 
     Raises:
@@ -52,14 +52,20 @@ def find_sources(path: Path) -> list[Path]:
     zips = sorted(found for found in path.glob("*.zip") if found.is_file() and not is_junk(found.name))
     with opened(path) as files:
         if not zips and not files.names:
-            raise ImportSourceError(path, f"it holds no zip and no labelled pictures; expected is {EXPECTED}")
+            raise ImportSourceError(path, f"it holds no zip and no labelled pictures; expected is {expected(task)}")
         if any("/" not in name and "label" in name.lower() for name in files.names):
             return [path]
-        return zips + [path] * (not zips or says_labels(files.names))
+        return zips + [path] * (not zips or says_labels(files.names, task))
 
 
 def import_all(
-    path: Path, out: Path, progress: Progress, *, split: str = "", um_per_px: float | None = None
+    path: Path,
+    out: Path,
+    progress: Progress,
+    *,
+    split: str = "",
+    um_per_px: float | None = None,
+    task: Task | None = None,
 ) -> list[Imported]:
     """Import every source in a folder, or one zip; each split is written whole before the next is begun.
 
@@ -69,25 +75,42 @@ def import_all(
         progress: called with the split's name, patches done and patches in all.
         split: its name, where the source holds one only; else what the source says, or the name of the zip or folder.
         um_per_px: of all pictures, where it is known.
+        task: what they are read for; without one that of `out`, which is PCam's where it says nothing.
 
     Raises:
-        ImportSourceError: something in a source is missing, damaged or not a 96 x 96 patch. Splits imported before it
+        ImportSourceError: something in a source is missing, damaged or no patch of the task. Splits imported before it
             stay, and what was there of its own split too.
         OutputError: `out` cannot be written. Nothing half-written stays under an official name.
     """
-    sources = find_sources(path)
+    task = _settled_task(out, task)
+    sources = find_sources(path, task)
     imported: list[Imported] = []
     for source in sources:
         with opened(source) as files:
-            sets = labelled_sets(files)
+            sets = labelled_sets(files, task)
             if split and len(sources) * len(sets) > 1:
                 raise ImportSourceError(path, "it holds more than one split; import them one by one to name them")
             for one in sets:
                 name = _split_name(source, split or one.split)
                 if name in [earlier.split for earlier in imported]:
                     raise ImportSourceError(source, f"'{name}' was imported from another source just now; remove one")
-                imported.append(_import_set(files, one, name, out, progress, um_per_px))
+                imported.append(_import_set(files, one, name, out, progress, um_per_px, task))
     return imported
+
+
+def _settled_task(out: Path, asked: Task | None) -> Task:
+    """The task of a folder of data, written down before the first split: one folder holds one task's.
+
+    Raises:
+        ImportSourceError: the folder holds data of another task.
+    """
+    held, path = task_of(out), out / TASK
+    if asked is None or asked == held:
+        return held
+    if split_names(out):
+        raise ImportSourceError(out, f"it holds data of the task '{held.name}'; choose another folder")
+    write_text(path, task_json(asked))
+    return asked
 
 
 def _split_name(source: Path, named: str) -> str:
@@ -99,7 +122,13 @@ def _split_name(source: Path, named: str) -> str:
 
 
 def _import_set(
-    files: Files, labelled: LabelledSet, split: str, out: Path, progress: Progress, um_per_px: float | None
+    files: Files,
+    labelled: LabelledSet,
+    split: str,
+    out: Path,
+    progress: Progress,
+    um_per_px: float | None,
+    task: Task,
 ) -> Imported:
     """Write one split.
 
@@ -111,15 +140,15 @@ def _import_set(
     changed: list[str] = []
     x_final, y_final = (file_of(out, split, kind) for kind in ("x.h5", "y.h5"))
     with atomic_path(y_final) as y_path, atomic_path(x_final) as x_path:
-        if shutil.disk_usage(out).free < len(entries) * PATCH_SIDE**2 * 3:
+        if shutil.disk_usage(out).free < len(entries) * task.side**2 * 3:
             raise OutputError(x_final, f"there is no room for {len(entries):,} patches")
         with _new_hdf5(x_path, x_final) as file:
             rows = np.array([entry.row for entry in entries], dtype=np.int64)
             file.create_dataset(ROWS, data=rows, track_times=False)
-            shape = (len(entries), PATCH_SIDE, PATCH_SIDE, 3)
+            shape = (len(entries), task.side, task.side, 3)
             patches = file.create_dataset("x", shape, np.uint8, chunks=(1, *shape[1:]), track_times=False)
             for index, entry in enumerate(entries):
-                item = _read(files, entry.file, um_per_px)
+                item = _read(files, entry.file, um_per_px, task)
                 patches[index] = item.patch
                 if item.changes:
                     changed.append(f"{item.id}: {' '.join(item.changes)}")
@@ -147,7 +176,7 @@ def _new_hdf5(part: Path, path: Path) -> Iterator[h5py.File]:
             raise OutputError(path, "the disk is full or was taken away") from error
 
 
-def _read(files: Files, name: str, um_per_px: float | None) -> Item:
+def _read(files: Files, name: str, um_per_px: float | None, task: Task) -> Item:
     """One picture of a source, which is a patch; raises ImportSourceError."""
 
     def read() -> bytes:
@@ -156,7 +185,7 @@ def _read(files: Files, name: str, um_per_px: float | None) -> Item:
             raise ImportSourceError(files.path, f"'{name}' is larger than {MAX_IMAGE_BYTES:,} bytes")
         return data
 
-    item = read_item(name, read, um_per_px)
+    item = read_item(name, read, um_per_px, task)
     if isinstance(item.refusal, ImportSourceError):
         raise item.refusal
     if item.refusal is not None:

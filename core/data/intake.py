@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from core.data.image_limits import MAX_EXIF_BYTES, exceeds_structure_limits, odd_jpeg
-from core.data.patch import PATCH_SIDE, UM_PER_PX
 from core.data.pixel_size import PixelSize, from_dpi, from_resolution, is_at_scale, is_plausible
 from core.data.pixels import GRAY_16, as_rgb, profile_note, refuse_dark, scaled_note
 from core.errors import (
@@ -33,8 +32,9 @@ from core.errors import (
     UnreadableImageError,
     WindowError,
 )
+from core.task import PCAM, Task
 
-__all__ = ["INTAKE_TYPES", "PATCH_SIDE", "UM_PER_PX", "Picture", "decode_patch", "open_picture", "picture_of"]
+__all__ = ["INTAKE_TYPES", "Picture", "decode_patch", "open_picture", "picture_of"]
 
 INTAKE_TYPES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
 MAX_BYTES = 64 * 2**20
@@ -59,45 +59,48 @@ _DAMAGE = (
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image somebody offered, at 0.97 um/px.
+    """An image somebody offered, at its task's pixel size.
 
     Attributes:
-        pixels: uint8 (h, w, 3) RGB, rescaled when needed; h and w are at least 96.
-        um_per_px: of the file, as stated or assumed, before rescaling.
+        pixels: uint8 (h, w, 3) RGB, rescaled when needed; h and w are at least the side of a patch.
+        um_per_px: of the file, as stated or assumed, before rescaling; None where the task's pixels have no size.
         um_per_px_known: whether the file or the reader stated it.
         notes: what was done to the file, in plain words and in order.
+        side: of the task's patches.
     """
 
     pixels: NDArray[np.uint8]
-    um_per_px: float
+    um_per_px: float | None
     um_per_px_known: bool
     notes: tuple[str, ...]
+    side: int
 
     @property
     def is_patch(self) -> bool:
         """Whether the picture is exactly one patch."""
-        return self.pixels.shape[:2] == (PATCH_SIDE, PATCH_SIDE)
+        return self.pixels.shape[:2] == (self.side, self.side)
 
     def window(self, left: int | None = None, top: int | None = None) -> NDArray[np.uint8]:
-        """One patch, uint8 (96, 96, 3), with its upper left corner at (left, top); centred where not given.
+        """One patch, uint8 (side, side, 3), with its upper left corner at (left, top); centred where not given.
 
         Raises:
             WindowError: the window leaves the picture.
         """
-        height, width = self.pixels.shape[:2]
-        left = (width - PATCH_SIDE) // 2 if left is None else left
-        top = (height - PATCH_SIDE) // 2 if top is None else top
-        if not (0 <= left <= width - PATCH_SIDE and 0 <= top <= height - PATCH_SIDE):
-            raise WindowError(left, top, width, height)
-        return self.pixels[top : top + PATCH_SIDE, left : left + PATCH_SIDE].copy()
+        (height, width), side = self.pixels.shape[:2], self.side
+        left = (width - side) // 2 if left is None else left
+        top = (height - side) // 2 if top is None else top
+        if not (0 <= left <= width - side and 0 <= top <= height - side):
+            raise WindowError(left, top, width, height, side)
+        return self.pixels[top : top + side, left : left + side].copy()
 
 
-def open_picture(data: bytes, *, um_per_px: float | None = None) -> Picture:
+def open_picture(data: bytes, *, um_per_px: float | None = None, task: Task = PCAM) -> Picture:
     """Read an image file: PNG, JPEG, TIFF, BMP or WebP.
 
     Args:
         data: the whole file.
         um_per_px: micrometres per pixel if the reader knows them; overrules what the file says.
+        task: says how large a patch and a pixel are; without a pixel size nothing is rescaled.
     Raises:
         IntakeError: the file is empty, damaged, of another kind, too large, too small or too coarse.
     """
@@ -110,17 +113,18 @@ def open_picture(data: bytes, *, um_per_px: float | None = None) -> Picture:
 
     pixels, stated, notes = _decode(data)
     known = um_per_px or stated.um_per_px
-    scale = known or UM_PER_PX
-    notes.append(_source_of_scale(um_per_px, stated))
-    if not is_at_scale(scale):
-        pixels, note = _rescaled(pixels, scale)
-        notes.append(note)
-    if min(pixels.shape[:2]) < PATCH_SIDE:
-        raise _shape_error(pixels, scale)
-    return Picture(pixels, scale, known is not None, tuple(notes))
+    scale = (known or task.um_per_px) if task.um_per_px else None
+    if task.um_per_px and scale:
+        notes.append(_source_of_scale(um_per_px, stated, task.um_per_px))
+        if not is_at_scale(scale, task.um_per_px):
+            pixels, note = _rescaled(pixels, scale, task.um_per_px)
+            notes.append(note)
+    if min(pixels.shape[:2]) < task.side:
+        raise _shape_error(pixels, scale, task)
+    return Picture(pixels, scale, known is not None, tuple(notes), task.side)
 
 
-def picture_of(path: Path, *, um_per_px: float | None = None) -> NDArray[np.uint8]:
+def picture_of(path: Path, *, um_per_px: float | None = None, task: Task = PCAM) -> NDArray[np.uint8]:
     """Pixels of a file that a command was pointed to, uint8 (h, w, 3) RGB.
 
     Raises:
@@ -128,27 +132,27 @@ def picture_of(path: Path, *, um_per_px: float | None = None) -> NDArray[np.uint
     """
     try:
         with path.open("rb") as handle:
-            return open_picture(handle.read(MAX_BYTES + 1), um_per_px=um_per_px).pixels
+            return open_picture(handle.read(MAX_BYTES + 1), um_per_px=um_per_px, task=task).pixels
     except (IntakeError, OSError) as error:
         raise ImportSourceError(path, str(error).removesuffix(".")) from error
 
 
-def open_patch(data: bytes, *, um_per_px: float | None = None) -> Picture:
+def open_patch(data: bytes, *, um_per_px: float | None = None, task: Task = PCAM) -> Picture:
     """Read a file that is exactly one patch.
 
     Raises:
-        PatchShapeError: the image has another size at 0.97 um/px.
+        PatchShapeError: the image has another size at the task's pixel size.
         IntakeError: as in `open_picture`.
     """
-    picture = open_picture(data, um_per_px=um_per_px)
+    picture = open_picture(data, um_per_px=um_per_px, task=task)
     if not picture.is_patch:
-        raise _shape_error(picture.pixels, picture.um_per_px)
+        raise _shape_error(picture.pixels, picture.um_per_px, task)
     return picture
 
 
-def decode_patch(data: bytes, *, um_per_px: float | None = None) -> NDArray[np.uint8]:
-    """The pixels of `open_patch`, uint8 (96, 96, 3) RGB."""
-    return open_patch(data, um_per_px=um_per_px).window()
+def decode_patch(data: bytes, *, um_per_px: float | None = None, task: Task = PCAM) -> NDArray[np.uint8]:
+    """The pixels of `open_patch`, uint8 (side, side, 3) RGB."""
+    return open_patch(data, um_per_px=um_per_px, task=task).window()
 
 
 def check_pixel_size(um_per_px: float) -> None:
@@ -280,38 +284,39 @@ def _number(value: object) -> float:
         return 0.0
 
 
-def _source_of_scale(given: float | None, stated: PixelSize) -> str:
+def _source_of_scale(given: float | None, stated: PixelSize, assumed: float) -> str:
     """The note that says where the pixel size comes from."""
     if given is not None:
         return f"The reader gave a pixel size of {given:.3g} um."
     if stated.um_per_px is not None:
         return f"The file gives a pixel size of {stated.um_per_px:.3g} um."
-    return f"{stated.doubt or 'The file gives no usable pixel size'}; {UM_PER_PX} um is assumed."
+    return f"{stated.doubt or 'The file gives no usable pixel size'}; {assumed:g} um is assumed."
 
 
-def _rescaled(pixels: NDArray[np.uint8], um_per_px: float) -> tuple[NDArray[np.uint8], str]:
-    """Bring a picture to 0.97 um/px, to the nearest whole pixel, colour by colour; the note says how.
+def _rescaled(pixels: NDArray[np.uint8], um_per_px: float, wanted: float) -> tuple[NDArray[np.uint8], str]:
+    """Bring a picture from `um_per_px` to `wanted`, to the nearest whole pixel, colour by colour; the note says how.
 
     Raises:
         CoarseImageError: it would have to grow more than 1.25 times.
         ImageTooLargeError: it would grow beyond the limit.
     """
-    factor = um_per_px / UM_PER_PX
+    factor = um_per_px / wanted
     if factor > MAX_ENLARGEMENT:
-        raise CoarseImageError(um_per_px)
+        raise CoarseImageError(um_per_px, wanted)
     height, width = pixels.shape[:2]
     size = max(1, round(width * factor)), max(1, round(height * factor))
     if size[0] * size[1] > MAX_PIXELS:
-        raise ImageTooLargeError(MAX_PIXELS, f"pixels at {UM_PER_PX} um/px", um_per_px)
+        raise ImageTooLargeError(MAX_PIXELS, f"pixels at {wanted:g} um/px", um_per_px)
     method = Image.Resampling.BILINEAR if factor > 1 else Image.Resampling.BOX
     scaled = np.empty((size[1], size[0], 3), np.uint8)
     for colour in range(3):
         scaled[..., colour] = np.asarray(Image.fromarray(pixels[..., colour]).resize(size, method))
-    sizes = f"from {width} x {height} to {size[0]} x {size[1]} pixels to reach {UM_PER_PX} um/px"
+    sizes = f"from {width} x {height} to {size[0]} x {size[1]} pixels to reach {wanted:g} um/px"
     if factor > 1:
         return scaled, f"Enlarged {sizes}; this adds no detail."
     return scaled, f"Reduced {sizes}, averaging areas."
 
 
-def _shape_error(pixels: NDArray[np.uint8], um_per_px: float) -> PatchShapeError:
-    return PatchShapeError(pixels.shape[:2], None if is_at_scale(um_per_px) else um_per_px)
+def _shape_error(pixels: NDArray[np.uint8], um_per_px: float | None, task: Task) -> PatchShapeError:
+    rescaled = um_per_px and task.um_per_px and not is_at_scale(um_per_px, task.um_per_px)
+    return PatchShapeError(pixels.shape[:2], task.side, task.um_per_px, um_per_px if rescaled else None)

@@ -17,19 +17,19 @@ from core.data.pcam import SPLITS
 from core.data.sources import is_image
 from core.data.tables import MAX_TABLE_BYTES, Table, decode_table
 from core.errors import ImportSourceError
+from core.task import PCAM, Task
 
-EXPECTED = (
-    "a table of labels (label, and file or id; row if it is known) beside the pictures, or folders 0 and 1, "
-    "or normal and tumour"
-)
 TABLE_TYPES = (".csv", ".tsv")
 _FILE_COLUMNS = ("file", "filename", "image", "path", "id")
 _NO_LABELS = ("sample_submission.csv",)
 """Kaggle's form for predictions has the columns of its labels, all of them 0."""
 _SPLITS = {**{name: name for name in SPLITS}, "training": "train", "validation": "valid", "val": "valid"}
-_CLASSES = {
-    **dict.fromkeys(("0", "0.0", "false", "normal", "no tumour", "no tumor", "non tumour", "non tumor", "negative"), 0),
-    **dict.fromkeys(("1", "1.0", "true", "tumour", "tumor", "positive"), 1),
+_NUMBERS = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
+"""Places among a task's classes."""
+_TRUTH = {"false": 0, "negative": 0, "true": 1, "positive": 1}
+_PCAM_WORDS = {
+    **dict.fromkeys(("normal", "no tumor", "non tumour", "non tumor"), 0),
+    "tumor": 1,
 }
 
 
@@ -50,28 +50,36 @@ class LabelledSet:
     entries: tuple[Entry, ...]
 
 
-def labelled_sets(files: Files) -> list[LabelledSet]:
+def expected(task: Task) -> str:
+    """What may be imported, for a refusal."""
+    return (
+        "a table of labels (label, and file or id; row if it is known) beside the pictures, or folders 0 and 1, "
+        f"or {task.other} and {task.positive}"
+    )
+
+
+def labelled_sets(files: Files, task: Task = PCAM) -> list[LabelledSet]:
     """The labelled pictures of a folder or zip, split by split.
 
     Raises:
         ImportSourceError: there are none, or what says so cannot be understood; with the file and the column.
     """
     tables = _tables(files.names)
-    found = [_by_table(files, name) for name in tables] or _by_folders(files)
+    found = [_by_table(files, name, task) for name in tables] or _by_folders(files, task)
     if not found:
-        raise ImportSourceError(files.path, f"it holds no labelled pictures; expected is {EXPECTED}")
+        raise ImportSourceError(files.path, f"it holds no labelled pictures; expected is {expected(task)}")
     splits = [one.split for one in found]
     if len(set(splits)) < len(splits):
         raise ImportSourceError(files.path, f"more than one table may hold its labels: {', '.join(tables)}; keep one")
     return found
 
 
-def says_labels(names: Sequence[str]) -> bool:
+def says_labels(names: Sequence[str], task: Task = PCAM) -> bool:
     """Whether a table called after labels, or a folder called after a class, is among some files."""
     if any("label" in PurePosixPath(table).name.lower() for table in _tables(names)):
         return True
     folders = {folder for name in names if is_image(name) for folder in PurePosixPath(name).parts[:-1]}
-    return any(label_of(folder) is not None for folder in folders)
+    return any(label_of(folder, task) is not None for folder in folders)
 
 
 def _tables(names: Iterable[str]) -> list[str]:
@@ -83,9 +91,22 @@ def _tables(names: Iterable[str]) -> list[str]:
     return [str(table) for table in [t for t in tables if "label" in t.name.lower()] or tables]
 
 
-def label_of(text: str) -> int | None:
-    """The label that a word names: 0, 1, or None."""
-    return _CLASSES.get(re.sub(r"[\s_-]+", " ", text.strip().lower()))
+def label_of(text: str, task: Task = PCAM) -> int | None:
+    """The label that a word names: 1 for the positive class, 0 for the other, or None.
+
+    A class by its name; a number by its place among the task's classes; true and false.
+    """
+    word = _plain(text)
+    by_name = {_plain(name): int(name == task.positive) for name in (*task.classes, task.other)}
+    if word in by_name:
+        return by_name[word]
+    if word in _NUMBERS:
+        return int(task.classes[_NUMBERS[word]] == task.positive)
+    return (_TRUTH | (_PCAM_WORDS if task == PCAM else {})).get(word)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_-]+", " ", text.strip().lower())
 
 
 def _split_among(words: Sequence[str]) -> str:
@@ -96,20 +117,20 @@ def _split_among(words: Sequence[str]) -> str:
 # Tables -----------------------------------------------------------------------------------------------------------
 
 
-def _by_table(files: Files, name: str) -> LabelledSet:
+def _by_table(files: Files, name: str, task: Task) -> LabelledSet:
     data = files.read(name, MAX_TABLE_BYTES)
     if len(data) > MAX_TABLE_BYTES:
         raise ImportSourceError(files.path, f"'{name}' is larger than {MAX_TABLE_BYTES:,} bytes")
     folder = PurePosixPath(name).parent
     split = _split_among([*folder.parts, *re.split(r"[\W_]+", PurePosixPath(name).stem)])
     try:
-        entries = _entries(Table(decode_table(data)), _Pictures(files.names, folder, split))
+        entries = _entries(Table(decode_table(data)), _Pictures(files.names, folder, split), task)
     except ValueError as error:
         raise ImportSourceError(files.path, f"'{name}': {error}") from error
     return LabelledSet(split or folder.name, tuple(entries))
 
 
-def _entries(table: Table, pictures: _Pictures) -> list[Entry]:
+def _entries(table: Table, pictures: _Pictures, task: Task) -> list[Entry]:
     """Rows of a table of labels, by row number; without those, by name and numbered so.
 
     Raises:
@@ -118,14 +139,18 @@ def _entries(table: Table, pictures: _Pictures) -> list[Entry]:
     by = next((column for column in _FILE_COLUMNS if column in table.columns), None)
     if "label" not in table.columns or by is None:
         missing = "'label'" if "label" not in table.columns else " or ".join(f"'{name}'" for name in _FILE_COLUMNS)
-        raise ValueError(f"column {missing} is missing; it has {', '.join(table.columns)}; expected is {EXPECTED}")
+        raise ValueError(
+            f"column {missing} is missing; it has {', '.join(table.columns)}; expected is {expected(task)}"
+        )
     label_at, file_at = table.columns.index("label"), table.columns.index(by)
     row_at = table.columns.index("row") if "row" in table.columns else None
     found = []
     for line, fields in table:
-        label = label_of(fields[label_at])
+        label = label_of(fields[label_at], task)
         if label is None:
-            raise ValueError(f"line {line} has the label '{fields[label_at]}'; labels must be 0 or 1")
+            raise ValueError(
+                f"line {line} has the label '{fields[label_at]}'; labels must be 0 or 1, or {' or '.join(task.classes)}"
+            )
         row = 0 if row_at is None else _row(line, fields[row_at])
         found.append(Entry(row, label, pictures.named(fields[file_at].strip())))
     if not found:
@@ -187,18 +212,20 @@ class _Pictures:
 # Class folders ----------------------------------------------------------------------------------------------------
 
 
-def _by_folders(files: Files) -> list[LabelledSet]:
+def _by_folders(files: Files, task: Task) -> list[LabelledSet]:
     found: dict[str, list[Entry]] = defaultdict(list)
     outside = []
     for name in filter(is_image, files.names):
         folders = PurePosixPath(name).parts[:-1]
-        label = next((label for folder in reversed(folders) if (label := label_of(folder)) is not None), None)
+        label = next((label for folder in reversed(folders) if (label := label_of(folder, task)) is not None), None)
         if label is None:
             outside.append(name)
         else:
             found[_split_among(folders)].append(Entry(0, label, name))
     if found and outside:
-        raise ImportSourceError(files.path, f"'{outside[0]}' lies in no folder of a class; expected is {EXPECTED}")
+        raise ImportSourceError(
+            files.path, f"'{outside[0]}' lies in no folder of a class; expected is {expected(task)}"
+        )
     return [LabelledSet(split, tuple(_numbered(entries))) for split, entries in sorted(found.items())]
 
 

@@ -1,9 +1,10 @@
-"""Official PCam splits, read lazily.
+"""Splits in PCam's official layout, read lazily.
 
-A split is two HDF5 files in one folder (Veeling et al. 2018): `..._x.h5` with dataset `x` uint8 (N, 96, 96, 3) and
+A split is two HDF5 files in one folder (Veeling et al. 2018): `..._x.h5` with dataset `x` uint8 (N, side, side, 3) and
 `..._y.h5` with dataset `y` uint8 (N, 1, 1, 1); optional beside them `..._meta.csv` (official: slide and coordinates)
-and `..._mask.h5` (dataset `mask` uint8 (N, 96, 96, 1)). The official row numbers of an import are the dataset `row`
-int64 (N,) of its x file, or, from NodeLens 0.2 and before, a table `rows.csv`.
+and `..._mask.h5` (dataset `mask` uint8 (N, side, side, 1)). The official row numbers of an import are the dataset `row`
+int64 (N,) of its x file, or, from NodeLens 0.2 and before, a table `rows.csv`. What is read for is PCam's task, with
+96 px, or that of `task.json` in the folder.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.chunks import check_chunks, read_rows
-from core.data.patch import PATCH_SIDE
 from core.data.tables import MAX_PATCHES, MAX_TABLE_BYTES, read_columns
 from core.errors import SplitFormatError, SplitNotFoundError
+from core.task import Task, task_of
 
 SPLITS = ("train", "valid", "test")
 PREFIX = "camelyonpatch_level_2_split_"
@@ -60,6 +61,7 @@ class Split:
 
     folder: Path
     name: str
+    task: Task
     labels: NDArray[np.uint8] = field(repr=False)
     rows: NDArray[np.int64] = field(repr=False)
     slides: NDArray[np.str_] | None = field(repr=False)
@@ -75,10 +77,10 @@ class Split:
             SplitNotFoundError: no such files, or one of the two.
             SplitFormatError: files that are damaged, of another layout, or that point at other files.
         """
-        path = file_of(folder, name, "x.h5")
+        path, task = file_of(folder, name, "x.h5"), task_of(folder)
         if missing := _missing(folder, name):
             raise SplitNotFoundError(folder, name, split_names(folder), missing[0] if len(missing) == 1 else "")
-        patches = _dataset(path, "x", (PATCH_SIDE, PATCH_SIDE, 3))
+        patches = _dataset(path, "x", (task.side, task.side, 3))
         y_path = file_of(folder, name, "y.h5")
         y = _dataset(y_path, "y", (1, 1, 1))
         labels = read_rows(y_path, y, 0, y.shape[0]).reshape(-1)
@@ -90,6 +92,7 @@ class Split:
         return cls(
             folder=folder,
             name=name,
+            task=task,
             labels=labels,
             rows=_official_rows(folder, name, patches),
             slides=_slides(folder, name, count),
@@ -101,7 +104,7 @@ class Split:
         return len(self.labels)
 
     def patches(self, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8]:
-        """Read the patches at `indices`, in that order: uint8 (n, 96, 96, 3) RGB.
+        """Read the patches at `indices`, in that order: uint8 (n, side, side, 3) RGB.
 
         Raises:
             IndexError: an index outside 0..len-1.
@@ -110,7 +113,7 @@ class Split:
         return self._read("x", indices)
 
     def masks(self, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8] | None:
-        """Tumour pixels as uint8 (n, 96, 96), 1 = tumour, whatever it is in the file; None when the split has none."""
+        """Pixels of the positive class, uint8 (n, side, side), 0 or 1 whatever the file has; None without masks."""
         if not file_of(self.folder, self.name, "mask.h5").is_file():
             return None
         return (self._read("mask", indices)[..., 0] > 0).astype(np.uint8)
@@ -143,7 +146,7 @@ class Split:
             raise IndexError(f"patch {int(outside[0])} of {len(self)}")
         # HDF5 wants increasing unique positions; the inverse puts the patches back in the order asked for.
         unique, inverse = np.unique(wanted, return_inverse=True)
-        shape = (PATCH_SIDE, PATCH_SIDE, 3 if key == "x" else 1)
+        shape = (self.task.side, self.task.side, 3 if key == "x" else 1)
         dataset = _dataset(path, key, shape)
         if dataset.shape[0] != len(self):
             raise SplitFormatError(path, f"it has {dataset.shape[0]} rows where {len(self)} were expected")
@@ -164,11 +167,12 @@ def find_splits(*folders: Path) -> dict[str, Path]:
 
 
 def open_patches(path: Path) -> h5py.Dataset:
-    """The checked dataset `x` of one official file, uint8 (N, 96, 96, 3); raises SplitFormatError.
+    """The checked dataset `x` of one file in the official layout, uint8 (N, side, side, 3); raises SplitFormatError.
 
     It is read with `core.data.chunks.read_rows`, which measures what would fill the memory.
     """
-    return _dataset(path, "x", (PATCH_SIDE, PATCH_SIDE, 3))
+    side = task_of(path.parent).side
+    return _dataset(path, "x", (side, side, 3))
 
 
 _handles: dict[Path, tuple[int, tuple[int, int], h5py.Dataset]] = {}

@@ -10,8 +10,6 @@ import math
 import re
 from dataclasses import dataclass
 
-from core.data.patch import UM_PER_PX
-
 __all__ = ["SCALE_TOLERANCE", "PixelSize", "from_description", "from_dpi", "from_resolution", "is_plausible"]
 
 MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0
@@ -43,9 +41,9 @@ def is_plausible(um_per_px: float) -> bool:
     return MIN_UM_PER_PX <= um_per_px <= MAX_UM_PER_PX
 
 
-def is_at_scale(um_per_px: float) -> bool:
-    """Whether a pixel size is taken for that of the model."""
-    return math.isclose(um_per_px, UM_PER_PX, rel_tol=SCALE_TOLERANCE)
+def is_at_scale(um_per_px: float, wanted: float) -> bool:
+    """Whether a pixel size is so close to the wanted one that nothing is rescaled."""
+    return math.isclose(um_per_px, wanted, rel_tol=SCALE_TOLERANCE)
 
 
 def from_dpi(across: float, down: float) -> PixelSize:

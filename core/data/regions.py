@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from core.data.archive import is_junk
 from core.data.intake import picture_of
 from core.data.masks import read_mask
-from core.data.patch import UM_PER_PX
 from core.errors import ImportSourceError
+from core.task import PCAM, Task
 
 MASK_ENDING = "_mask.png"
 STEP = 32
@@ -44,7 +44,7 @@ def region_files(folder: Path) -> list[tuple[Path, Path]]:
     return [(path, mask) for path, mask in pairs if mask.is_file()]
 
 
-def read_regions(folder: Path) -> Iterator[Region]:
+def read_regions(folder: Path, task: Task = PCAM) -> Iterator[Region]:
     """Regions of a folder, one at a time.
 
     Raises:
@@ -56,7 +56,7 @@ def read_regions(folder: Path) -> Iterator[Region]:
         raise ImportSourceError(folder, f"it holds no picture with a mask NAME{MASK_ENDING}")
     _check_masks(folder, [mask for _, mask in files])
     for path, mask_path in files:
-        image, mask = picture_of(path, um_per_px=UM_PER_PX), read_mask(mask_path)
+        image, mask = picture_of(path, um_per_px=task.um_per_px, task=task), read_mask(mask_path)
         if image.shape[:2] != mask.shape:
             raise ImportSourceError(mask_path, "the mask is not of the picture's size")
         height, width = (side // STEP * STEP for side in image.shape[:2])

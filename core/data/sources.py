@@ -15,7 +15,8 @@ from core.data.archive import Files, opened
 from core.data.chunks import read_rows
 from core.data.intake import INTAKE_TYPES, MAX_BYTES, check_pixel_size, open_patch
 from core.data.pcam import open_patches
-from core.errors import ImportSourceError, IntakeError, NodeLensError, printable
+from core.errors import ImportSourceError, IntakeError, NodeLensError, SplitFormatError, printable
+from core.task import PCAM, Task
 
 HDF5_TYPES = ("h5", "hdf5")
 READ_AHEAD = 256
@@ -28,7 +29,7 @@ class Item:
 
     Attributes:
         id: its name among all that is read, see `items`.
-        patch: uint8 (96, 96, 3), or None when it was refused.
+        patch: uint8 (side, side, 3), or None when it was refused.
         refusal: why.
         notes: what was done to the picture, as in `Picture.notes`.
     """
@@ -68,7 +69,7 @@ def check_inputs(paths: Iterable[Path], um_per_px: float | None = None) -> list[
     return checked
 
 
-def items(paths: Sequence[Path], um_per_px: float | None = None) -> Iterator[Item]:
+def items(paths: Sequence[Path], um_per_px: float | None = None, task: Task = PCAM) -> Iterator[Item]:
     """Every patch in `paths`, in order; files of a folder or zip by name. Memory grows with their names only.
 
     Ids are unique: the path inside the folder or zip, the name of an image, the row number in an HDF5 file. The file
@@ -78,6 +79,7 @@ def items(paths: Sequence[Path], um_per_px: float | None = None) -> Iterator[Ite
     Args:
         paths: as `check_inputs` returns them.
         um_per_px: of all pictures, where the reader knows it.
+        task: what is read.
 
     Raises:
         ImportSourceError, SplitFormatError: a container cannot be opened. A single bad image only refuses its item.
@@ -86,11 +88,11 @@ def items(paths: Sequence[Path], um_per_px: float | None = None) -> Iterator[Ite
         if _holds_files(path):
             with opened(path) as files:
                 for name, image in _ids(files).items():
-                    yield read_item(prefix + name, lambda f=files, i=image: f.read(i, MAX_BYTES), um_per_px)  # type: ignore[misc]
+                    yield read_item(prefix + name, lambda f=files, i=image: f.read(i, MAX_BYTES), um_per_px, task)  # type: ignore[misc]
         elif _kind(path.name) in HDF5_TYPES:
-            yield from _hdf5_items(path, prefix)
+            yield from _hdf5_items(path, prefix, task)
         else:
-            yield read_item(prefix.removesuffix("/") or path.stem, lambda p=path: _bytes_of(p), um_per_px)  # type: ignore[misc]
+            yield read_item(prefix.removesuffix("/") or path.stem, lambda p=path: _bytes_of(p), um_per_px, task)  # type: ignore[misc]
 
 
 def count_items(paths: Iterable[Path]) -> int:
@@ -144,10 +146,10 @@ def _inside(path: Path, paths: Sequence[Path]) -> Path:
     return path.absolute().relative_to(common.parent if common in places else common)
 
 
-def read_item(name: str, read: Callable[[], bytes], um_per_px: float | None = None) -> Item:
+def read_item(name: str, read: Callable[[], bytes], um_per_px: float | None = None, task: Task = PCAM) -> Item:
     """One picture as an item; what is wrong with it becomes its refusal."""
     try:
-        picture = open_patch(read(), um_per_px=um_per_px)
+        picture = open_patch(read(), um_per_px=um_per_px, task=task)
         return Item(printable(name), picture.window(), notes=picture.notes)
     except IntakeError as error:
         return Item(printable(name), None, error)
@@ -163,8 +165,10 @@ def _bytes_of(path: Path) -> bytes:
         raise ImportSourceError(path, "it cannot be read") from error
 
 
-def _hdf5_items(path: Path, prefix: str) -> Iterator[Item]:
+def _hdf5_items(path: Path, prefix: str, task: Task) -> Iterator[Item]:
     patches = open_patches(path)
+    if patches.shape[1] != task.side:
+        raise SplitFormatError(path, f"its patches have {patches.shape[1]} px, those of '{task.name}' {task.side}")
     for start in range(0, patches.shape[0], READ_AHEAD):
         read = read_rows(path, patches, start, min(start + READ_AHEAD, patches.shape[0]))
         for offset, patch in enumerate(read):

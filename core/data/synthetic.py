@@ -24,17 +24,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from core.data.patch import LABEL_BOX, PATCH_SIDE
 from core.data.pcam import file_of
 from core.errors import OutputError, SyntheticRequestError
 from core.files import atomic_path
+from core.task import PCAM
 
 __all__ = ["SyntheticSplit", "generate", "write_demo"]
 
 Field = NDArray[np.float64]  # one value per drawn pixel, (DRAWN, DRAWN)
 
 OVERSAMPLING = 2  # drawn pixels per patch pixel and axis, so that edges are averaged like on a sensor
-DRAWN = PATCH_SIDE * OVERSAMPLING
+SIDE, LABEL_BOX = PCAM.side, PCAM.label_box
+"""What is drawn are patches of PCam's task."""
+DRAWN = SIDE * OVERSAMPLING
 COUNTS = (2, 100_000)
 SEEDS = (0, 2**63 - 1)  # what an HDF5 attribute holds
 GREY_STEP = 4  # 64 levels a channel: the file is a third smaller and the eye sees no difference
@@ -157,10 +159,10 @@ def _grid() -> Field:
 def _nest(rng: np.random.Generator, positive: bool) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
     """Region of the tumour nest on the drawn grid and on the patch grid; redrawn until PCam's rule gives the label."""
     if not positive and rng.random() >= SEEN_OUTSIDE:
-        return np.zeros((DRAWN, DRAWN), bool), np.zeros((PATCH_SIDE, PATCH_SIDE), np.uint8)
+        return np.zeros((DRAWN, DRAWN), bool), np.zeros((SIDE, SIDE), np.uint8)
     while True:
         size = rng.uniform(24, 110) if positive else rng.uniform(10, 40)
-        middle = rng.uniform(16, 80, 2) if positive else rng.uniform(0, PATCH_SIDE, 2)
+        middle = rng.uniform(16, 80, 2) if positive else rng.uniform(0, SIDE, 2)
         distance = np.hypot(*(_grid() - middle[:, None, None]))
         nest = distance + 0.16 * size * noise(rng, 40, 2.5) < size
         mask = (_shrink(nest.astype(float)) >= 0.5).astype(np.uint8)
@@ -203,7 +205,7 @@ def _matter(rng: np.random.Generator, tissue: NDArray[np.intp], clear: Field, fi
     matter = 1 / (1 + np.exp(-2.5 * (order - level)))
     fat = tissue == FAT
     if fat.any():
-        vacuoles = cKDTree(rng.uniform(-20, PATCH_SIDE + 20, (rng.integers(6, 14), 2)))
+        vacuoles = cKDTree(rng.uniform(-20, SIDE + 20, (rng.integers(6, 14), 2)))
         bent = (_grid() + 1.5 * noise(rng, 30)).reshape(2, -1).T
         near, beyond = vacuoles.query(bent, k=2)[0].T.reshape(2, DRAWN, DRAWN)
         rim = np.exp(-(((beyond - near) / rng.uniform(0.8, 3)) ** 2))
@@ -216,16 +218,14 @@ def _place(
 ) -> Cells:
     """Throw nuclei one by one and keep those that have room (Poisson discs of varying radius) and lie in tissue."""
     tries = 1000
-    centre = rng.uniform(-6, PATCH_SIDE + 6, (tries, 2))
+    centre = rng.uniform(-6, SIDE + 6, (tries, 2))
     pixel = tuple(np.clip(centre * OVERSAMPLING, 0, DRAWN - 1).astype(int).T)
     kind = np.where(rng.random(tries) < rng.uniform(0, MINGLED), LYMPHOID, tissue[pixel])
     trait = {name: values[kind] for name, values in traits.items()}
     radius = trait["radius"] * np.exp(trait["pleomorphism"] * rng.standard_normal(tries))
     room = radius * trait["spacing"] * np.exp(0.2 * rng.standard_normal(tries))
     angle = np.where(trait["fibrous"] > 0.4, rng.normal(flow, 0.3, tries), rng.uniform(0, np.pi, tries))
-    centre[:NEIGHBOURS] = (
-        -PATCH_SIDE * np.arange(1, NEIGHBOURS + 1)[:, None]
-    )  # far off, so a pixel always has neighbours
+    centre[:NEIGHBOURS] = -SIDE * np.arange(1, NEIGHBOURS + 1)[:, None]  # far off, so a pixel always has neighbours
     kept, count = np.arange(tries), NEIGHBOURS
     for i in np.flatnonzero((matter[pixel] > 0.25) | np.isin(tissue[pixel], (LYMPHOID, SINUS))):
         others = kept[:count]
@@ -268,8 +268,8 @@ def _nuclei(rng: np.random.Generator, cells: Cells) -> tuple[Field, Field]:
 
 
 def _shrink(field: Field) -> Field:
-    """Mean of every block of drawn pixels: (DRAWN, DRAWN, ...) to (PATCH_SIDE, PATCH_SIDE, ...)."""
-    blocks = field.reshape(PATCH_SIDE, OVERSAMPLING, PATCH_SIDE, OVERSAMPLING, *field.shape[2:])
+    """Mean of every block of drawn pixels: (DRAWN, DRAWN, ...) to (SIDE, SIDE, ...)."""
+    blocks = field.reshape(SIDE, OVERSAMPLING, SIDE, OVERSAMPLING, *field.shape[2:])
     mean: Field = blocks.mean((1, 3))
     return mean
 
@@ -301,7 +301,7 @@ def _photograph(rng: np.random.Generator, hematoxylin: Field, eosin: Field) -> N
     blur = OVERSAMPLING * rng.uniform(0.05, 0.25)
     image = _shrink(ndimage.gaussian_filter(light, (blur, blur, 0)))
     image += rng.uniform(1.2, 2.6) * (image - ndimage.gaussian_filter(image, (0.7, 0.7, 0)))  # scanners sharpen
-    image += 1.2 * rng.standard_normal((PATCH_SIDE, PATCH_SIDE, 1))
+    image += 1.2 * rng.standard_normal((SIDE, SIDE, 1))
     grey = image.mean(-1, keepdims=True)
     image = grey + ndimage.gaussian_filter(image - grey, (0.7, 0.7, 0))  # JPEG keeps colour at half resolution
     rgb: NDArray[np.uint8] = (np.clip(image, 0, 255) // GREY_STEP * GREY_STEP).astype(np.uint8)
@@ -333,7 +333,7 @@ def write_demo(
     paths = [file_of(out, split, f"{key}.h5") for key in ("x", "y", "mask")]
     with ExitStack() as published:
         parts = [published.enter_context(atomic_path(path)) for path in paths]
-        if shutil.disk_usage(out).free < n * PATCH_SIDE**2 * 3:  # HDF5 ends badly on a full disk
+        if shutil.disk_usage(out).free < n * SIDE**2 * 3:  # HDF5 ends badly on a full disk
             raise OutputError(out, f"there is no room for {n:,} patches")
         with h5py.File(parts[0], "w") as x_file, h5py.File(parts[1], "w") as y_file, h5py.File(parts[2], "w") as m_file:
             x = _patchwise(x_file, "x", n, 3)
@@ -350,5 +350,5 @@ def write_demo(
 
 def _patchwise(file: h5py.File, key: str, n: int, channels: int) -> h5py.Dataset:
     """New compressed dataset (n, 96, 96, channels) from which one patch is read without its neighbours."""
-    shape = (PATCH_SIDE, PATCH_SIDE, channels)
+    shape = (SIDE, SIDE, channels)
     return file.create_dataset(key, (n, *shape), np.uint8, chunks=(1, *shape), compression=4, track_times=False)

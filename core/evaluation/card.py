@@ -6,46 +6,47 @@ import math
 
 from core.evaluation.metrics.classification import FIGURES
 from core.models.bundle import Bundle, Evaluation, Interval
+from core.task import PCAM_ORIGIN, STRIDE
 
 PCAM_TRAINING = frozenset(("d7a1a3b642addd79d174428916faa13709efbc5e7375c11a21398ff247fcc1d2",))
 """Fingerprints of training patches known to be PCam's: those of its 20,000 that the shipped models learned from."""
 
-_READS = (
-    "Research use only. Not a medical device; no clinical decision may rest on it.",
-    "It reads one 96 x 96 px patch of H&E-stained lymph node at 0.97 um/px and knows nothing of the rest of the slide.",
-)
-_SHOWS = "A heatmap shows what moved the network, not where tumour is. At the last layer it has nine cells."
-
 
 def limits(bundle: Bundle) -> list[str]:
     """What every reader must know, in plain words; of where a model comes from only what its bundle knows."""
-    return [*_READS, *_origin(bundle), _prevalence(bundle), _SHOWS]
+    task = bundle.task
+    cells = (task.side // STRIDE) ** 2
+    shows = (
+        f"A heatmap shows what moved the network, not where {task.positive} is. At the last layer it has {cells} cells."
+    )
+    return [*task.limits, *_origin(bundle), _prevalence(bundle), shows]
 
 
 def _origin(bundle: Bundle) -> list[str]:
     learned = bundle.training.data[:1]
-    elsewhere = "Other scanners, stains and laboratories can shift its readings without a warning."
-    label = "at least one tumour pixel in the centre 32 x 32 px. A patch read as 'no tumour' may hold tumour outside"
+    elsewhere = "Pictures from elsewhere can shift its readings without a warning."
     if any(data.fingerprint in PCAM_TRAINING for data in learned):
-        return [f"Its label means: {label} that box.", f"The slides come from two Dutch hospitals. {elsewhere}"]
+        return list(PCAM_ORIGIN)
     if any("synthetic" in data.note for data in learned):
         source = "It learned from drawn patches, which are no tissue."
     elif learned:
-        source = f"Which laboratory the {learned[0].patches:,} patches it learned from come from is not recorded."
+        source = f"Where the {learned[0].patches:,} patches it learned from come from is not recorded."
     else:
         source = "What it learned from is not recorded."
     return [
-        f"What the labels it learned from mean is not recorded. Here tumour means PCam's label: {label} that box.",
+        "What the labels it learned from mean is not recorded. Here a label says whether there is "
+        f"{bundle.task.positive} {bundle.task.label_place}.",
         f"{source} {elsewhere}",
     ]
 
 
 def _prevalence(bundle: Bundle) -> str:
-    rare = "In a clinic far fewer are, and a positive reading is then worth far less."
+    positive = bundle.task.positive
     if not bundle.evaluations:
-        return "How often it is right when it reads tumour depends on how common tumour is, which is rare in a clinic."
+        return f"How often it is right when it reads {positive} depends on how common {positive} is where it is used."
     last = bundle.evaluations[-1]
     share = last.positives / last.data.patches
+    rare = f"Where fewer are, a reading of {positive} is worth less."
     return f"Of the patches in {last.data.split} that it was measured on, {share:.0%} are positive. {rare}"
 
 
@@ -55,9 +56,9 @@ def model_card(bundle: Bundle) -> str:
         [
             f"# {bundle.net.title}: {bundle.identity}",
             "",
-            f"Input: 96 x 96 px RGB, 0.97 um/px, normalised with mean {_list(bundle.mean)} and std {_list(bundle.std)} "
+            f"Input: {bundle.task.size} RGB, normalised with mean {_list(bundle.mean)} and std {_list(bundle.std)} "
             "(grey levels).",
-            f"Output: two logits, {bundle.classes[0]} and {bundle.classes[1]}.",
+            f"Output: two logits, {bundle.task.negative} and {bundle.task.positive}.",
             "",
             "## Limits",
             *(f"- {limit}" for limit in limits(bundle)),
@@ -142,7 +143,7 @@ def _operating_points(bundle: Bundle) -> list[str]:
         if on
         else "Fitted on patches that were not recorded.",
         "",
-        "| views | tumour from | refer band | mean logit of the views: calibrated logit |",
+        f"| views | {bundle.task.positive} from | refer band | mean logit of the views: calibrated logit |",
         "|---|---|---|---|",
     ]
     for views, point in sorted(bundle.points.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from core.errors import CalibrationError
 from core.evaluation.calibration import fit_operating_point
 from core.evaluation.metrics.classification import Scored, area_under_roc, figures, reliability, with_intervals
 from core.evaluation.metrics.stability import varied
-from core.explain.registry import LAST, MARGIN, METHODS, SCALE_PASSES
+from core.explain.registry import LAST, METHODS, SCALE_PASSES
 from core.inference.engines.engine import open_engine
 from core.inference.engines.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
 from core.inference.reader import Reader, Readings, scale_key
 from core.models.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck, StoredBundle
 from core.settings import settings
+from core.task import PCAM, Task
 
 Progress = Callable[[int, int], None]
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -56,7 +58,7 @@ def record_of(split: Split) -> DataRecord:
     return DataRecord(split=split.name, patches=len(split), fingerprint=split.fingerprint(), note=note)
 
 
-def check_labels(labels: NDArray[np.integer], split: str) -> None:
+def check_labels(labels: NDArray[np.integer], split: str, task: Task = PCAM) -> None:
     """Refuse a split that a calibration cannot be fitted on, whatever the model says; labels (n,) 0 or 1.
 
     Raises:
@@ -64,8 +66,8 @@ def check_labels(labels: NDArray[np.integer], split: str) -> None:
     """
     if split == REPORTED:
         raise CalibrationError(split, "figures are reported on it, so nothing may be fitted there; name another split")
-    tumour = int((labels == 1).sum())
-    for count, of in ((tumour, "tumour"), (len(labels) - tumour, "no tumour")):
+    positives = int((labels == 1).sum())
+    for count, of in ((positives, task.positive), (len(labels) - positives, task.negative)):
         if count < FEWEST:
             raise CalibrationError(
                 split, f"{count} of its {len(labels):,} patches are labelled {of}, and {FEWEST} of either are needed"
@@ -76,7 +78,7 @@ def check_order(logits: NDArray[np.floating], labels: NDArray[np.integer], split
     """Refuse logits (n,) that do not rise with the labels (n,): a curve that ascends would hide that.
 
     Raises:
-        CalibrationError: they are all the same, or patches without tumour have the higher ones.
+        CalibrationError: they are all the same, or patches of the other class have the higher ones.
     """
     if np.ptp(logits) == 0:
         raise CalibrationError(split, "the model says the same of every patch")
@@ -84,8 +86,8 @@ def check_order(logits: NDArray[np.floating], labels: NDArray[np.integer], split
     if area < 0.5:
         raise CalibrationError(
             split,
-            f"the AUC is {area:.3f}, so patches without tumour get the higher logits. Are the classes swapped? Label 1 "
-            "and the second logit mean tumour",
+            f"the AUC is {area:.3f}, so patches of the other class get the higher logits. Are the classes swapped? "
+            "Label 1 and the second logit mean the positive class",
         )
 
 
@@ -105,15 +107,16 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     Raises:
         CalibrationError: what keeps a calibration from being fitted on that split.
     """
-    check_labels(split.labels, split.name)
+    check_labels(split.labels, split.name, reader.task)
     pieces = [(r.view_logits, r.attribution) for r in read_split(reader, split, 1, progress)]
     logits, last_maps = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
     check_order(logits.mean(axis=1), split.labels, split.name)
-    worn = _view_logits(reader, split, 1, progress, varied)
+    vary = partial(varied, task=reader.task)
+    worn = _view_logits(reader, split, 1, progress, vary)
     one = fit_operating_point(logits, worn, split.labels, split.name)
     precision = bf16_check(reader, split, one, progress)
     reader = _as_served(reader, precision)  # most of the work is to come
-    logits, worn = (_view_logits(reader, split, VIEWS, progress, change) for change in (unchanged, varied))
+    logits, worn = (_view_logits(reader, split, VIEWS, progress, change) for change in (unchanged, vary))
     check_order(logits.mean(axis=1), split.labels, split.name)
     points = {"1": one, str(VIEWS): fit_operating_point(logits, worn, split.labels, split.name)}
     scales: dict[str, float] = {}
@@ -124,8 +127,8 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     patches = split.patches(sample)
     for name, method in METHODS.items():
         for layer in method.layers(reader.layers):
-            if scale_key(name, layer) not in scales and method.passes_at(layer) <= SCALE_PASSES:
-                explained = reader.explain(patches, name, layer, MARGIN)
+            if scale_key(name, layer) not in scales and method.passes_at(layer, reader.task.side) <= SCALE_PASSES:
+                explained = reader.explain(patches, name, layer, reader.task.margin)
                 scales[scale_key(name, layer)] = _scale_of(explained.attribution)
     return reader.model.model_copy(
         update={

@@ -258,6 +258,7 @@ class Bundle(_Record):
     def changed(self, **values: Any) -> Bundle:
         """This description with other values, which are checked; raises ModelValueError."""
         return Bundle.checked(**(self.model_dump() | values))
+
     @model_validator(mode="before")
     @classmethod
     def _from_format_1(cls, values: Any) -> Any:

@@ -17,11 +17,11 @@ from timm.models import DenseNet, EfficientNet, ResNet, group_parameters
 from timm.models.densenet import DenseTransition
 from torch import Tensor, nn
 
-from core.checkpoints import fitted, read_state
 from core.errors import ModelValueError, PretrainedWeightsError
 from core.files import atomic_path
 from core.models.architectures import architecture
 from core.models.bundle import WEIGHTS, Bundle, Training, write_description
+from core.models.checkpoints import fitted, read_state
 from core.task import PCAM, Task
 
 
@@ -151,7 +151,7 @@ def import_weights(
     """Make a bundle of a state dict: checked against the architecture, stored as fp16 safetensors.
 
     Args:
-        weights: state dict with timm's (or torchvision's) names, see `core.checkpoints`; of one logit or two.
+        weights: state dict with timm's (or torchvision's) names, see `core.models.checkpoints`; of one logit or two.
         folder: the bundle's folder; its name is the bundle's.
         architecture, version, mean, std, training: see `Bundle`.
 

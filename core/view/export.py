@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.explain.grid import CENTRE_CHANCE, centre_share
-from core.explain.registry import METHODS, TARGETS
+from core.explain.grid import centre_share
+from core.explain.registry import METHODS
 from core.inference.reader import Readings
 from core.view.overlay import overlay_image
 
@@ -26,8 +26,8 @@ def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequenc
 
     `notes` are the sentences on what was done to the picture before it was read, as in `Picture.notes`.
     """
-    heatmap = readings.attribution[index]
-    point, share = readings.point, float(centre_share(heatmap[None])[0])
+    heatmap, task = readings.attribution[index], readings.model.task
+    point, share = readings.point, float(centre_share(heatmap[None], task)[0])
     return {
         "id": patch_id,
         "notes": list(notes),
@@ -36,7 +36,7 @@ def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequenc
         "probability": float(readings.probability[index]),
         "calibrated": point.calibrated,
         "logit": float(readings.logit[index]),
-        "logits": {"normal": float(readings.logits[index, 0]), "tumour": float(readings.logits[index, 1])},
+        "logits": {task.other: float(readings.logits[index, 0]), task.positive: float(readings.logits[index, 1])},
         "verdict": str(readings.verdict[index]),
         "flags": list(readings.flags[index]),
         "views": readings.views,
@@ -48,12 +48,12 @@ def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequenc
             "layer": readings.layer,
             "grid": list(readings.grid),
             "target": readings.target,
-            "target_meaning": TARGETS[readings.target],
+            "target_meaning": task.targets[readings.target],
             "unit": METHODS[readings.method].unit,
             "map": [[float(v) for v in row] for row in heatmap],
             "fixed_scale": readings.scale,
             "centre_share": share if np.isfinite(share) else None,
-            "centre_share_chance": CENTRE_CHANCE,
+            "centre_share_chance": task.label_share,
         },
         "notice": "Research use only. Not a medical device.",
     }
@@ -71,7 +71,8 @@ def as_picture(
 ) -> Image.Image:
     """The patch beside its heatmap at 4x, with colour bar, what is explained, and what was done to the picture."""
     probability = (
-        f"probability of tumour {readings.probability[index]:.2f}, {readings.point.state}; {readings.verdict[index]}."
+        f"probability of {readings.model.task.positive} {readings.probability[index]:.2f}, {readings.point.state}; "
+        f"{readings.verdict[index]}."
     )
     return overlay_image(
         patch,

@@ -84,9 +84,10 @@ def provenance(report: EvidenceReport) -> str:
     """What was examined, in one line."""
     data = report.data
     by = {row.resampled_by for row in report.rows} or {"patch"}
+    note = f"{data.note}; " if data.note else ""
     return (
         f"{report.model.identity} on {min(report.plan.sample, data.patches):,} of {data.patches:,} patches in "
-        f"'{data.split}' ({data.note + '; ' if data.note else ''}fingerprint {data.fingerprint[:8]}), engine {report.engine}, finished "
+        f"'{data.split}' ({note}fingerprint {data.fingerprint[:8]}), engine {report.engine}, finished "
         f"{report.finished}. Intervals are 95 % bootstrap intervals, resampled by {' or '.join(sorted(by))}."
     )
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.inference.reader import REFER, TUMOUR
+from core.inference.reader import REFER
 from core.inference.scores import Scores
 
 ANY = "any"
 OUTCOMES = ("true positive", "false positive", "true negative", "false negative", "refer")
-ORDERS = ("row", "most wrong", "most correct", "most uncertain", "most tumour", "random")
+ORDERS = ("row", "most wrong", "most correct", "most uncertain", "most positive", "random")
 _TINY = 1e-12
 
 
@@ -21,14 +21,14 @@ class Filter:
     """What a patch must be to be shown; `ANY` and () ask for nothing.
 
     Attributes:
-        label: "any", "tumour" or "no tumour", by the data.
+        label: 1, 0 or None for any, by the data.
         verdict: "any" or a verdict, by the model.
         outcome: "any" or one of OUTCOMES.
-        probability: lowest and highest probability of tumour, both included.
+        probability: lowest and highest probability of the positive class, both included.
         flag: "any", "none" or a name of `core.data.flags.FLAGS`.
     """
 
-    label: str = ANY
+    label: int | None = None
     verdict: str = ANY
     outcome: str = ANY
     probability: tuple[float, float] = (0.0, 1.0)
@@ -43,7 +43,7 @@ def losses(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> ND
 
 def outcomes(scores: Scores, labels: NDArray[np.integer]) -> NDArray[np.str_]:
     """(n,) one of OUTCOMES: a referred patch is neither right nor wrong."""
-    called, truth = scores.verdict == TUMOUR, labels == 1
+    called, truth = scores.probability >= scores.point.threshold, labels == 1
     right = np.where(called, "true positive", "true negative")
     wrong = np.where(called, "false positive", "false negative")
     return np.where(scores.verdict == REFER, REFER, np.where(called == truth, right, wrong))
@@ -61,8 +61,8 @@ def select(scores: Scores, labels: NDArray[np.integer], wanted: Filter, order: s
     p = scores.probability
     low, high = wanted.probability
     passes = np.isfinite(p) & (p >= low) & (p <= high)
-    if wanted.label != ANY:
-        passes &= labels == (1 if wanted.label == TUMOUR else 0)
+    if wanted.label is not None:
+        passes &= labels == wanted.label
     if wanted.verdict != ANY:
         passes &= scores.verdict == wanted.verdict
     if wanted.outcome != ANY:
@@ -84,7 +84,7 @@ def _rank(
         return losses(p, labels)
     if order == "most uncertain":
         return np.asarray(np.abs(p - 0.5))
-    if order == "most tumour":
+    if order == "most positive":
         return np.asarray(-p)
     if order == "random":
         return np.asarray(np.random.default_rng(0).permutation(int(found.max(initial=0)) + 1)[found])

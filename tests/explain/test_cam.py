@@ -10,7 +10,17 @@ from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from core.errors import ExplanationError
-from core.explain.cam import ablation_cam, eigen_cam, grad_cam, grad_cam_closed_form, grad_cam_plus_plus, hires_cam, layer_cam, score_cam, x_grad_cam
+from core.explain.cam import (
+    ablation_cam,
+    eigen_cam,
+    grad_cam,
+    grad_cam_closed_form,
+    grad_cam_plus_plus,
+    hires_cam,
+    layer_cam,
+    score_cam,
+    x_grad_cam,
+)
 from core.explain.registry import METHODS, SCALE_PASSES, TARGETS, check_vocabulary, target_weights
 from core.models.nets import PatchNet
 from core.view.overlay import enlarge

@@ -17,8 +17,8 @@ from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
 from core.explain import pixels
 from core.explain.cam import grad_cam_plus_plus
-from core.explain.registry import INPUT, LAST, MARGIN, METHODS
 from core.explain.grid import enlarge
+from core.explain.registry import INPUT, LAST, MARGIN, METHODS
 from core.inference import explainer, load_reader
 from core.inference.engines.torch_engine import TorchEngine, load_net
 from core.models.bundle import Training

@@ -64,7 +64,9 @@ def test_nothing_is_found_of_a_few(rows):
     assert all(line.text.startswith("Too few to tell whether ") for line in lines)
     enough = [found.model_copy(update={"patches": LEAST}) for found in rows]
     assert None not in [line.holds for line in answer_of(enough, "gradcam/last")]
-    assert [line.holds for line in answer_of([rows[0].model_copy(update={"patches": LEAST - 1})], "gradcam/last")] == [None]
+    assert [line.holds for line in answer_of([rows[0].model_copy(update={"patches": LEAST - 1})], "gradcam/last")] == [
+        None
+    ]
 
 
 def test_where_slides_are_resampled_they_are_counted():
@@ -146,7 +148,9 @@ def test_a_replacement_that_reads_as_one_class_is_warned_of():
     )
     assert "a patch blurred reads as tumour in itself" in said
     assert "inpainted reads as no tumour in itself" in replacement_text("inpainted", kinds(-1.0, -2.0), 0.3)
-    few = replacement_text("blurred", kinds(2.0, 0.0) | {"all": kinds(2.0, 0.0)["all"].model_copy(update={"patches": 2})}, 0.3)
+    few = replacement_text(
+        "blurred", kinds(2.0, 0.0) | {"all": kinds(2.0, 0.0)["all"].model_copy(update={"patches": 2})}, 0.3
+    )
     assert "Beware" not in few
     assert few.endswith("20 patches are needed to tell what blurred patches read as; here are 2.")
     for neutral in (kinds(2.0, -2.0), kinds(2.0, -0.5), kinds(0.2, -0.5)):

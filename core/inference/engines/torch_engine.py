@@ -14,11 +14,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from core.checkpoints import misfit
 from core.errors import BundleError
 from core.inference.batcher import COMPUTE_LOCK, MicroBatcher
 from core.inference.engines.memory import give_back
 from core.models.bundle import StoredBundle
+from core.models.checkpoints import misfit
 from core.models.nets import PatchNet
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import BundleError
-from core.models.architectures import CLASSES, architecture
+from core.models.architectures import architecture
 from core.models.bundle import MAX_WEIGHTS_BYTES
 
 State = Mapping[str, Tensor]
@@ -143,7 +143,7 @@ def _two_logits(state: dict[str, Tensor], head: str) -> dict[str, Tensor]:
         state = {name.replace(f"{inside[0]}.", f"{head}.", 1): value for name, value in state.items()}
     for name, ndim in ((f"{head}.weight", 2), (f"{head}.bias", 1)):
         tumour = state.get(name)
-        if isinstance(tumour, Tensor) and tumour.ndim == ndim and len(tumour) == 1 < len(CLASSES):
+        if isinstance(tumour, Tensor) and tumour.ndim == ndim and len(tumour) == 1:
             state[name] = torch.cat([torch.zeros_like(tumour), tumour])
     return state
 

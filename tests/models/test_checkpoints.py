@@ -12,11 +12,11 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from core.checkpoints import read_state
 from core.errors import BundleError, ModelValueError
 from core.inference.engines.torch_engine import load_net
 from core.models.architectures import ARCHITECTURES
 from core.models.bundle import WEIGHTS, StoredBundle, Training
+from core.models.checkpoints import read_state
 from core.models.nets import import_weights
 
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
