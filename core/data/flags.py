@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.patch import as_batch
 from core.task import Task
 
 UNLIKE = "unlike training tissue"
@@ -79,7 +80,11 @@ def flags(patches: NDArray[np.uint8], task: Task, strange: NDArray[np.bool_] | N
     Returns:
         n tuples of names, in the order of `FLAGS`; empty when nothing is to be said. A nearly blank patch
         carries no other flag: there is nothing in it to be blurred or wrongly stained.
+
+    Raises:
+        PatchShapeError: they are not patches of the task.
     """
+    patches = as_batch(patches, task.side)
     unlike = np.zeros(len(patches), bool) if strange is None else strange
     if task.stain is None:
         return [(UNLIKE,) if far else () for far in unlike]

@@ -9,9 +9,8 @@ import pytest
 from scipy import ndimage
 
 from core.data import synthetic
-from core.data.patch import LABEL_BOX
 from core.data.pcam import Split
-from core.data.synthetic import DRAWN, LYMPHOID, TUMOUR, generate, noise, transmit, write_demo
+from core.data.synthetic import DRAWN, LABEL_BOX, LYMPHOID, TUMOUR, generate, noise, transmit, write_demo
 from core.errors import OutputError, SyntheticRequestError
 
 

@@ -21,6 +21,7 @@ from core.evaluation.schema import EvidenceReport, Plan, plain, read_report
 from core.explain.grid import centre_share
 from core.inference import Reader
 from core.settings import settings
+from core.task import PCAM
 from core.view.narrative import answer, position_bias_finding
 
 PLAN = Plan(sample=24, methods=("gradcam/last", "eigencam/last", "gradcam/6x6"))
@@ -120,9 +121,9 @@ def test_why_the_map_leans_is_of_the_true_positives(tiny_reader, demo):
     right = (probability >= tiny_reader.model.point(1).threshold) & (sample.labels == 1)
     assert curve.patches == right.sum() >= bias.LEAST
     served = curve.grids["served"][1][1].value
-    assert served == pytest.approx(np.nanmean(centre_share(maps[MAIN][right])), abs=1e-3)
+    assert served == pytest.approx(np.nanmean(centre_share(maps[MAIN][right], PCAM)), abs=1e-3)
     regions = tiny_reader.region(bias.in_context(sample.patches(np.flatnonzero(right))))
-    context = np.nanmean(centre_share(bias.middle(regions)))
+    context = np.nanmean(centre_share(bias.middle(regions), PCAM))
     assert curve.grids["context"][1][1].value == pytest.approx(context, abs=1e-3)
     (row,) = found.rows
     assert (row.measure, row.method, row.patches) == ("centre_context", MAIN, curve.patches)

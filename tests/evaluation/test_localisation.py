@@ -17,7 +17,8 @@ from core.evaluation.metrics.localisation import (
     pointing_game,
     tiled,
 )
-from core.explain.grid import CENTRE_CHANCE, centre_share, enlarge
+from core.explain.grid import centre_share, enlarge
+from core.task import PCAM
 
 SIDES = [2, 3]
 
@@ -106,9 +107,9 @@ def test_centre_share_by_hand():
     maps[1] = 1
     maps[2] = [[1, -5, 1], [0, 2, 0], [0, 0, 0]]
     maps[3] = -1
-    assert centre_share(maps)[:3] == pytest.approx([1, 1 / 9, 0.5])
-    assert np.isnan(centre_share(maps)[3])
-    assert pytest.approx(1 / 9) == CENTRE_CHANCE
+    assert centre_share(maps, PCAM)[:3] == pytest.approx([1, 1 / 9, 0.5])
+    assert np.isnan(centre_share(maps, PCAM)[3])
+    assert PCAM.label_share == pytest.approx(1 / 9)
 
 
 @pytest.mark.parametrize("cells", [6, 12])
@@ -117,7 +118,7 @@ def test_centre_share_of_a_finer_map_is_that_of_the_cells_in_the_box(cells):
     third = slice(cells // 3, 2 * cells // 3)
     positive = np.maximum(maps, 0)
     expected = positive[:, third, third].sum(axis=(1, 2)) / positive.sum(axis=(1, 2))
-    assert centre_share(maps) == pytest.approx(expected, rel=1e-5)
+    assert centre_share(maps, PCAM) == pytest.approx(expected, rel=1e-5)
 
 
 def test_many_maps_are_enlarged_like_one():
@@ -214,7 +215,7 @@ def test_baselines_know_nothing_but_the_middle():
     found = baselines(images, (3, 3))
     assert list(found) == ["random", "centre prior", "hematoxylin"]
     assert {maps.shape for maps in found.values()} == {(400, 3, 3)}
-    assert centre_share(found["random"]).mean() == pytest.approx(CENTRE_CHANCE, abs=0.03)
+    assert centre_share(found["random"], PCAM).mean() == pytest.approx(PCAM.label_share, abs=0.03)
     assert (found["centre prior"].reshape(400, 9).argmax(axis=1) == 4).all()
-    assert (centre_share(found["centre prior"]) > CENTRE_CHANCE).all()
+    assert (centre_share(found["centre prior"], PCAM) > PCAM.label_share).all()
     assert np.ptp(found["hematoxylin"]) == pytest.approx(0, abs=1e-6)

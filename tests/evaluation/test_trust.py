@@ -11,7 +11,7 @@ from core.data.transforms import VIEWS, dihedral_back
 from core.evaluation import trust
 from core.evaluation.trust import FIGURES, nearest, percentile, reference, trust_figures
 from core.inference.caching import caching_reader
-from core.inference.reader import NO_TUMOUR, TUMOUR
+from core.task import PCAM
 
 CENTRES = np.ix_((16, 48, 80), (16, 48, 80))
 
@@ -94,11 +94,11 @@ def test_spread_by_verdict(monkeypatch):
     monkeypatch.setattr(trust, "FEW", 4)
     few, many = [dotted(*range(i)) for i in (1, 2, 3, 4)], [dotted(*range(i)) for i in (5, 6, 7)]
     spread = reference(Dots(), [np.stack(few), np.stack(many)])
-    assert (spread[NO_TUMOUR]["patches"], spread[TUMOUR]["patches"]) == (4, 3)
-    assert spread[TUMOUR]["quantiles"] == {}  # three are too few
-    centre = spread[NO_TUMOUR]["quantiles"]["centre"]  # no dot in the middle cell
+    assert (spread[PCAM.negative]["patches"], spread[PCAM.positive]["patches"]) == (4, 3)
+    assert spread[PCAM.positive]["quantiles"] == {}  # three are too few
+    centre = spread[PCAM.negative]["quantiles"]["centre"]  # no dot in the middle cell
     assert (len(centre), min(centre), max(centre)) == (101, 0, 0)
-    assert spread[NO_TUMOUR]["quantiles"]["map_turns"] == pytest.approx([1] * 101)
+    assert spread[PCAM.negative]["quantiles"]["map_turns"] == pytest.approx([1] * 101)
 
 
 def test_the_nearest_patches_are_those_scipy_finds(split, patches, monkeypatch):

@@ -21,8 +21,9 @@ from core.explain.cam import (
     score_cam,
     x_grad_cam,
 )
-from core.explain.registry import METHODS, SCALE_PASSES, TARGETS, check_vocabulary, target_weights
+from core.explain.registry import METHODS, SCALE_PASSES, check_vocabulary, target_weights
 from core.models.nets import PatchNet
+from core.task import PCAM
 from core.view.overlay import enlarge
 
 # One patch, two channels, 2 x 2 cells.
@@ -132,30 +133,26 @@ def test_eigen_cam_is_the_first_direction_of_the_centred_cells(end):
     assert (np.einsum("np,nkp->n", found, cells) > -1e-4).all()  # more activation, more positive
 
 
-LINEAR = ("gradcam", "hirescam", "xgradcam")
-
-
-@pytest.mark.parametrize("method", [*LINEAR, "layercam"])
-def test_every_method_in_logits_keeps_sign_scale_and_shape(method):
-    formula = METHODS[method].formula
+@pytest.mark.parametrize("formula", [grad_cam, hires_cam, x_grad_cam, layer_cam])
+def test_every_method_in_logits_keeps_sign_scale_and_shape(formula):
     generator = np.random.default_rng(0)
     maps, gradients = generator.normal(size=(2, 2, 5, 3, 4)).astype(np.float32)
     heatmap = formula(np.maximum(maps, 0), gradients)
     assert heatmap.shape == (2, 3, 4)
     assert heatmap.dtype == np.float32
     np.testing.assert_allclose(formula(np.maximum(maps, 0), 3 * gradients), 3 * heatmap, rtol=1e-5)
-    if method in LINEAR:
+    if formula is not layer_cam:
         np.testing.assert_allclose(formula(np.maximum(maps, 0), -gradients), -heatmap, rtol=1e-5)
 
 
 def test_the_registry_says_what_holds():
     for name, method in METHODS.items():
         assert method.unit == "logits" or not method.sums_at_last, name
-        assert (method.formula is None) or method.kind == "cam", name
+        passes = method.passes if isinstance(method.passes, int) else method.passes(96)
         assert method.free_at_last <= (method.kind == "cam"), name
-        assert method.passes_at("last") == (0 if method.free_at_last else method.passes), name
-        assert method.passes_at("6x6") == method.passes > 0, name
-    cheap = {name for name, method in METHODS.items() if method.passes <= SCALE_PASSES}
+        assert method.passes_at("last", 96) == (0 if method.free_at_last else passes), name
+        assert method.passes_at("6x6", 96) == passes > 0, name
+    cheap = {name for name, method in METHODS.items() if method.passes_at("6x6", 96) <= SCALE_PASSES}
     assert cheap == {
         *("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "guided_gradcam"),
     }
@@ -166,7 +163,7 @@ def test_the_registry_says_what_holds():
 
 def test_targets_are_rows_of_the_two_logits():
     logits, tumour = np.array([[1.0, 4.0], [3.0, -2.0]], np.float32), np.array([True, False])
-    value = {target: (target_weights(target, tumour) * logits).sum(axis=1).tolist() for target in TARGETS}
+    value = {target: (target_weights(target, tumour, PCAM) * logits).sum(axis=1).tolist() for target in PCAM.targets}
     assert value == {
         "tumour minus normal": [3, -5],
         "predicted": [4, 3],
@@ -186,7 +183,7 @@ def test_targets_are_rows_of_the_two_logits():
 )
 def test_unknown_words_are_refused_with_the_known_ones(words, named):
     with pytest.raises(ExplanationError, match=named):
-        check_vocabulary(*words, ("last", "6x6"))
+        check_vocabulary(*words, ("last", "6x6"), PCAM)
 
 
 # Against others ---------------------------------------------------------------------------------------------------

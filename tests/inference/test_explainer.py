@@ -15,19 +15,20 @@ from pytorch_grad_cam.ablation_layer import AblationLayer
 
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
-from core.explain import pixels
+from core.explain import pixels, registry
 from core.explain.cam import grad_cam_plus_plus
 from core.explain.grid import enlarge
-from core.explain.registry import INPUT, LAST, MARGIN, METHODS
-from core.inference import explainer, load_reader
+from core.explain.registry import INPUT, LAST, METHODS
+from core.inference import load_reader
 from core.inference.engines.torch_engine import TorchEngine, load_net
 from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
+from core.task import PCAM
 
 ROOT = Path(__file__).resolve().parents[2]
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 ROW = torch.tensor([-1.0, 1.0])
-COSTLY = [name for name, method in METHODS.items() if method.passes > 2]
+COSTLY = [name for name, method in METHODS.items() if method.passes_at("6x6", 96) > 2]
 GRIDS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}
 OWN_GRIDS = {"occlusion": (6, 6)}
 
@@ -97,7 +98,7 @@ ALIKE = {"gradcam++": GradCAMPlusPlus, "xgradcam": XGradCAM}
 @pytest.mark.parametrize("layer", MODULES)
 @pytest.mark.parametrize("method", ALIKE)
 def test_weighted_maps_equal_pytorch_grad_cam(small, net, patches, method, layer):
-    ours = small.explain(patches[:3], method, layer, MARGIN).attribution
+    ours = small.explain(patches[:3], method, layer, PCAM.margin).attribution
     with ALIKE[method](model=net.net, target_layers=[net.net.get_submodule(MODULES[layer])]) as cam:
         theirs = cam(images_of(net, patches[:3]).requires_grad_(), targets=[Margin()] * 3)
     agree(ours, theirs, atol=5e-3)
@@ -105,7 +106,7 @@ def test_weighted_maps_equal_pytorch_grad_cam(small, net, patches, method, layer
 
 @pytest.mark.parametrize("layer", MODULES)
 def test_eigen_cam_equals_pytorch_grad_cam_up_to_its_sign(small, net, patches, layer):
-    ours = small.explain(patches[:3], "eigencam", layer, MARGIN).attribution
+    ours = small.explain(patches[:3], "eigencam", layer, PCAM.margin).attribution
     with EigenCAM(model=net.net, target_layers=[net.net.get_submodule(MODULES[layer])]) as cam:
         theirs = cam(images_of(net, patches[:3]), targets=[Margin()] * 3)
     for mine, other in zip(ours, theirs, strict=True):
@@ -116,11 +117,11 @@ def test_eigen_cam_equals_pytorch_grad_cam_up_to_its_sign(small, net, patches, l
 
 @pytest.mark.parametrize("layer", ["last", "6x6"])
 def test_score_cam_equals_pytorch_grad_cam_over_all_channels(small, net, patches, layer, monkeypatch):
-    monkeypatch.setattr(explainer, "CHANNELS", 1000)
+    monkeypatch.setattr(registry, "CHANNELS", 1000)
     monkeypatch.setattr(  # half-pixel centres, see `map_masks`
         torch.nn, "UpsamplingBilinear2d", lambda size: torch.nn.Upsample(size=size, mode="bilinear")
     )
-    ours = small.explain(patches[:2], "scorecam", layer, MARGIN).attribution
+    ours = small.explain(patches[:2], "scorecam", layer, PCAM.margin).attribution
     with ScoreCAM(model=net.net, target_layers=[net.net.get_submodule(MODULES[layer])]) as cam:
         theirs = cam(images_of(net, patches[:2]), targets=[Margin()] * 2)
     agree(ours, theirs, atol=2e-2)  # our network sees whole grey levels
@@ -136,10 +137,10 @@ class ToZero(AblationLayer):
 
 @pytest.mark.parametrize("layer", ["last", "6x6"])
 def test_ablation_cam_equals_pytorch_grad_cam_over_all_channels(small, net, patches, layer, monkeypatch):
-    monkeypatch.setattr(explainer, "CHANNELS", 1000)
+    monkeypatch.setattr(registry, "CHANNELS", 1000)
     chosen = patches[small.read(patches).logit > 0][:2]  # it divides by the logit; below zero that turns its sign
     assert len(chosen) == 2
-    ours = small.explain(chosen, "ablationcam", layer, MARGIN).attribution
+    ours = small.explain(chosen, "ablationcam", layer, PCAM.margin).attribution
     copy = deepcopy(net).net
     with AblationCAM(
         model=copy, target_layers=[copy.get_submodule(MODULES[layer])], ablation_layer=ToZero(), batch_size=16
@@ -149,7 +150,7 @@ def test_ablation_cam_equals_pytorch_grad_cam_over_all_channels(small, net, patc
 
 
 def test_occlusion_equals_captum(small, net, patches):
-    ours = small.explain(patches[:2], "occlusion", target=MARGIN).attribution
+    ours = small.explain(patches[:2], "occlusion", target=PCAM.margin).attribution
     theirs = Occlusion(target_of(net)).attribute(
         images_of(net, patches[:2]), sliding_window_shapes=(3, 32, 32), strides=(3, 16, 16)
     )
@@ -159,7 +160,7 @@ def test_occlusion_equals_captum(small, net, patches):
 
 
 def test_integrated_gradients_sum_to_the_change_from_the_mean_colour(small, net, patches):
-    found = small.explain(patches[:2], "integrated_gradients", target=MARGIN)
+    found = small.explain(patches[:2], "integrated_gradients", target=PCAM.margin)
     with torch.no_grad():
         blank = target_of(net)(torch.zeros(1, 3, 96, 96)).item()
     change = found.logit - blank
@@ -170,7 +171,7 @@ def test_integrated_gradients_sum_to_the_change_from_the_mean_colour(small, net,
 
 
 def test_smoothgrad_is_the_mean_gradient_over_its_noise(small, net, patches):
-    found = small.explain(patches[:1], "smoothgrad", target=MARGIN).attribution[0]
+    found = small.explain(patches[:1], "smoothgrad", target=PCAM.margin).attribution[0]
     image = images_of(net, patches[:1])
     torch.manual_seed(0)
     noisy = torch.cat([image + torch.normal(0, torch.full((16, 3, 96, 96), pixels.NOISE)) for _ in range(2)])
@@ -180,7 +181,7 @@ def test_smoothgrad_is_the_mean_gradient_over_its_noise(small, net, patches):
 
 
 def test_guided_grad_cam_equals_captum(small, net, patches):
-    found = small.explain(patches[:2], "guided_gradcam", target=MARGIN).attribution
+    found = small.explain(patches[:2], "guided_gradcam", target=PCAM.margin).attribution
     target = pixels.Target(pixels.guided_copy(net), ROW)
     peer = GuidedGradCam(target, target.net.net.layer4)
     theirs = peer.attribute(images_of(net, patches[:2]).requires_grad_(), interpolate_mode="bilinear")
@@ -218,7 +219,7 @@ def test_the_shipped_model_agrees_with_both(shipped_reader, patches):
         for mine, other in zip(ours, theirs, strict=True):
             signs = (mine, -mine) if method == "eigencam" else (mine,)
             assert min(np.abs(stretched(signed[None])[0] - other).max() for signed in signs) < 2e-2, method
-    ours = shipped_reader.explain(two[:1], "guided_gradcam", target=MARGIN).attribution
+    ours = shipped_reader.explain(two[:1], "guided_gradcam", target=PCAM.margin).attribution
     target = pixels.Target(pixels.guided_copy(net), ROW)
     peer = GuidedGradCam(target, target.net.net.features.norm5)
     theirs = peer.attribute(images[:1].clone().requires_grad_(), interpolate_mode="bilinear").sum(dim=1)
@@ -249,7 +250,7 @@ def test_a_costly_map_is_the_patchs_own_and_tells_how_far_it_is(small, patches, 
         assert (one.attribution.dtype, one.layer) == (np.float32, layer)
         assert one.attribution.any()
         assert one.logit[0] == small.read(patches[1]).logit[0]
-        total = METHODS[method].passes_at(layer)
+        total = METHODS[method].passes_at(layer, 96)
         assert told[-1:] == ([(total, total)] if total else [])
         steps = np.diff([0, *(done for done, _ in told)])
         assert all((steps >= 0) & (steps <= small.engine.batch))  # whoever waits for a step waits for one batch
@@ -278,8 +279,8 @@ def test_a_costly_map_is_given_up_at_the_next_step(small, patches, method):
 
 @pytest.mark.parametrize("method", ["scorecam", "occlusion", "integrated_gradients"])
 def test_eight_views_of_a_costly_map_are_its_mean_turned_back(small, patches, method):
-    eight = small.explain(patches[:1], method, target=MARGIN, views=8).attribution
-    singles = [small.explain(dihedral(patches[:1], i), method, target=MARGIN).attribution for i in range(VIEWS)]
+    eight = small.explain(patches[:1], method, target=PCAM.margin, views=8).attribution
+    singles = [small.explain(dihedral(patches[:1], i), method, target=PCAM.margin).attribution for i in range(VIEWS)]
     mean = np.mean([dihedral_back(single, i) for i, single in enumerate(singles)], axis=0)
     np.testing.assert_allclose(eight, mean, atol=1e-4 * np.abs(mean).max())
 
@@ -297,13 +298,13 @@ def test_occlusion_and_rise_find_what_a_network_looks_at(small, patches):
     reader = type(small)(small.stored, Corner())
     white = np.full((1, 96, 96, 3), 255, np.uint8)
     drop = (255 - np.mean(MEAN)) / 25
-    covered = reader.explain(white, "occlusion", target=MARGIN).attribution[0]
+    covered = reader.explain(white, "occlusion", target=PCAM.margin).attribution[0]
     # the corner's own square hides all of it, its neighbours half or a quarter
     assert covered[0, 0] == pytest.approx(drop, rel=1e-3)
     assert covered[0, 1] == pytest.approx(drop * (1 + 1 / 2) / 2, rel=1e-3)
     assert covered[1, 1] == pytest.approx(drop * (1 + 1 / 2 + 1 / 2 + 1 / 4) / 4, rel=1e-3)
     assert not covered[3:].any()
-    shown = reader.explain(white, "rise", target=MARGIN).attribution[0]
+    shown = reader.explain(white, "rise", target=PCAM.margin).attribution[0]
     inside = shown[:32, :32].mean()
     assert inside > 4 * np.abs(shown[48:, 48:]).mean()
     assert np.unravel_index(shown.argmax(), shown.shape) < (32, 32)

@@ -11,11 +11,12 @@ from core.data.flags import flags
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
 from core.explain.cam import grad_cam
-from core.explain.registry import METHODS, TARGETS
+from core.explain.registry import METHODS
 from core.inference import load_reader
 from core.inference.caching import caching_reader
 from core.inference.reader import Reader, verdicts
 from core.models.bundle import OperatingPoint
+from core.task import PCAM
 
 LAYERS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}
 
@@ -35,7 +36,7 @@ def test_readings_of_patches(tiny_reader, patches):
     np.testing.assert_allclose(
         r.attribution, np.einsum("nkhw,k->nhw", maps, weight[1] - weight[0]) / 9, rtol=1e-3, atol=1e-4
     )
-    assert r.flags == tuple(flags(patches))
+    assert r.flags == tuple(flags(patches, PCAM))
     assert r.spread.tolist() == [0] * 12
     assert (r.probability.dtype, r.logit.dtype, r.attribution.dtype) == (np.float64, np.float32, np.float32)
 
@@ -163,7 +164,7 @@ def test_the_predicted_class_follows_the_threshold(tiny_reader, patches):
 # Explanations -----------------------------------------------------------------------------------------------------
 
 
-CHEAP = [name for name, method in METHODS.items() if method.formula]
+CHEAP = [name for name, method in METHODS.items() if method.kind == "cam" and method.free_at_last]
 LINEAR = ("gradcam", "hirescam", "xgradcam")
 
 
@@ -171,7 +172,7 @@ LINEAR = ("gradcam", "hirescam", "xgradcam")
 @pytest.mark.parametrize("method", CHEAP)
 def test_every_method_at_every_layer_explains_the_reading_that_is_shown(tiny_reader, patches, method, layer):
     read = tiny_reader.read(patches[:3])
-    explained = {t: tiny_reader.explain(patches[:3], method, layer, t) for t in TARGETS}
+    explained = {t: tiny_reader.explain(patches[:3], method, layer, t) for t in PCAM.targets}
     for target, found in explained.items():
         assert found.probability.tobytes() == read.probability.tobytes()
         assert found.attribution.shape == (3, *LAYERS[layer])
