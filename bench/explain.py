@@ -47,10 +47,11 @@ def task(name: str, count: int) -> Callable[[], object]:
     """What is timed under a name: `nodelens...` is ours, `...-forward` explains nothing, the others are PyPI names."""
     patches = demo_patches(count)
     if name.startswith("nodelens"):
-        reader = load_reader(engine={"torch": "torch", "fp32": "openvino-fp32"}.get(name.split("-")[-1], "openvino"))
+        engines = {"torch": "torch", "fp32": "openvino-fp32"}
+        reader = load_reader(engine=engines.get(name.rpartition("-")[2], "openvino"))
         return partial(reader.read, patches, views=8 if name.endswith("8views") else 1)
     if name in ("openvino-forward", "torch-forward"):
-        return partial(load_reader(engine=name.split("-")[0]).engine.forward, patches)
+        return partial(load_reader(engine=name.partition("-")[0]).engine.forward, patches)
     stored = StoredBundle.open(bundle_folder("densenet169", settings().models))
     return PEERS[name](*peers_view(stored, patches))
 

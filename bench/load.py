@@ -142,7 +142,7 @@ def attend(server: Server, crowd: Crowd, plan: Plan, pause: float) -> None:
     def guarded(task: Callable[..., None], *arguments: object) -> None:
         try:
             task(crowd, server, *arguments)
-        except Exception as error:  # a reader who fell over is a result, not the end of the measurement
+        except Exception as error:  # noqa: BLE001 - a reader who fell over is a result, not the end of the measurement
             crowd.faults.append((task.__name__, f"{type(error).__name__}: {error}"))
 
     sockets = plan.readers - plan.browser

@@ -91,7 +91,7 @@ class MicroBatcher:
                 count += len(served[-1].patches)
         try:
             maps, logits = self._forward(np.concatenate([request.patches for request in served]))
-        except Exception as error:  # told to everybody whose patches were in the batch
+        except Exception as error:  # noqa: BLE001 - told to everybody whose patches were in the batch
             for request in served:
                 request.error = error
             return

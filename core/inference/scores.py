@@ -196,7 +196,7 @@ class ScoringJob:
                 self.done = done
             log.info("scored %s with %s: %d of %d done", store.split.name, store.model.name, self.done, self.total)
         except Exception as error:
-            log.error("scoring %s failed", store.split.name, exc_info=error)
+            log.exception("scoring %s failed", store.split.name)
             self.error = error
         finally:
             atexit.unregister(self.end)

@@ -132,7 +132,8 @@ def _mean_first(net: Any) -> Any:
     """
     for module in net.modules():
         if isinstance(module, DenseTransition):
-            convolution = module._modules.pop("conv")
+            convolution = module.conv
+            del module.conv
             module.add_module("conv", convolution)
     return net
 

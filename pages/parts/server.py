@@ -29,7 +29,7 @@ from core.settings import settings
 from pages.parts.budget import HELD
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-EVERYWHERE = ("0.0.0.0", "::", "", None)
+EVERYWHERE = ("0.0.0.0", "::", "", None)  # noqa: S104 - recognised here, and listened on nowhere
 """Addresses to listen on that are no names."""
 UPLOADS = "/_stcore/upload_file/"
 LONGEST_NAME = 255
@@ -186,7 +186,7 @@ async def _sweep_for_ever() -> None:
     left: dict[str, AppSession] = {}
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        left = sweep(runtime.get_instance()._session_mgr, left)
+        left = sweep(runtime.get_instance()._session_mgr, left)  # noqa: SLF001 - it has no public name
 
 
 def sweep(sessions: SessionManager, left: Mapping[str, AppSession]) -> dict[str, AppSession]:

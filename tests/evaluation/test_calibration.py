@@ -48,7 +48,7 @@ def test_a_known_temperature_and_bias_are_found(temperature, bias):
 
 @pytest.mark.parametrize(
     "flatten",
-    [lambda true: np.arcsinh(true), lambda true: np.where(true < -1, -1 + (true + 1) / 4, true)],
+    [np.arcsinh, lambda true: np.where(true < -1, -1 + (true + 1) / 4, true)],
     ids=["sure logits pressed together", "evidence that stops"],
 )
 def test_bent_logits_are_beyond_a_temperature_and_a_bias(flatten):

@@ -53,8 +53,8 @@ def scores(runs: Mapping[str, Facts]) -> go.Figure:
         for place, (key, label, dash) in enumerate((("auc", "AUC", "solid"), ("accuracy", "accuracy", "dot"))):
             x, y = _series(facts, "epoch", key)
             style = {"color": COLOURS[place if alone else number % len(COLOURS)], "width": 2, "dash": dash}
-            label = label if alone else f"{name}, {label}"
-            figure.add_scatter(x=x, y=y, name=label, legendgroup=name, mode="lines+markers", line=style)
+            said = label if alone else f"{name}, {label}"
+            figure.add_scatter(x=x, y=y, name=said, legendgroup=name, mode="lines+markers", line=style)
     return _with_cycles(figure, runs)
 
 
