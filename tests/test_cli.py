@@ -13,6 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import timm
+import torch
 import typer
 from PIL import Image
 from safetensors.torch import load_file
@@ -20,7 +22,8 @@ from safetensors.torch import load_file
 from core import cli
 from core.data.pcam import Split, file_of
 from core.inference import load_reader
-from core.models.bundle import OOD_DETECTOR, WEIGHTS, read_description, sha256_of
+from core.models.architectures import ARCHITECTURES
+from core.models.bundle import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -415,6 +418,142 @@ def test_models_are_imported_described_and_prepared(own_models, command, refuses
     assert "do not fit" in refuses("model", "import", tiny_bundle / WEIGHTS, "--name", "no", "--recipe", "r")
     assert "Known models: mine" in refuses("model", "card", "other")
     assert not (own_models / "no").exists()
+
+
+@pytest.fixture
+def tiny_weights(tmp_path):
+    """A state dict of a network that costs next to nothing."""
+    torch.manual_seed(4)
+    path = tmp_path / "tiny.pth"
+    torch.save(timm.create_model(ARCHITECTURES["tiny_resnet"].timm_name, num_classes=2).state_dict(), path)
+    return path
+
+
+def importing(weights, name, **options):
+    words = [word for key, value in options.items() for word in (f"--{key}", *map(str, value))]
+    return ["model", "import", weights, "--name", name, "--architecture", "tiny_resnet", "--recipe", "Found.", *words]
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "../../x", "a/b", "", " ", "a b", "a\nb", "Модель", "n" * 70, ".hidden", "-x", "a\\b", "/tmp/x"]
+)
+def test_names_that_lead_elsewhere_are_refused_before_anything_is_written(own_models, refuses, tmp_path, name):
+    before = sorted(tmp_path.rglob("*"))
+    assert "cannot be the name of a new model: give 1 to 64 letters" in refuses(*importing(tmp_path / "none", name))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"version": ["1" * 33]}, "No model can have this version: a version is 1 to 32 letters"),
+        ({"version": [""]}, "No model can have this version"),
+        ({"version": ["1\n2"]}, "No model can have this version"),
+        ({"std": [60, 0, 57]}, "No model can have this std.1: Input should be greater than 0"),
+        ({"std": [60, -1, 57]}, "No model can have this std.1"),
+        ({"std": [60, "nan", 57]}, "No model can have this std.1"),
+        ({"mean": [0, 256, 0]}, "No model can have this mean.1"),
+        ({"mean": ["inf", 0, 0]}, "No model can have this mean.0"),
+        ({"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}, "multiply shares of 1 by 255"),
+        ({"data": ["nowhere"]}, "No split 'train'"),
+    ],
+)
+def test_values_that_no_model_can_have_leave_nothing(own_models, refuses, tiny_weights, options, said):
+    assert said in refuses(*importing(tiny_weights, "mine", **options))
+    assert list(own_models.glob("*")) == []
+
+
+def test_an_imported_model_takes_a_name_that_is_there_only_when_asked(own_models, command, refuses, tiny_weights):
+    assert command(*importing(tiny_weights, "mine", mean=[0, 0, 0]))[0] == 0
+    assert read_description(own_models / "mine").mean == (0, 0, 0)
+    for name in ("evidence.json", OOD_DETECTOR):
+        (own_models / "mine" / name).write_text("of the old one")
+    before = {path: path.read_bytes() for path in own_models.rglob("*.*")}
+    assert "a model of that name is there" in refuses(*importing(tiny_weights, "mine"))
+    for other in ("MINE", "Densenet169", "EFFICIENTNET_lite0"):
+        said = refuses(*importing(tiny_weights, other), "--replace")
+        assert "in nothing but case" in said
+    assert "a model of that name is there" in refuses(*importing(tiny_weights, "densenet169"))
+    assert "not a safetensors file" in refuses(*importing(own_models / "mine" / "evidence.json", "mine"), "--replace")
+    assert {path: path.read_bytes() for path in own_models.rglob("*.*")} == before
+    assert command(*importing(tiny_weights, "mine", version=["2.0"]), "--replace")[0] == 0
+    assert [path.name for path in own_models.iterdir()] == ["mine"]
+    assert sorted(path.name for path in (own_models / "mine").iterdir()) == [CARD, DESCRIPTION, WEIGHTS]
+    assert read_description(own_models / "mine").version == "2.0"
+    assert "mine 2.0" in (own_models / "mine" / CARD).read_text()
+
+
+def test_of_an_imported_model_nothing_is_claimed(own_models, command, tiny_weights, image, tmp_path):
+    assert command(*importing(tiny_weights, "mine"))[0] == 0
+    card = (own_models / "mine" / CARD).read_text()
+    assert "Not calibrated." in card
+    assert "What it learned from is not recorded." in card
+    assert "hospital" not in card
+    assert command("explain", image, "--model", "mine", "--out", tmp_path / "out", "--engine", "torch")[0] == 0
+    record = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert record["calibrated"] is False
+    assert record["probability"] == pytest.approx(1 / (1 + np.exp(-record["logit"])))
+
+
+def test_a_calibration_that_cannot_be_leaves_the_one_there_was(
+    own_models, command, refuses, tiny_weights, tmp_path, write_split, patches, labels
+):
+    assert command(*importing(tiny_weights, "mine"))[0] == 0
+    before = {path: path.read_bytes() for path in own_models.rglob("*.*")}
+    for number, (name, count, wrong, said) in enumerate(
+        (
+            ("valid", 12, labels * 0, "0 of its 12 patches are labelled tumour"),
+            ("valid", 12, labels * 0 + 1, "0 of its 12 patches are labelled no tumour"),
+            ("valid", 1, labels, "of its 1 patches are labelled"),
+            ("test", 12, labels, "figures are reported on it"),
+        )
+    ):
+        folder = write_split(tmp_path / f"split{number}", patches[:count], wrong[:count], name)
+        assert said in refuses("model", "calibrate", "mine", "--data", folder, "--split", name)
+    assert {path: path.read_bytes() for path in own_models.rglob("*.*")} == before
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """A function that sets variables of the environment as settings read them."""
+
+    def put(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(name, str(value))
+        settings.cache_clear()
+
+    yield put
+    settings.cache_clear()
+
+
+def test_data_and_model_come_from_the_environment(environment, command, refuses, tmp_path, tiny_copy, split, image):
+    environment(NODELENS_DATA=split.folder, NODELENS_MODEL=tiny_copy)
+    assert command("score", image, "--out", tmp_path / "scores.csv", "--engine", "openvino-fp32")[0] == 0
+    said = command("explain", image, "--out", tmp_path / "out", "--engine", "openvino-fp32")[1]
+    assert said.startswith("patch: ")
+    assert json.loads((tmp_path / "out" / "explanation.json").read_text())["model"].startswith("tiny 0.1")
+    assert command("evaluate", "--out", tmp_path / "report.json", "--engine", "openvino-fp32")[0] == 0
+    assert json.loads((tmp_path / "report.json").read_text())["data"]["fingerprint"] == split.fingerprint()
+    assert f"in {split.folder}" in refuses("model", "familiar", tiny_copy)
+    environment(NODELENS_MODEL="nobody")
+    assert "No model 'nobody'" in refuses("score", image, "--out", tmp_path / "no.csv")
+    environment(NODELENS_DATA=image)
+    assert "NODELENS_DATA is" in refuses("evaluate", "--out", tmp_path / "no.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("score",), ["NODELENS_MODEL, else densenet169"]),
+        (("evidence",), ["NODELENS_MODEL, else densenet169", "NODELENS_DATA, else data/pcam"]),
+        (("model", "calibrate"), ["NODELENS_DATA, else data/pcam"]),
+        (("data", "fetch"), ["NODELENS_DATA, else data/pcam"]),
+    ],
+)
+def test_help_says_where_defaults_come_from(command, words, told):
+    said = " ".join(command(*words, "--help")[1].split())
+    for words in told:
+        assert words in said
 
 
 # The commands themselves ------------------------------------------------------------------------------------------

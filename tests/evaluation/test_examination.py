@@ -157,7 +157,11 @@ def test_the_report_is_json_and_says_what_it_is_of(report, tiny_reader, demo):
     assert EvidenceReport.model_validate_json(report.model_dump_json()) == report
     assert report.model.identity == tiny_reader.model.identity
     assert report.data.fingerprint == demo.fingerprint()
-    assert 3 <= len(answer(report)) <= 5
+    lines = answer(report)
+    assert 3 <= len(lines) <= 5
+    for line in lines:  # of 24 patches no stage takes enough
+        assert line.holds is None, line
+        assert "20 patches are needed" in line.text
     made = {"deletion", "cascade", "drift", "robustness", "roc", "reliability", "trust"}
     assert all(getattr(report.curves, name) for name in made)
 
@@ -233,6 +237,24 @@ def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, 
     split = Split.open(write_split(tmp_path, patches, np.zeros(12, np.uint8)), "valid")
     found = localisation.measure(Sample(tiny_reader, split, Plan(sample=12, methods=PLAN.methods[:1])))
     assert found.rows == []
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_split_of_one_kind_has_no_roc_and_no_library_complains(tiny_reader, tmp_path, write_split, patches, label):
+    split = Split.open(write_split(tmp_path, patches, np.full(12, label, np.uint8)), "valid")
+    found = Examination(tiny_reader, split, Plan(sample=24, methods=PLAN.methods[:1])).stages["prediction"]()
+    assert "roc" not in found.curves
+    assert found.curves["risk_coverage"]["coverage"][-1] == 1
+
+
+def test_slides_are_the_units_of_a_row():
+    table = evidence._Table()
+    table.add(MAIN, np.array([0.1, 0.2, np.nan, 0.4]))
+    (by_patch,) = table.rows("turns_drift")
+    (by_slide,) = table.rows("turns_drift", np.array(["a", "a", "b", "c"]))
+    assert (by_patch["patches"], by_patch["units"], by_patch["resampled_by"]) == (3, 3, "patch")
+    assert (by_slide["patches"], by_slide["units"], by_slide["resampled_by"]) == (3, 2, "slide")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file as numpy_load
 from safetensors.numpy import save_file as numpy_save
 from safetensors.torch import load_file, save_file
 
-from core.errors import BundleError, ModelNotFoundError, UnknownArchitectureError
+from core.errors import BundleError, ModelNameError, ModelNotFoundError, UnknownArchitectureError
 from core.inference.engines.torch_engine import load_net
 from core.models.bundle import (
     DESCRIPTION,
@@ -27,6 +27,7 @@ from core.models.bundle import (
     StoredBundle,
     bundle_folder,
     bundle_names,
+    check_model_name,
     read_description,
     sha256_of,
 )
@@ -88,6 +89,12 @@ def test_descriptions_are_frozen(tiny_bundle):
         ({"std": [60, 0, 57]}, "std.1"),
         ({"mean": [60, 57]}, "mean"),
         ({"name": "../up"}, "name"),
+        ({"name": ".."}, "name"),
+        ({"name": "-rf"}, "name"),
+        ({"version": "1\n2"}, "version"),
+        ({"version": "1" * 33}, "version"),
+        ({"mean": [0, 256, 0]}, "mean.1"),
+        ({"mean": [0, -1, 0]}, "mean.1"),
         ({"format": 3}, "format"),
         ({"accuracy": 0.999}, "accuracy"),
         ({"points": {"1": {"curve": [[0, 0]]}}}, "points.1.curve"),
@@ -249,6 +256,25 @@ def test_a_name_never_climbs_out_of_the_models_folder(tiny_bundle, tmp_path, mon
     with pytest.raises(ModelNotFoundError) as caught:
         bundle_folder(name, models)
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize("name", ["a", "Tiny-2.0_b", "9", "n" * 64])
+def test_names_that_a_new_model_can_have(tmp_path, name):
+    check_model_name(name, tmp_path / "none")
+
+
+def test_names_are_compared_without_regard_to_case(tiny_bundle):
+    models = tiny_bundle.parent
+    check_model_name("tiny", models, replace=True)
+    for name, replace, said in (
+        ("tiny", False, "a model of that name is there"),
+        ("TINY", True, "differs from 'tiny' in nothing but case"),
+        ("Densenet169", True, "differs from 'densenet169' in nothing but case"),
+        ("densenet169", False, "a model of that name is there"),  # in a folder without it too
+    ):
+        with pytest.raises(ModelNameError, match=said):
+            check_model_name(name, models, replace=replace)
+    check_model_name("densenet169", models, replace=True)
 
 
 # The out-of-distribution detector

@@ -1,6 +1,7 @@
 """Read: the number on the screen is the one the core computes, whatever was dropped or stands in the address."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,11 @@ from streamlit.runtime import caching
 
 from core import service
 from core.explain.registry import MARGIN, METHODS
+from core.inference import load_reader
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
 from core.kept import digest
+from core.models.bundle import Training
+from core.models.nets import PatchNet, save_bundle
 from core.settings import settings
 from pages.parts.components import gallery
 
@@ -71,6 +75,8 @@ def test_an_address_is_a_view(screen, shipped_reader, demo):
         ("layer", "zzz"),
         ("views", "7"),
         ("model", "nope"),
+        ("model", "../../models/densenet169"),
+        ("model", "/etc"),
         ("target", "<b>"),
         ("source", "elsewhere"),
         ("scale", ""),
@@ -224,3 +230,29 @@ def test_what_a_reader_dropped_is_kept_with_their_tab_alone(screen, png):
     assert page.at.session_state["kept_pictures"].has(digest(pixels))
     assert not gallery._pictures.has(digest(pixels))
     assert len(gallery._pictures) > 0  # the examples beside it
+
+
+def test_of_a_model_that_was_imported_nothing_is_claimed(screen, monkeypatch, tmp_path):
+    net = PatchNet("tiny_resnet", (178, 137, 176), (60, 71, 57))
+    about = {"version": "1.0", "mean": (178, 137, 176), "std": (60, 71, 57), "training": Training(recipe="Elsewhere.")}
+    own = load_reader(save_bundle(net.eval(), tmp_path / "models" / "mine", **about), "openvino-fp32")
+    monkeypatch.setenv("NODELENS_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("NODELENS_MODEL", "mine")
+    monkeypatch.setattr(service, "load_reader", lambda name: own)
+    settings.cache_clear()
+    page = screen("read", patch=3, views=1).calm()
+    assert "probability of tumour in the centre, not calibrated<" in page.html
+    assert "python -m core model calibrate mine" in re.search('data-testid="uncalibrated">(.*?)</p>', page.html)[1]
+    assert "refer band" not in page.html
+    assert "(not chosen; 0.5)" in page.html
+    assert "this map's own scale" in page.component("light_table")["bars"][0]["note"]
+    card = page.go("about").calm().markdown
+    assert "What it learned from is not recorded." in card
+    assert "hospital" not in card
+
+
+def test_of_a_shipped_model_the_calibration_is_said(screen):
+    page = screen("read", patch=3, views=1).calm()
+    assert "probability of tumour in the centre, calibrated<" in page.html
+    assert "uncalibrated" not in page.html
+    assert "; refer band " in page.html

@@ -1,8 +1,10 @@
-"""What a reader takes away says what was done to the picture."""
+"""What a reader takes away says what was done to the picture, and of the probability only what is known."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from core.bundle import OperatingPoint
 
 from core.view import export
 from core.view.export import as_picture, as_record
@@ -36,3 +38,14 @@ def test_a_picture_says_the_notes_under_it(readings, patches, monkeypatch):
     assert " ".join(NOTES) in captions[1]
     assert captions[1].endswith("Research use only.")
     assert captions[0] == captions[1].replace(" ".join(NOTES) + " ", "")
+
+
+@pytest.mark.parametrize(("point", "said"), [(None, "calibrated"), (OperatingPoint(), "not calibrated")])
+def test_a_calibration_is_claimed_where_there_is_one(readings, patches, monkeypatch, point, said):
+    captions = []
+    drawn = export.overlay_image
+    monkeypatch.setattr(export, "overlay_image", lambda *a, **how: captions.append(how["caption"]) or drawn(*a, **how))
+    served = replace(readings, point=point or readings.point)
+    as_picture(patches[3], served, 0)
+    assert f"{served.probability[0]:.2f}, {said}; " in captions[0]
+    assert as_record(served, 0)["calibrated"] is (said == "calibrated")
