@@ -552,8 +552,8 @@ def test_data_and_model_come_from_the_environment(environment, command, refuses,
 )
 def test_help_says_where_defaults_come_from(command, words, told):
     said = " ".join(command(*words, "--help")[1].split())
-    for words in told:
-        assert words in said
+    for line in told:
+        assert line in said
 
 
 # The commands themselves ------------------------------------------------------------------------------------------

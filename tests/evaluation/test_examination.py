@@ -14,6 +14,7 @@ from core.evaluation.explanations import faithfulness as stage
 from core.evaluation.explanations import localisation, masks, ood, position_bias
 from core.evaluation.explanations.runner import STAGES, Examination, chosen_methods
 from core.evaluation.explanations.stage import MAIN, Sample
+from core.evaluation.explanations.table import Table
 from core.evaluation.measures import BASELINES, MEASURES
 from core.evaluation.metrics import faithfulness
 from core.evaluation.metrics import position_bias as bias
@@ -249,7 +250,7 @@ def test_a_split_of_one_kind_has_no_roc_and_no_library_complains(tiny_reader, tm
 
 
 def test_slides_are_the_units_of_a_row():
-    table = evidence._Table()
+    table = Table()
     table.add(MAIN, np.array([0.1, 0.2, np.nan, 0.4]))
     (by_patch,) = table.rows("turns_drift")
     (by_slide,) = table.rows("turns_drift", np.array(["a", "a", "b", "c"]))

@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from core.bundle import OperatingPoint
 
+from core.models.bundle import OperatingPoint
 from core.view import export
 from core.view.export import as_picture, as_record
 
