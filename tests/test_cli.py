@@ -165,14 +165,14 @@ def test_score_streams(tmp_path, command, tiny_bundle, write_split, monkeypatch)
     """No more patches are held than one batch of the engine."""
     many = np.random.default_rng(0).integers(0, 256, (70, 96, 96, 3), dtype=np.uint8)
     path = file_of(write_split(tmp_path / "s", many, np.zeros(70, np.uint8)), "valid", "x.h5")
-    held, batches = [], cli._batches
+    held, batches = [], cli.score.batches
 
     def watch(stream, size):
         for group in batches(stream, size):
             held.append(len(group))
             yield group
 
-    monkeypatch.setattr(cli, "_batches", watch)
+    monkeypatch.setattr(cli.score, "batches", watch)
     assert command("score", path, "--out", tmp_path / "s.csv", "--model", tiny_bundle)[0] == 0
     assert held == [32, 32, 6]
     assert len(rows_of(tmp_path / "s.csv")) == 70

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from core import cli
 from core.data import download
@@ -628,7 +629,7 @@ def test_the_command_draws_a_bar_on_a_terminal(command, out, monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setattr("core.cli.tqdm", partial(cli.tqdm, mininterval=0, miniters=0))
+    monkeypatch.setattr("core.cli.terminal.tqdm", partial(tqdm, mininterval=0, miniters=0))
     assert command("--out", out, "--split", "valid") == 0
     drawn = sys.stderr.getvalue()
     for name in (X, X.removesuffix(".gz"), Y, META):

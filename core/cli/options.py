@@ -1,0 +1,67 @@
+"""The command line's groups, and the options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.settings import settings
+
+app = typer.Typer(
+    help="NodeLens on the command line: read patches, explain readings, judge models. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Bring patches in.", no_args_is_help=True)
+model_app = typer.Typer(help="Make and describe model bundles.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(model_app, name="model")
+
+Replace = Annotated[bool, typer.Option("--replace", help="Take the place of the model of that name, as a whole.")]
+VersionText = Annotated[str, typer.Option("--version", help="Version of the bundle.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Name under models/, or path of a bundle.",
+        default_factory=lambda: settings().model,
+        show_default="NODELENS_MODEL, else densenet169",
+    ),
+]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
+PixelSize = Annotated[
+    float | None,
+    typer.Option("--um-per-px", help="Micrometres per pixel of all pictures; else what a file says, or 0.97."),
+]
+DataFolder = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        help="Folder with official PCam files.",
+        default_factory=lambda: settings().data,
+        show_default="NODELENS_DATA, else data/pcam",
+    ),
+]
+NewData = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        help="Folder for the official files.",
+        default_factory=lambda: settings().data,
+        show_default="NODELENS_DATA, else data/pcam",
+    ),
+]
+SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, demo, ...")]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="JSON file, or folder of a model to train again; else --preset.")
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(help="default, refine, local, study, study-official, smoke; a run that is there goes on as it began."),
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one value, as in --set batch=32; again for more.")
+]
