@@ -244,9 +244,9 @@ def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_split_of_one_kind_has_no_roc_and_no_library_complains(tiny_reader, tmp_path, write_split, patches, label):
     split = Split.open(write_split(tmp_path, patches, np.full(12, label, np.uint8)), "valid")
-    found = Examination(tiny_reader, split, Plan(sample=24, methods=PLAN.methods[:1])).stages["prediction"]()
-    assert "roc" not in found.curves
-    assert found.curves["risk_coverage"]["coverage"][-1] == 1
+    found = prediction.measure(Sample(tiny_reader, split, Plan(sample=24, methods=PLAN.methods[:1])))
+    assert found.curves.roc is None
+    assert found.curves.risk_coverage.coverage[-1] == 1
 
 
 def test_slides_are_the_units_of_a_row():
@@ -254,8 +254,8 @@ def test_slides_are_the_units_of_a_row():
     table.add(MAIN, np.array([0.1, 0.2, np.nan, 0.4]))
     (by_patch,) = table.rows("turns_drift")
     (by_slide,) = table.rows("turns_drift", np.array(["a", "a", "b", "c"]))
-    assert (by_patch["patches"], by_patch["units"], by_patch["resampled_by"]) == (3, 3, "patch")
-    assert (by_slide["patches"], by_slide["units"], by_slide["resampled_by"]) == (3, 2, "slide")
+    assert (by_patch.patches, by_patch.units, by_patch.resampled_by) == (3, 3, "patch")
+    assert (by_slide.patches, by_slide.units, by_slide.resampled_by) == (3, 2, "slide")
 
 
 @pytest.fixture
