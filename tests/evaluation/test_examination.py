@@ -11,7 +11,7 @@ from core.data.pcam import Split
 from core.errors import ExplanationError, ImportSourceError, ReportError
 from core.evaluation import schema
 from core.evaluation.explanations import faithfulness as stage
-from core.evaluation.explanations import localisation, masks, ood, position_bias
+from core.evaluation.explanations import localisation, masks, ood, position_bias, prediction
 from core.evaluation.explanations.runner import STAGES, Examination, chosen_methods
 from core.evaluation.explanations.stage import MAIN, Sample
 from core.evaluation.explanations.table import Table
