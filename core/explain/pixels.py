@@ -14,7 +14,7 @@ import torch
 from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor, nn
 
-from core.explain.registry import STEPS
+from core.explain.question import STEPS
 from core.models.nets import PatchNet
 
 NOISE = 0.6

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Patches = NDArray[np.uint8]
+STEPS = 32
+"""Points on the path of Integrated Gradients, and noisy copies of SmoothGrad."""
 
 
 class Network(Protocol):

@@ -39,7 +39,7 @@ from core.explain.masking import (
     strongest,
     windows,
 )
-from core.explain.question import Array, Network, Patches, Question
+from core.explain.question import STEPS, Array, Network, Patches, Question
 from core.task import Task
 
 Formula = Callable[[Array, Array], Array]
@@ -56,10 +56,6 @@ SCALE_PASSES = 2
 
 PREDICTED = "predicted"
 """The target that goes by the reading's own class; the others are those of `Task.targets`."""
-
-STEPS = 32
-"""Points on the path of Integrated Gradients, and noisy copies of SmoothGrad."""
-
 
 Explain = Callable[[Network, Question], Array]
 
