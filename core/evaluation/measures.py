@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-LOCALISATION = "Does it point at tumour?"
+LOCALISATION = "Does it point at the right place?"
 FAITHFULNESS = "Does it matter to the prediction?"
 RANDOMISATION = "Does it depend on what was learned?"
 STABILITY = "Does it hold still?"
@@ -52,7 +52,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
             LOCALISATION,
             0.5,
             "high",
-            f"Chance that a tumour pixel is hotter than a healthy one, in {on}.",
+            f"Chance that a pixel of the mask is hotter than another, in {on}.",
             "Choe et al. 2020, arXiv:2007.04178",
         ),
         f"{where}_average_precision": Measure(
@@ -60,7 +60,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
             LOCALISATION,
             None,
             "high",
-            f"Mean precision over all thresholds of pixels called tumour, in {on}; chance is tumour's share.",
+            f"Mean precision over all thresholds of pixels called positive, in {on}; chance is the mask's share.",
             "Choe et al. 2020, arXiv:2007.04178",
         ),
         f"{where}_iou": Measure(
@@ -68,15 +68,15 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
             LOCALISATION,
             None,
             "high",
-            f"Overlap with the mask at a threshold chosen on other images, in {on}; chance is tumour's share.",
+            f"Overlap with the mask at a threshold chosen on other images, in {on}; chance is the mask's share.",
             "Choe et al. 2020, arXiv:2007.04178",
         ),
         f"{where}_hit": Measure(
-            f"Hottest pixel on tumour, {on}",
+            f"Hottest pixel in the mask, {on}",
             LOCALISATION,
             None,
             "high",
-            f"How often the hottest pixel lies on tumour, in {on}; chance is tumour's share.",
+            f"How often the hottest pixel lies in the mask, in {on}; chance is the mask's share.",
             "Zhang et al. 2018, doi:10.1007/s11263-017-1059-x",
         ),
     }
@@ -88,7 +88,7 @@ MEASURES: dict[str, Measure] = {
         LOCALISATION,
         1 / 4,
         "high",
-        "Share of the positive evidence inside the one tumour patch among four.",
+        "Share of the positive evidence inside the one positive patch among four.",
         _GRID,
     ),
     "mosaic2_hit": Measure(
@@ -96,7 +96,7 @@ MEASURES: dict[str, Measure] = {
         LOCALISATION,
         1 / 4,
         "high",
-        "How often the hottest cell lies in the one tumour patch among four.",
+        "How often the hottest cell lies in the one positive patch among four.",
         _GRID,
     ),
     "mosaic3": Measure(
@@ -104,7 +104,7 @@ MEASURES: dict[str, Measure] = {
         LOCALISATION,
         1 / 9,
         "high",
-        "Share of the positive evidence inside the one tumour patch among nine.",
+        "Share of the positive evidence inside the one positive patch among nine.",
         _GRID,
     ),
     "mosaic3_hit": Measure(
@@ -112,7 +112,7 @@ MEASURES: dict[str, Measure] = {
         LOCALISATION,
         1 / 9,
         "high",
-        "How often the hottest cell lies in the one tumour patch among nine.",
+        "How often the hottest cell lies in the one positive patch among nine.",
         _GRID,
     ),
     "centre_share": Measure(
@@ -120,7 +120,7 @@ MEASURES: dict[str, Measure] = {
         LOCALISATION,
         None,
         "high",
-        "Share of a true positive's positive evidence inside the 32 x 32 px that decide the label.",
+        "Share of a true positive's positive evidence inside the box that decides the label.",
         "Veeling et al. 2018, for the label",
     ),
     "centre_context": Measure(

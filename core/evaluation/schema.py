@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import ReportError
 from core.files import migrated
@@ -70,7 +70,7 @@ class Paired(_Record):
 
 
 class MosaicPlan(_Record):
-    """Mosaics that can be drawn again: patches along a side, and of each the tumour's cell and the patches' places."""
+    """Mosaics that can be drawn again: patches along a side, of each the positive's cell and the patches' places."""
 
     side: int
     cells: list[int]
@@ -131,7 +131,8 @@ class Reliability(_Record):
     """The reliability diagram by bin."""
 
     probability: list[float]
-    tumour: list[float]
+    positive: list[float] = Field(validation_alias=AliasChoices("positive", "tumour"))
+    """Share of the positive class; `tumour` in the first reports."""
     count: list[int]
     intervals: list[Figure]
 
@@ -164,17 +165,18 @@ class TrustSpread(_Record):
 
 
 class MaskGroup(_Record):
-    """Patches whose tumour lies in one way; see `core.evaluation.metrics.position_bias.by_mask`."""
+    """Patches whose positive tissue lies in one way; see `core.evaluation.metrics.position_bias.by_mask`."""
 
     patches: int
     silent: int
-    tumour: float
+    positive: float = Field(validation_alias=AliasChoices("positive", "tumour"))
+    """The centre's share of the positive class's area; `tumour` in the first reports."""
     share: Figure
     probability: Figure
 
 
 class ByMask(_Record):
-    """The centre's share of the evidence by where tumour lies."""
+    """The centre's share of the evidence by where the positive class lies."""
 
     groups: dict[str, MaskGroup] = {}
     difference: Figure | None = None

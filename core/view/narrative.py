@@ -15,6 +15,7 @@ from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
 from core.evaluation.ood import CHANCE
 from core.evaluation.schema import ALL, EvidenceReport, Figure, OODFigures, PositionBias, Replaced, Replacement, Row
 from core.explain.registry import METHODS
+from core.task import Task
 
 PLACES = (
     *("upper left", "at the top", "upper right"),
@@ -134,9 +135,9 @@ _QUESTIONS = {
     "centre_share": _Question(
         "the map finds the centre that decides the label",
         "Within a patch the map leans towards the centre that decides the label",
-        "Do not read the map as a pointer to tumour within a patch: it does not find the centre that decides the label",
+        "Do not read the map as a pointer within a patch: it does not find the centre that decides the label",
         "centre_context",
-        "Do not read the map as a pointer to tumour within a patch: it leans to the centre by place, not by tissue",
+        "Do not read the map as a pointer within a patch: it leans to the centre by place, not by what lies there",
     ),
     "gap_inpainted": _Question(
         "what is hot matters",
@@ -225,37 +226,41 @@ def figure_text(row: Row) -> str:
 # What the figures of a chart say
 
 
-def replaced_finding(replaced: Replaced) -> list[tuple[str, str]]:
+def replaced_finding(replaced: Replaced, task: Task) -> list[tuple[str, str]]:
     """What wholly replaced patches read as, by way of replacing: first words, and the rest."""
     return [
-        (f"{way.capitalize()}.", replacement_text(way, kinds, replaced.decision))
+        (f"{way.capitalize()}.", replacement_text(way, kinds, replaced.decision, task))
         for way, kinds in replaced.ways.items()
     ]
 
 
-def replacement_text(way: str, kinds: Mapping[str, Replacement], decision: float) -> str:
+def replacement_text(way: str, kinds: Mapping[str, Replacement], decision: float, task: Task) -> str:
     """What the network makes of wholly replaced patches, with a warning where the replacement reads as one class.
 
     It does where the whole interval of the mean over ALL lies on one side of the decision.
 
     Args:
         way: a key of `core.evaluation.metrics.faithfulness.REPLACEMENTS`.
-        kinds: ALL, and by label "tumour" and "no tumour".
-        decision: the logit from which on tumour is called.
+        kinds: ALL, and by label the two classes.
+        decision: the logit from which on the positive class is called.
+        task: whose classes they are.
     """
     means = [
         f"{signed_words(one.replaced)} where the label is {name} ({one.as_is.value or 0.0:+.2f} as they are)"
         for name, one in kinds.items()
         if name != ALL
     ]
-    said = f"Wholly {way}, patches get a mean logit of {' and '.join(means)}; tumour is called from {decision:+.2f} on."
+    said = (
+        f"Wholly {way}, patches get a mean logit of {' and '.join(means)}; {task.positive} is called from "
+        f"{decision:+.2f} on."
+    )
     replaced = kinds[ALL].replaced
     if kinds[ALL].patches < LEAST:
         return f"{said} {LEAST} patches are needed to tell what {way} patches read as; here are {kinds[ALL].patches}."
     if _above(replaced, decision):
-        reads = "tumour"
+        reads = task.positive
     elif _below(replaced, decision):
-        reads = "no tumour"
+        reads = task.negative
     else:
         return said
     return f"{said} Beware: a patch {way} reads as {reads} in itself, so the curves tell of that as well."
@@ -293,11 +298,12 @@ class Explanation(NamedTuple):
     text: str
 
 
-def position_bias_finding(curve: PositionBias) -> list[Explanation]:
+def position_bias_finding(curve: PositionBias, task: Task) -> list[Explanation]:
     """What the figures say of each explanation; an explanation is supported where whole intervals speak for it.
 
     Args:
         curve: of a report.
+        task: that the report is about.
     """
     served = _middle(curve.grids["served"])
     sought = _above(served, curve.chance)
@@ -311,8 +317,8 @@ def position_bias_finding(curve: PositionBias) -> list[Explanation]:
     return [
         Explanation("The lean", "", lean),
         _padding(curve, sought),
-        _receptive_field(curve),
-        _label(curve),
+        _receptive_field(curve, task),
+        _label(curve, task),
     ]
 
 
@@ -344,18 +350,19 @@ def _place(curve: PositionBias, cell: int) -> str:
     return PLACES[cell] if columns == 3 else f"in row {cell // columns + 1}, column {cell % columns + 1}"
 
 
-def _receptive_field(curve: PositionBias) -> Explanation:
+def _receptive_field(curve: PositionBias, task: Task) -> Explanation:
     """Whether the centre cell tells of the surround more than of its own tissue."""
     centre, surround = (interval_words(curve.moved[part]) for part in ("centre", "surround"))
     text = (
-        f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for normal tissue and "
-        f"by {surround} when the surround is: {_share(curve.own)} of it is its own, of the area {curve.chance:.1%}."
+        f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for a {task.other} "
+        f"patch's and by {surround} when the surround is: {_share(curve.own)} of it is its own, of the area "
+        f"{curve.chance:.1%}."
     )
     return Explanation("Receptive field", _verdict([_below(curve.own, 0.5)]), text)
 
 
-def _label(curve: PositionBias) -> Explanation:
-    """Whether tumour counts wherever it lies, so that patches which are tumour all over teach no place."""
+def _label(curve: PositionBias, task: Task) -> Explanation:
+    """Whether the positive class counts wherever it lies, so that patches which are it all over teach no place."""
     centre, surround = (curve.fall[part] for part in ("centre", "surround"))
     speaks = [_above(surround, 0)]
     text = (
@@ -368,10 +375,10 @@ def _label(curve: PositionBias) -> Explanation:
         speaks.append(follows)
         inside, everywhere = (_share(found.groups[name].share) for name in ("centre", "everywhere"))
         text += (
-            f"; where tumour lies mostly in the centre the map {'follows' if follows else 'does not follow'} "
+            f"; where {task.positive} lies mostly in the centre the map {'follows' if follows else 'does not follow'} "
             f"({inside}, all over {everywhere})"
         )
-    return Explanation("Tumour all over", _verdict(speaks), f"{text}.")
+    return Explanation(f"{task.positive.capitalize()} all over", _verdict(speaks), f"{text}.")
 
 
 def _verdict(speaks: list[bool]) -> str:

@@ -205,11 +205,11 @@ def test_a_disk_that_fills_up_leaves_what_was_there(earlier, monkeypatch):
     source, out, before = earlier
     read, seen = imports._read, []
 
-    def full_after_three(files, name, um_per_px):
+    def full_after_three(files, name, um_per_px, task):
         seen.append(name)
         if len(seen) > 3:
             raise OSError(28, "No space left on device")
-        return read(files, name, um_per_px)
+        return read(files, name, um_per_px, task)
 
     monkeypatch.setattr(imports, "_read", full_after_three)
     with pytest.raises(OutputError, match=r"(?i)split_valid_x\.h5: no space left"):

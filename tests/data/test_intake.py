@@ -211,7 +211,7 @@ def test_only_pixels_and_scale_are_kept():
     exif = Image.Exif()
     exif[0x010E] = "Jane Doe, 12 March"
     picture = open_picture(encode(tissue(), "TIFF", exif=exif))
-    assert set(vars(picture)) == {"pixels", "um_per_px", "um_per_px_known", "notes"}
+    assert set(vars(picture)) == {"pixels", "um_per_px", "um_per_px_known", "notes", "side"}
     assert type(picture.pixels) is np.ndarray
     assert "Jane" not in str(picture.notes)
 

@@ -76,7 +76,7 @@ def test_reliability_and_calibration_error_by_hand():
     found = reliability(probability, labels, bins=4)  # edges 0, 0.25, 0.5, 0.75, 1
     assert found["count"] == [2, 3, 1]
     assert found["probability"] == pytest.approx([0.1, 2.06 / 3, 1.0])
-    assert found["tumour"] == pytest.approx([0.5, 2 / 3, 1.0])
+    assert found["positive"] == pytest.approx([0.5, 2 / 3, 1.0])
     # in 15 bins: 0 | 2 | 9 | 10 | 11 | 14, one reading each
     by_hand = np.mean([0.05, 0.85, 0.38, 0.70, 0.26, 0.0])
     assert expected_calibration_error(probability, labels) == pytest.approx(by_hand)
@@ -108,7 +108,7 @@ def test_each_bin_of_the_reliability_diagram_has_its_interval():
     probability = np.repeat([0.1, 0.9], 200)
     labels = np.concatenate([np.arange(200) % 10 == 0, np.arange(200) % 4 > 0]).astype(np.uint8)
     found = reliability_intervals(probability, labels, resamples=300)
-    assert [bin.value for bin in found] == reliability(probability, labels)["tumour"] == [0.1, 0.75]
+    assert [bin.value for bin in found] == reliability(probability, labels)["positive"] == [0.1, 0.75]
     half = 1.96 * np.sqrt(0.75 * 0.25 / 200)
     assert (found[1].low, found[1].high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.02)
 

@@ -129,7 +129,7 @@ def test_why_the_map_leans_is_of_the_true_positives(tiny_reader, demo):
     (row,) = found.rows
     assert (row.measure, row.method, row.patches) == ("centre_context", MAIN, curve.patches)
     assert row.value == curve.grids["context"][1][1].value
-    assert len(position_bias_finding(curve)) == 4
+    assert len(position_bias_finding(curve, PCAM)) == 4
     lies = bias.lies(demo.masks(sample.indices))
     assert curve.windows.groups["everywhere"].patches == (lies == "everywhere").sum()
 
@@ -327,7 +327,7 @@ def test_a_report_of_format_2_is_read_in_the_words_of_today(name, tmp_path):
     assert report.curves.trust["tumour"].quantiles["centre"] == tumour["centre"]
     assert set(report.speeds) >= {"localisation", "faithfulness", "randomisation", "stability", "position_bias", "ood"}
     assert [line.text for line in answer(report)] == [line["text"] for line in kept["answer"]]
-    told = [line._asdict() for line in position_bias_finding(report.curves.position_bias)]
+    told = [line._asdict() for line in position_bias_finding(report.curves.position_bias, PCAM)]
     assert told == curves["position"]["finding"]
 
 

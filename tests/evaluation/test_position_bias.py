@@ -9,6 +9,7 @@ from core.data.regions import Region
 from core.evaluation.metrics import position_bias
 from core.evaluation.metrics.position_bias import LEAST, PER_REGION, Masked
 from core.evaluation.schema import PositionBias, plain
+from core.task import PCAM
 from core.view.narrative import position_bias_finding
 
 COUNT = 40
@@ -86,7 +87,7 @@ def told(region, dark, pale):
 
 
 def finding(curve):
-    return position_bias_finding(PositionBias.model_validate(plain(curve)))
+    return position_bias_finding(PositionBias.model_validate(plain(curve)), PCAM)
 
 
 def grid(curve, name):
@@ -299,7 +300,7 @@ def test_an_exact_map_shows_the_tumours_own_share():
     assert {name: one["patches"] for name, one in found["groups"].items()} == {"centre": 12, "everywhere": 15}
     for name, expected in (("centre", 0.5 / 1.5), ("everywhere", 1 / 9)):
         one = found["groups"][name]
-        assert one["tumour"] == pytest.approx(expected)
+        assert one["positive"] == pytest.approx(expected)
         assert one["share"]["value"] == pytest.approx(expected)
         assert one["silent"] == 0
         assert one["probability"]["low"] <= one["probability"]["value"] <= one["probability"]["high"]

@@ -33,7 +33,7 @@ def test_squares_are_blanked_one_after_another():
 
 def test_a_cell_is_the_mean_of_the_squares_over_it():
     drops = np.arange(25, dtype=np.float32)[None]
-    cells = occlusion_map(drops)
+    cells = occlusion_map(drops, 96)
     assert cells.shape == (1, 6, 6)
     assert cells[0, 0, 0] == 0  # one square
     assert cells[0, 0, 1] == np.mean([0, 1])
@@ -42,20 +42,20 @@ def test_a_cell_is_the_mean_of_the_squares_over_it():
 
 
 def test_masks_are_the_same_ones_and_fair():
-    masks = rise_masks()
+    masks = rise_masks(96)
     assert masks.shape == (MASKS, 96, 96)
     assert (masks.min(), masks.max()) == (0, 1)
     assert abs(float(masks.mean()) - SHOWN) < 0.02
     assert len({mask.tobytes() for mask in masks[:50]}) == 50
     kept = masks.copy()
     rise_masks.cache_clear()
-    np.testing.assert_array_equal(rise_masks(), kept)
+    np.testing.assert_array_equal(rise_masks(96), kept)
     with pytest.raises(ValueError, match="read-only"):
-        rise_masks()[0, 0, 0] = 1
+        rise_masks(96)[0, 0, 0] = 1
 
 
 def test_rise_is_the_papers_map_less_what_all_pixels_share():
-    masks = rise_masks()[:64, ::12, ::12]
+    masks = rise_masks(96)[:64, ::12, ::12]
     scores = np.random.default_rng(3).normal(2, 1, (2, 64)).astype(np.float32)
     paper = np.einsum("nm,mhw->nhw", scores, masks) / (64 * SHOWN)
     shared = scores.mean(axis=1)[:, None, None] * masks.mean(axis=0) / SHOWN

@@ -118,7 +118,7 @@ def test_the_table_sorts_by_figures_and_marks_in_symbols(screen, kept, report):
 
 def test_every_question_has_its_charts(screen, kept):
     expected = {
-        "Does it point at tumour?": ["Mosaics with their maps"],
+        "Does it point at the right place?": ["Mosaics with their maps"],
         "Does it matter to the prediction?": ["Deletion", "Insertion"],
         "Does it depend on what was learned?": ["Cascade, rank correlation", "Cascade, SSIM"],
         "Does it hold still?": ["How far the map moves", "How far the probability moves"],
@@ -137,7 +137,7 @@ def test_why_the_map_leans_is_told_under_where_it_points(screen, kept, report):
     page = screen("evidence").calm()
     assert "**Why the map leans where it leans**" in page.markdown
     told = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.html)[1])
-    lines = position_bias_finding(curve)
+    lines = position_bias_finding(curve, report.task)
     assert told.count("<li>") == len(lines) == 4
     assert all(line.text in told for line in lines)
     tables = re.findall(r'data-testid="facts">(.*?)</table>', page.html)

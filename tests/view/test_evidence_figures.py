@@ -105,7 +105,7 @@ def test_each_question_has_its_charts(curves):
 
 
 def test_the_grids_stand_side_by_side_under_one_scale(leaning):
-    figure = figures.cells(PositionBias.model_validate(leaning).grids)
+    figure = figures.cells(PositionBias.model_validate(leaning).grids, 1 / 9)
     assert [trace.z[1][1] for trace in figure.data] == pytest.approx([5, 10, 15])
     assert figure.data[0].customdata[1][1] == pytest.approx([4, 6])
     assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
@@ -117,7 +117,7 @@ def test_the_grids_stand_side_by_side_under_one_scale(leaning):
 
 def test_an_undefined_cell_is_drawn_empty(leaning):
     leaning["grids"]["same"][0][2] = {"value": None, "low": None, "high": None}
-    assert figures.cells(PositionBias.model_validate(leaning).grids).data[2].z[0][2] is None
+    assert figures.cells(PositionBias.model_validate(leaning).grids, 1 / 9).data[2].z[0][2] is None
 
 
 def test_why_the_map_leans_is_told_with_its_tables(leaning):
@@ -131,7 +131,7 @@ def test_why_the_map_leans_is_told_with_its_tables(leaning):
     ]  # fmt: skip
     exchanged, lies = chart.tables
     assert exchanged.rows == [
-        ("the centre 32 x 32 px", "0.31 [0.21, 0.41] logits", "1.25 [1.15, 1.35] logits"),
+        ("the label's box", "0.31 [0.21, 0.41] logits", "1.25 [1.15, 1.35] logits"),
         ("the surround", "0.62 [0.52, 0.72] logits", "2.50 [2.40, 2.60] logits"),
     ]
     assert lies.rows == [
@@ -144,7 +144,7 @@ def test_why_the_map_leans_is_told_with_its_tables(leaning):
 
 
 def test_what_a_replacement_reads_as_stands_with_the_deletion(curves):
-    kinds = {name: {"patches": 9, "as_is": interval(3.0), "replaced": interval(2.0)} for name in ("all", "tumour")}
+    kinds = {name: {"patches": 90, "as_is": interval(3.0), "replaced": interval(2.0)} for name in ("all", "tumour")}
     replaced = {"decision": 0.5, "ways": {"blurred": kinds, "inpainted": kinds}}
     report = report_of(**curves.model_dump(exclude_unset=True) | {"replaced": replaced})
     deletion, insertion = charts(report, FAITHFULNESS)

@@ -7,6 +7,7 @@ import pytest
 from core.evaluation.measures import MEASURES
 from core.evaluation.metrics.position_bias import GRIDS, LIES
 from core.evaluation.schema import Figure, PositionBias, Replacement, Row
+from core.task import PCAM
 from core.view.narrative import (
     LEAST,
     answer_of,
@@ -105,7 +106,7 @@ def test_a_lean_that_the_padding_makes_does_not_hold():
     gone, kept = (row("centre_context", *figures, 0.11) for figures in ((0.10, 0.08, 0.13), (0.2, 0.18, 0.22)))
     (line,) = answer_of([GOOD[1], gone], "gradcam/last")
     assert not line.holds
-    assert "by place, not by tissue" in line.text
+    assert "by place, not by what lies there" in line.text
     assert line.text.endswith(f"; yet {figure_text(gone)}).")
     (line,) = answer_of([GOOD[1], kept], "gradcam/last")
     assert line.holds
@@ -141,20 +142,20 @@ def test_a_replacement_that_reads_as_one_class_is_warned_of():
             for name, own, value in means
         }
 
-    said = replacement_text("blurred", kinds(2.0, 0.0), decision=0.3)
+    said = replacement_text("blurred", kinds(2.0, 0.0), decision=0.3, task=PCAM)
     assert said.startswith(
         "Wholly blurred, patches get a mean logit of +2.00 [+1.50, +2.50] where the label is tumour (+3.00 as they "
         "are) and +0.00 [-0.50, +0.50] where the label is no tumour (-4.00 as they are); tumour is called from +0.30"
     )
     assert "a patch blurred reads as tumour in itself" in said
-    assert "inpainted reads as no tumour in itself" in replacement_text("inpainted", kinds(-1.0, -2.0), 0.3)
+    assert "inpainted reads as no tumour in itself" in replacement_text("inpainted", kinds(-1.0, -2.0), 0.3, PCAM)
     few = replacement_text(
-        "blurred", kinds(2.0, 0.0) | {"all": kinds(2.0, 0.0)["all"].model_copy(update={"patches": 2})}, 0.3
+        "blurred", kinds(2.0, 0.0) | {"all": kinds(2.0, 0.0)["all"].model_copy(update={"patches": 2})}, 0.3, PCAM
     )
     assert "Beware" not in few
     assert few.endswith("20 patches are needed to tell what blurred patches read as; here are 2.")
     for neutral in (kinds(2.0, -2.0), kinds(2.0, -0.5), kinds(0.2, -0.5)):
-        assert "Beware" not in replacement_text("blurred", neutral, 0.3)
+        assert "Beware" not in replacement_text("blurred", neutral, 0.3, PCAM)
 
 
 def test_only_the_asked_method_and_what_was_measured():
@@ -228,7 +229,7 @@ def curve():
 
 
 def finding(curve):
-    return position_bias_finding(PositionBias.model_validate(curve))
+    return position_bias_finding(PositionBias.model_validate(curve), PCAM)
 
 
 def verdicts(curve):

@@ -56,13 +56,13 @@ def area_under_roc(probability: NDArray[np.floating], labels: NDArray[np.integer
 
 
 def reliability(probability: NDArray[np.floating], labels: NDArray[np.integer], bins: int = ECE_BINS) -> dict[str, Any]:
-    """Reliability diagram in equal-width bins: mean probability, share of tumour and count of each non-empty bin."""
+    """Reliability diagram in equal-width bins: mean probability, share of positives and count of each non-empty bin."""
     index = np.minimum((probability * bins).astype(int), bins - 1)
     count = np.bincount(index, minlength=bins)
     filled = count > 0
     mean = np.bincount(index, weights=probability, minlength=bins)[filled] / count[filled]
     share = np.bincount(index, weights=labels, minlength=bins)[filled] / count[filled]
-    return {"probability": mean.tolist(), "tumour": share.tolist(), "count": count[filled].tolist()}
+    return {"probability": mean.tolist(), "positive": share.tolist(), "count": count[filled].tolist()}
 
 
 def reliability_intervals(
@@ -71,16 +71,16 @@ def reliability_intervals(
     groups: NDArray[np.str_] | None = None,
     resamples: int = RESAMPLES,
 ) -> list[Interval]:
-    """Share of tumour in each non-empty bin of `reliability`, with its 95 % interval; see `share_interval`."""
+    """Share of positives in each non-empty bin of `reliability`, with its 95 % interval; see `share_interval`."""
     bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
     members = [bins == number for number in np.unique(bins)]
     return [share_interval(labels[own] == 1, None if groups is None else groups[own], resamples) for own in members]
 
 
 def expected_calibration_error(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean over 15 equal-width bins of |share of tumour - mean probability|, weighted by count (Naeini et al. 2015)."""
+    """Mean over 15 equal-width bins of |positive share - mean probability|, weighted by count (Naeini et al. 2015)."""
     bins = reliability(probability, labels)
-    gaps = np.abs(np.array(bins["tumour"]) - np.array(bins["probability"]))
+    gaps = np.abs(np.array(bins["positive"]) - np.array(bins["probability"]))
     return float(np.average(gaps, weights=bins["count"]))
 
 

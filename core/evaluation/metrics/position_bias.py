@@ -229,7 +229,7 @@ def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
         look: reads patches.
 
     Returns:
-        "groups", by key of LIES: "patches", "silent" (those without positive evidence, which have no share), "tumour"
+        "groups", by key of LIES: "patches", "silent" (those without positive evidence, which have no share), "positive"
         (the centre's mean share of the tumour's area: what a map that paints tumour alone would show), "share" and
         "probability". "difference" of the share between tumour in the centre and tumour all over, None unless both are
         there.
@@ -255,7 +255,7 @@ def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
         name: {
             "patches": int((kind == name).sum()),
             "silent": int((~heard[kind == name]).sum()),
-            "tumour": float(own[kind == name].mean()),
+            "positive": float(own[kind == name].mean()),
             "share": asdict_interval(mean_interval(np.where(kind == name, share, np.nan), source)),
             "probability": asdict_interval(mean_interval(np.where(kind == name, probability, np.nan), source)),
         }

@@ -29,6 +29,7 @@ from core.evaluation.schema import (
     RemovalCurve,
     Row,
 )
+from core.task import Task
 from core.view.charts.training import ACCENT, COLOURS, HEIGHT, SECOND
 from core.view.narrative import (
     interval_words,
@@ -78,8 +79,8 @@ class Mosaics(NamedTuple):
 
     Attributes:
         images: (n, h, h, 3) uint8 RGB, side * side patches each.
-        maps: (n, k, k) float32, positive speaks for tumour.
-        cells: (n,) in reading order, the tumour patch's.
+        maps: (n, k, k) float32, positive speaks for the positive class.
+        cells: (n,) in reading order, the positive patch's.
         side: patches along one side.
     """
 
@@ -102,13 +103,13 @@ def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> 
         found.append(
             Chart(
                 "Mosaics with their maps",
-                f"One tumour patch (framed) among {drawn.side**2 - 1} others, read as one picture; below, Grad-CAM of "
-                "tumour minus normal, each map on its own scale.",
+                f"One {report.task.positive} patch (framed) among {drawn.side**2 - 1} others, read as one picture; "
+                f"below, Grad-CAM of {report.task.margin}, each map on its own scale.",
                 mosaics(drawn),
             )
         )
     if group == LOCALISATION and curves.position_bias is not None:
-        found.append(_position_bias(curves.position_bias))
+        found.append(_position_bias(curves.position_bias, report.task))
     if group == FAITHFULNESS and curves.deletion:
         meanings = {
             "deletion": "Mean logit as the hottest cells are blurred first. Sooner down is better.",
@@ -118,7 +119,7 @@ def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> 
             Chart(kind.capitalize(), meaning, removal(curves.deletion, kind)) for kind, meaning in meanings.items()
         ]
         if curves.replaced is not None:
-            found[-2] = found[-2]._replace(finding=replaced_finding(curves.replaced))
+            found[-2] = found[-2]._replace(finding=replaced_finding(curves.replaced, report.task))
     if group == RANDOMISATION and curves.cascade:
         meaning = "Likeness to the trained network's map as layers are randomised from the head down, left to right."
         found += [
@@ -136,17 +137,17 @@ def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> 
             ),
         ]
     if group == PREDICTION:
-        found += _prediction(curves)
+        found += _prediction(curves, report.task.positive)
     return found
 
 
-def _prediction(curves: Curves) -> list[Chart]:
+def _prediction(curves: Curves, positive: str) -> list[Chart]:
     found = []
     if curves.roc is not None:
         found.append(Chart("ROC", "The circle is the model's own operating point.", roc(curves)))
     if curves.reliability is not None:
-        meaning = "Of patches given a probability, the share that is tumour. On the diagonal, 0.8 means 80 %."
-        found.append(Chart("Reliability", meaning, reliability(curves.reliability)))
+        meaning = f"Of patches given a probability, the share that is {positive}. On the diagonal, 0.8 means 80 %."
+        found.append(Chart("Reliability", meaning, reliability(curves.reliability, positive)))
     if curves.risk_coverage is not None:
         meaning = "Error among the patches read when the least certain are left to somebody else."
         found.append(Chart("Risk and coverage", meaning, risk(curves)))
@@ -168,13 +169,13 @@ def _ood(figures: OODFigures) -> Chart:
     return Chart("Out of distribution", meaning, ood(figures), finding=ood_finding(figures))
 
 
-def _position_bias(curve: PositionBias) -> Chart:
+def _position_bias(curve: PositionBias, task: Task) -> Chart:
     finding = [
         (f"{line.name}{': ' if line.verdict else ''}{line.verdict}.", line.text)
-        for line in position_bias_finding(curve)
+        for line in position_bias_finding(curve, task)
     ]
     exchanged = Facts(
-        ("Exchanged for a normal patch's", "the centre cell's evidence moves by", "the patch's logit falls by"),
+        (f"Exchanged for a {task.other} patch's", "the centre cell's evidence moves by", "the patch's logit falls by"),
         [
             (part, f"{interval_words(curve.moved[name])} logits", f"{interval_words(curve.fall[name])} logits")
             for name, part in PARTS.items()
@@ -184,9 +185,9 @@ def _position_bias(curve: PositionBias) -> Chart:
     groups = curve.windows.groups
     if groups:
         head = (
-            "Tumour lies",
+            f"{task.positive.capitalize()} lies",
             "patches",
-            "the centre's share of the tumour",
+            "the centre's share of it",
             "its share of the evidence",
             "mean probability",
         )
@@ -194,7 +195,7 @@ def _position_bias(curve: PositionBias) -> Chart:
             (
                 LIES[name],
                 f"{one.patches:,}" + (f" ({one.silent:,} without evidence)" if one.silent else ""),
-                f"{one.tumour:.1%}",
+                f"{one.positive:.1%}",
                 percent_words(one.share),
                 interval_words(one.probability),
             )
@@ -202,7 +203,7 @@ def _position_bias(curve: PositionBias) -> Chart:
         ]
         tables.append(Facts(head, rows))
     meaning = (
-        f"Mean share of the positive evidence by cell, Grad-CAM of tumour minus normal in {curve.patches:,} true "
+        f"Mean share of the positive evidence by cell, Grad-CAM of {task.margin} in {curve.patches:,} true "
         f"positives shown to the network in three ways; the frame is the label's centre, chance {curve.chance:.0%}."
     )
     return Chart("Why the map leans where it leans", meaning, cells(curve.grids, curve.chance), finding, tables)
@@ -273,7 +274,7 @@ def ood(figures: OODFigures) -> go.Figure:
 
 
 def mosaics(drawn: Mosaics) -> go.Figure:
-    """Mosaics in colour above the same in grayscale with their maps, the tumour patch framed in both."""
+    """Mosaics in colour above the same in grayscale with their maps, the positive patch framed in both."""
     count, side = len(drawn.images), drawn.side
     figure = go.Figure()
     for number in range(count):
@@ -391,13 +392,13 @@ def robustness(curves: Curves, kind: str) -> go.Figure:
     return figure.update_xaxes(dtick=1)
 
 
-def reliability(curve: Reliability) -> go.Figure:
-    """Share of tumour over mean probability by bin, with 95 % intervals; a marker's size tells how many patches."""
-    figure = _figure("mean probability", "share of tumour")
+def reliability(curve: Reliability, positive: str) -> go.Figure:
+    """Share of positives over mean probability by bin, with 95 % intervals; a marker's size tells how many patches."""
+    figure = _figure("mean probability", f"share of {positive}")
     _diagonal(figure, "as said")
     size = 5 + 20 * np.sqrt(np.asarray(curve.count) / max(max(curve.count, default=1), 1))
     figure.add_scatter(
-        x=curve.probability, y=curve.tumour, mode="lines+markers", name="patches", line={"color": ACCENT},
+        x=curve.probability, y=curve.positive, mode="lines+markers", name="patches", line={"color": ACCENT},
         marker={"size": size.tolist(), "opacity": 0.8}, customdata=curve.count,
         error_y={
             "type": "data", "symmetric": False, "thickness": 1, "width": 2,

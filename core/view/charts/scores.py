@@ -9,23 +9,28 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from core.models.bundle import OperatingPoint
+from core.task import PCAM, Task
 
 BINS = 40
-LABEL_STYLES = {1: ("labelled tumour", "#1f5f8b", ""), 0: ("labelled no tumour", "#9a9fa5", "/")}
-"""Name, colour and hatching by label: told apart without colour too."""
+LABEL_STYLES = {1: ("#1f5f8b", ""), 0: ("#9a9fa5", "/")}
+"""Colour and hatching by label: told apart without colour too."""
 
 
-def probability_histogram(probability: NDArray[np.floating], labels: NDArray[np.integer], point: OperatingPoint) -> Any:
+def probability_histogram(
+    probability: NDArray[np.floating], labels: NDArray[np.integer], point: OperatingPoint, task: Task = PCAM
+) -> Any:
     """How many patches of either label got which probability, with threshold and refer band.
 
     Args:
         probability: (n,) in [0, 1]; NaN where not read yet.
         labels: (n,) 0 or 1.
         point: the operating point that is drawn.
+        task: whose classes the labels are.
     """
     edges = np.linspace(0, 1, BINS + 1)
     figure = go.Figure()
-    for label, (name, colour, hatch) in LABEL_STYLES.items():
+    for label, (colour, hatch) in LABEL_STYLES.items():
+        name = f"labelled {task.positive if label else task.negative}"
         counts, _ = np.histogram(probability[(labels == label) & np.isfinite(probability)], bins=edges)
         figure.add_bar(
             x=(edges[:-1] + edges[1:]) / 2,
@@ -54,7 +59,7 @@ def probability_histogram(probability: NDArray[np.floating], labels: NDArray[np.
         dragmode="select",
         selectdirection="h",
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-        xaxis={"title": f"probability of tumour, {point.state}", "range": [0, 1], "fixedrange": True},
+        xaxis={"title": f"probability of {task.positive}, {point.state}", "range": [0, 1], "fixedrange": True},
         yaxis={"title": "patches", "rangemode": "nonnegative", "fixedrange": True},
     )
     return figure
