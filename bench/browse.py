@@ -15,7 +15,8 @@ from bench.measure import Row, interleaved, peak_mib, processor
 from core.data.pcam import Split, file_of
 from core.inference.reader import verdicts
 from core.inference.scores import Scores
-from core.models.bundle import OperatingPoint, sigmoid
+from core.models.calibration_curve import sigmoid
+from core.models.schema import OperatingPoint
 from core.view.selection import Filter, select
 
 PAGE = 48

@@ -17,7 +17,7 @@ from bench.measure import ROOT, Row, interleaved, peak_mib, processor
 from core.data.pcam import Split
 from core.inference import load_reader
 from core.inference.engines.torch_engine import load_net
-from core.models.bundle import StoredBundle, bundle_folder
+from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
 
 BATCHES = (32, 1)

@@ -23,7 +23,7 @@ from core.explain.registry import METHODS
 from core.inference import Reader, Readings
 from core.inference.scores import ScoreStore
 from core.kept import Kept, digest
-from core.models.bundle import bundle_names
+from core.models.store import bundle_names
 from core.settings import settings
 
 Value = TypeVar("Value")

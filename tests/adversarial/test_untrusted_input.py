@@ -21,7 +21,7 @@ from corpus import CASES, EITHER, ONE, PREFIX, READ, family, patch_png
 
 from core import cli
 from core.errors import ModelNotFoundError, NodeLensError, printable
-from core.models.bundle import bundle_folder
+from core.models.store import bundle_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20  # seconds until a case counts as hung; honest answers take a fraction of one

@@ -58,7 +58,7 @@ def knock(entry: str, offered: Path, out: Path, data: bytes) -> list[str]:
     from core.data.pcam import Split
     from core.data.sources import check_inputs, count_items, items
     from core.errors import IntakeError, NodeLensError
-    from core.models.bundle import StoredBundle
+    from core.models.store import StoredBundle
 
     if entry == "picture":
         if open_picture(data).is_patch:

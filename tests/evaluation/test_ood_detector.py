@@ -22,8 +22,8 @@ from core.evaluation.ood import (
     recognised,
 )
 from core.evaluation.schema import OODFigures
-from core.models.bundle import StoredBundle, read_description, write_description
 from core.models.ood import load_detector, save_detector
+from core.models.store import StoredBundle, read_description, write_description
 from core.view.narrative import ood_finding
 
 

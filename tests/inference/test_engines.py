@@ -17,7 +17,7 @@ from core.inference.engines import openvino_engine
 from core.inference.engines.engine import open_engine
 from core.inference.engines.openvino_engine import CHOICE, GRAPH, OpenVinoEngine, _kept_folder
 from core.inference.engines.torch_engine import TorchEngine
-from core.models.bundle import StoredBundle
+from core.models.store import StoredBundle
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

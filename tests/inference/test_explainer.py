@@ -21,8 +21,8 @@ from core.explain.grid import enlarge
 from core.explain.registry import INPUT, LAST, METHODS
 from core.inference import load_reader
 from core.inference.engines.torch_engine import TorchEngine, load_net
-from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
 from core.task import PCAM
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from core.explain.registry import METHODS
 from core.inference import load_reader
 from core.inference.caching import caching_reader
 from core.inference.reader import Reader, verdicts
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 from core.task import PCAM
 
 LAYERS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}

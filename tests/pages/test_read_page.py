@@ -16,8 +16,8 @@ from core.explain.registry import MARGIN, METHODS
 from core.inference import load_reader
 from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
 from core.kept import digest
-from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
 from core.settings import settings
 from pages.parts.components import gallery
 

@@ -8,12 +8,12 @@ from core.data.pcam import Split, file_of
 from core.errors import CalibrationError, ModelNameError, ModelValueError, OutputError, SplitFormatError, TrainingError
 from core.evaluation.report import SEEN, record_of
 from core.inference import load_reader
-from core.models.bundle import (
+from core.models.schema import Training
+from core.models.store import (
     CARD,
     DESCRIPTION,
     OOD_DETECTOR,
     WEIGHTS,
-    Training,
     bundle_names,
     read_description,
     sha256_of,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 from core.view import export
 from core.view.export import as_picture, as_record
 
