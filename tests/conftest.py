@@ -186,7 +186,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
+        return int(ended.value.code or 0), said.out, said.err
 
     return run
 

@@ -138,10 +138,9 @@ def test_a_process_killed_between_the_two_files_leaves_a_bundle_that_opens(tiny_
     reader = load_reader(tiny_copy, "openvino")
     write_description(tiny_copy, fit_ood_detector(reader, reader.model, valid, quiet))
     again = load_reader(tiny_copy, "openvino")
-    save = ood.save_detector
 
     def killed(path, detector):
-        save(path, dataclasses.replace(detector, limit=detector.limit + 1))
+        save_detector(path, dataclasses.replace(detector, limit=detector.limit + 1))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ood, "save_detector", killed)

@@ -405,7 +405,11 @@ def test_few_scene_sizes_stay_compiled(small_bundle):
     for side in (32, 64, 128, 160, 64, 192):
         reader.engine.forward(np.zeros((2, side, side, 3), np.uint8))
     reader.engine.forward(np.zeros((1, 96, 96, 3), np.uint8))
-    assert [shape for shape in reader.engine._compiled if shape[1] != 96] == [(1, 160, 160), (1, 64, 64), (1, 192, 192)]
+    assert [shape for shape in vars(reader.engine)["_compiled"] if shape[1] != 96] == [
+        (1, 160, 160),
+        (1, 64, 64),
+        (1, 192, 192),
+    ]
 
 
 @pytest.mark.parametrize(
