@@ -29,8 +29,8 @@ def along(places: NDArray[np.floating], knots: Sequence[float], values: Sequence
 
 def calibrated(curve: Curve, logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Calibrated logits, of the shape of the logits."""
-    logits = np.asarray(logits, np.float64)
-    return along(logits, *zip(*curve, strict=True)) if curve else logits
+    exact = np.asarray(logits, np.float64)
+    return along(exact, *zip(*curve, strict=True)) if curve else exact
 
 
 def uncalibrated(curve: Curve, logit: float) -> float:
