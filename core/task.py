@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import TaskError
@@ -84,6 +85,10 @@ class Task(_Record):
         if self.label_region is not None and (self.label_region > self.side or (self.side - self.label_region) % 2):
             raise ValueError(f"a label region of {self.label_region} px cannot lie in the middle of {self.side} px")
         return self
+
+    def label(self, number: int | np.integer[Any] | np.bool_) -> str:
+        """The class that a label, 0 or 1, means."""
+        return self.positive if number else self.negative
 
     @property
     def negative(self) -> str:

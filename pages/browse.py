@@ -10,7 +10,7 @@ frame.require()
 model, split = choices.model(), choices.split()
 narrow, wide = st.columns([1, 5], gap="medium")
 with narrow:
-    wanted, order = choose_filter()
+    wanted, order = choose_filter(split.task)
 with wide:
     choices.synthetic_badge(split.synthetic)
     scores = wait_for_scores(library.store(model, split.name), model)

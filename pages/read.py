@@ -19,6 +19,7 @@ from pages.parts.upload_table import show_table
 
 frame.require()
 model = choices.model()
+task = library.task(model)
 table = st.container(key="read_table")
 controls = st.container()
 panels = st.container()
@@ -34,7 +35,7 @@ with controls:
         scale = choose_scale()
     downloads = st.container(horizontal=True)
 with intake:
-    chosen, files = choose_patch()
+    chosen, files = choose_patch(task)
 
 if chosen is None:
     table.info("Drop a patch below, or choose another patch: none that can be read is on the table.")
@@ -84,4 +85,4 @@ else:
         )
         st.download_button("Map (NumPy)", array.getvalue(), f"{stem}.npy", on_click="ignore")
 with files:
-    show_table(model, views)
+    show_table(model, task, views)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.data.pcam import Split
-from core.explain.registry import METHODS, TARGETS
+from core.explain.registry import METHODS
+from core.task import STRIDE
 from pages.parts import library
 
 VIEWS = (8, 1)
@@ -52,12 +53,14 @@ def synthetic_badge(shown: bool) -> None:
 def choose_explanation(model: str, number: str = "") -> Explanation:
     """Target, method and layer side by side; `number` tells the panels of a comparison apart in the URL."""
     left, middle, right = st.columns(3)
+    task = library.task(model)
+    cells = task.side // STRIDE
     target = left.selectbox(
         "Explain",
-        list(TARGETS),
+        list(task.targets),
         key=f"target{number}",
         bind="query-params",
-        help="; ".join(f"{name}: {meaning}" for name, meaning in TARGETS.items()),
+        help="; ".join(f"{name}: {meaning}" for name, meaning in task.targets.items()),
     )
     method = middle.selectbox(
         "Method",
@@ -72,7 +75,7 @@ def choose_explanation(model: str, number: str = "") -> Explanation:
         METHODS[method].layers(library.reader(model).layers),
         key=f"layer{number}",
         bind="query-params",
-        help="last: 3 x 3 cells. Earlier layers have finer cells, further from the decision.",
+        help=f"last: {cells} x {cells} cells. Earlier layers have finer cells, further from the decision.",
     )
     return Explanation(method, layer, target)
 

@@ -23,8 +23,9 @@ from core.explain.registry import METHODS
 from core.inference import Reader, Readings
 from core.inference.scores import ScoreStore
 from core.kept import Kept, digest
-from core.models.store import bundle_names
+from core.models.bundle import bundle_folder, bundle_names, read_description
 from core.settings import settings
+from core.task import Task
 
 Value = TypeVar("Value")
 
@@ -47,6 +48,11 @@ def reader(name: str) -> Reader:
     """The one Reader of a model, by name or path; loaded anew when the model was replaced."""
     with nullcontext() if service.has_reader(name) else st.spinner(LOADING):
         return service.reader(name)
+
+
+def task(name: str) -> Task:
+    """What a model reads for, from its description; no network is loaded."""
+    return read_description(bundle_folder(name, settings().models)).task
 
 
 def split_names() -> list[str]:
@@ -82,7 +88,7 @@ def pictures() -> Kept[str]:
 
 
 def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
-    """Read and explain one patch (96, 96, 3); kept for this reader's session, so drawing it again infers nothing.
+    """Read and explain one patch (side, side, 3); kept for this reader's session, so drawing it again infers nothing.
 
     A method that asks the network many times shows how far it is.
     """
@@ -94,7 +100,7 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
         def tell(done: int, total: int) -> None:
             place.progress(done / total, f"{title}: {done:,} of {total:,} passes through the network")
 
-        dear = METHODS[method].passes_at(layer) > FEW_PASSES
+        dear = METHODS[method].passes_at(layer, patch.shape[0]) > FEW_PASSES
         with nullcontext() if dear else st.spinner("Reading the patch ..."):
             found = served.explain(patch, method, layer, target, views, tell if dear else None)
         place.empty()

@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from core.data.tables import csv_cell
-from core.explain.cam import LAST, MARGIN
+from core.explain.registry import LAST
+from core.task import Task
 from core.view.overlay import data_url
 from pages.parts import library
 from pages.parts.components.window_picker import pick_window
@@ -19,7 +20,7 @@ SHOWN = ["file", "probability", "reading", "flags", "notes"]
 MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0
 
 
-def show_table(model: str, views: int) -> None:
+def show_table(model: str, task: Task, views: int) -> None:
     """All files with their readings. What the readings are of a file does not depend on how they are explained."""
     held = uploads.kept()
     if not held:
@@ -27,7 +28,7 @@ def show_table(model: str, views: int) -> None:
     waiting = st.progress(0.0, "Reading ...") if len(held) > uploads.MANY else None
     rows, pictures = [], []
     for done, upload in enumerate(held.values(), start=1):
-        rows.append(_row(upload, model, views))
+        rows.append(_row(upload, model, task, views))
         pictures.append(None if upload.patch is None else data_url(upload.patch, library.pictures()))
         if waiting:
             waiting.progress(done / len(held), f"Reading {done} of {len(held)}")
@@ -46,7 +47,7 @@ def show_table(model: str, views: int) -> None:
             column_config={
                 "patch": st.column_config.ImageColumn("Patch", width="small"),
                 "file": st.column_config.TextColumn("File", width="medium"),
-                "probability": st.column_config.NumberColumn("Probability", format="%.2f", help="of tumour"),
+                "probability": st.column_config.NumberColumn("Probability", format="%.2f", help=f"of {task.positive}"),
                 "reading": st.column_config.TextColumn("Reading"),
                 "flags": st.column_config.TextColumn("Flags, or why it was refused", width="large"),
                 "notes": st.column_config.TextColumn("Notes", help="What was done to the file.", width="large"),
@@ -63,14 +64,14 @@ def _open_selected(table: str, keys: Sequence[str]) -> None:
             uploads.open_upload(keys[row])
 
 
-def _row(upload: Upload, model: str, views: int) -> dict[str, object]:
+def _row(upload: Upload, model: str, task: Task, views: int) -> dict[str, object]:
     """One line of the table, which is copied and kept elsewhere: no cell of it is a formula."""
     twin = uploads.twin_of(upload)
     same = () if twin is None else (f"The same picture as {twin.name}.",)
     words = {"file": csv_cell(upload.name), "notes": " ".join((*same, *upload.notes))}
     if upload.patch is None:
         return words | {"reading": "refused", "flags": upload.refusal}
-    readings = library.explain(model, upload.patch, "gradcam", LAST, MARGIN, views)  # the least any method costs
+    readings = library.explain(model, upload.patch, "gradcam", LAST, task.margin, views)  # the least any method costs
     return words | {
         "probability": float(readings.probability[0]),
         "reading": str(readings.verdict[0]),
@@ -84,7 +85,7 @@ def adjust(upload: Upload) -> None:
     """What can be set right of the file on the table, refused or not: its pixel size, the window, that it is there."""
     key = upload.key  # Streamlit keeps callbacks, and must not keep the file with them
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if upload.data:
+        if upload.data and upload.um_per_px is not None and upload.task.um_per_px is not None:
             field = f"um_{key}"
             st.number_input(
                 "Pixel size (um per pixel)",
@@ -95,7 +96,8 @@ def adjust(upload: Upload) -> None:
                 format="%.3f",
                 key=field,
                 on_change=lambda: uploads.state_pixel_size(key, st.session_state[field]),
-                help="From the microscope or the file. The picture is brought to 0.97 um per pixel before it is read.",
+                help="From the microscope or the file. The picture is brought to "
+                f"{upload.task.um_per_px:g} um per pixel before it is read.",
                 width=240,
             )
         st.button("Remove this file", on_click=uploads.remove, args=(key,))
@@ -105,6 +107,7 @@ def adjust(upload: Upload) -> None:
         pick_window(
             upload.preview,
             upload.size,
+            side=upload.task.side,
             at=upload.corner,
             key=f"window_{key}_{upload.um_per_px}",
             on_move=lambda left, top: uploads.move_window(key, left, top),

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from core.inference.reader import REFER, TUMOUR
+from core.inference.reader import REFER
+from core.task import PCAM
 
 PAGE = 48
 
@@ -91,7 +92,7 @@ def test_presets(screen, scores, demo, preset, key):
 
 
 def test_order_and_pages(screen, scores, demo):
-    page = screen("browse").choose("order", "most tumour").calm()
+    page = screen("browse").choose("order", "most positive").calm()
     expected = np.argsort(-scores.probability, kind="stable")
     assert tiles(page) == expected[:PAGE].tolist()
     page.at.pagination(key="page").set_value(9).run()
@@ -105,7 +106,7 @@ def test_tiles_say_what_was_read(screen, scores, demo):
     (index,) = np.flatnonzero(scores.verdict == REFER)[:1]
     page = screen("browse", verdict=REFER).calm()
     tile = page.component("gallery")["tiles"][0]
-    label = TUMOUR if demo.labels[index] else "no tumour"
+    label = PCAM.positive if demo.labels[index] else "no tumour"
     assert tile["plate"] == [f"read {REFER}", f"labelled {label}"]
     assert tile["outcome"] == REFER
     assert tile["words"][1].endswith(f"probability {scores.probability[index]:.2f}")

@@ -12,20 +12,21 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime import caching
 
 from core import service
-from core.explain.registry import MARGIN, METHODS
+from core.explain.registry import METHODS
 from core.inference import load_reader
-from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
+from core.inference.reader import REFER
 from core.kept import digest
+from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
-from core.models.schema import Training
 from core.settings import settings
+from core.task import PCAM
 from pages.parts.components import gallery
 
-WORDS = {TUMOUR: "Metastasis likely", NO_TUMOUR: "Metastasis unlikely", REFER: "Refer: too close to call"}
+WORDS = {PCAM.positive: "Metastasis likely", PCAM.negative: "Metastasis unlikely", REFER: "Refer: too close to call"}
 TISSUE = np.random.default_rng(5)
 
 
-@pytest.mark.parametrize("verdict", [TUMOUR, NO_TUMOUR, REFER])
+@pytest.mark.parametrize("verdict", [PCAM.positive, PCAM.negative, REFER])
 def test_a_reading_in_words_and_numbers(screen, shipped_reader, demo, verdict):
     readings = shipped_reader.read(demo.patches(range(40)), views=8)
     index = int(np.flatnonzero(readings.verdict == verdict)[0])
@@ -41,7 +42,7 @@ def test_a_reading_in_words_and_numbers(screen, shipped_reader, demo, verdict):
     assert "values" not in colour
     np.testing.assert_allclose(why["values"], readings.attribution[index], atol=1e-4)
     assert why["caption"] == (
-        f"Grad-CAM for {MARGIN}, last layer (3 x 3 cells), mean of 8 views, model {shipped_reader.model.identity}"
+        f"Grad-CAM for {PCAM.margin}, last layer (3 x 3 cells), mean of 8 views, model {shipped_reader.model.identity}"
     )
 
 
@@ -173,7 +174,7 @@ def test_a_dear_method_says_how_far_it_is_and_then_is_silent(screen, monkeypatch
         DeltaGenerator, "progress", lambda self, *args, **more: told.append(args) or real(self, *args, **more)
     )
     at = screen("read", views="1", method="Occlusion").calm().at
-    passes = METHODS["occlusion"].passes
+    passes = METHODS["occlusion"].passes_at("input", PCAM.side)
     assert told[-1] == (1.0, f"Occlusion: {passes} of {passes} passes through the network")
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert not at.get("progress")

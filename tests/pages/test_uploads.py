@@ -11,7 +11,7 @@ import streamlit as st
 from PIL import Image
 
 from core.errors import FullError
-from core.explain.cam import MARGIN
+from core.task import PCAM
 from core.view.export import as_picture
 from core.view.overlay import png as png_of
 from pages.parts.budget import Budget
@@ -61,7 +61,7 @@ def test_two_files_of_one_name_are_two_files(screen, shipped_reader, demo, png):
     box = page.at.selectbox(key="file1")
     assert box.options == ["tile.png", "tile.png (2)"]
     page.at.selectbox(key="file2").select_index(1).run()
-    expected = [shipped_reader.explain(patch, target=MARGIN, views=8).attribution[0] for patch in patches]
+    expected = [shipped_reader.explain(patch, target=PCAM.margin, views=8).attribution[0] for patch in patches]
     np.testing.assert_allclose(panel_values(page.calm()), expected, atol=1e-4)
     page.press("Swap with panel 2").calm()
     np.testing.assert_allclose(panel_values(page), expected[::-1], atol=1e-4)
@@ -152,7 +152,7 @@ def test_what_was_done_to_a_picture_goes_along(screen, downloads, shipped_reader
     assert page.component("light_table")["panels"][0]["caption"] == " ".join(notes)
     assert json.loads(downloads["Reading (JSON)"])["notes"] == notes
     patch = large[48:144, 96:192]
-    picture = png_of(as_picture(patch, shipped_reader.explain(patch, target=MARGIN), 0, notes=notes))
+    picture = png_of(as_picture(patch, shipped_reader.explain(patch, target=PCAM.margin), 0, notes=notes))
     assert downloads["Picture (PNG)"] == picture
     assert page.files["notes"].tolist() == [" ".join(notes)]
     assert pd.read_csv(StringIO(downloads["Table (CSV)"]))["notes"].tolist() == [" ".join(notes)]

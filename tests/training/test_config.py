@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from core.errors import TrainingConfigError
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
 from core.training.launch import chosen_config, opener
-from core.training.recipe import recipe_of
+from core.training.loop import recipe_of
 from core.training.runs import Run
 
 WRONG = {

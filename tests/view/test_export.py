@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.models.schema import OperatingPoint
+from core.models.bundle import OperatingPoint
 from core.view import export
 from core.view.export import as_picture, as_record
-from core.view.overlay import overlay_image
 
 NOTES = ("The file holds several images; the first is read.", "Transparent parts were laid on white.")
 
@@ -27,7 +26,7 @@ def test_a_record_holds_the_notes_as_sentences(readings):
 
 def test_a_picture_says_the_notes_under_it(readings, patches, monkeypatch):
     captions = []
-    drawn = overlay_image
+    drawn = export.overlay_image
 
     def watched(*arguments, caption, **how):
         captions.append(caption)
@@ -44,7 +43,7 @@ def test_a_picture_says_the_notes_under_it(readings, patches, monkeypatch):
 @pytest.mark.parametrize(("point", "said"), [(None, "calibrated"), (OperatingPoint(), "not calibrated")])
 def test_a_calibration_is_claimed_where_there_is_one(readings, patches, monkeypatch, point, said):
     captions = []
-    drawn = overlay_image
+    drawn = export.overlay_image
     monkeypatch.setattr(export, "overlay_image", lambda *a, **how: captions.append(how["caption"]) or drawn(*a, **how))
     served = replace(readings, point=point or readings.point)
     as_picture(patches[3], served, 0)

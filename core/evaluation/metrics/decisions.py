@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.models.schema import OperatingPoint
+from core.models.bundle import OperatingPoint
 
 Probability = NDArray[np.floating]
 Labels = NDArray[np.integer]

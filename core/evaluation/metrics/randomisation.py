@@ -19,8 +19,7 @@ from skimage.metrics import structural_similarity
 from core.evaluation.metrics.faithfulness import pearson
 from core.explain.grid import enlarge
 from core.inference.reader import Reader
-from core.models.schema import Bundle
-from core.models.store import StoredBundle
+from core.models.bundle import Bundle, StoredBundle
 
 Maps = NDArray[np.floating]
 

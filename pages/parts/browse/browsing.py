@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from core import service
 from core.data.flags import FLAGS
 from core.data.pcam import Split
-from core.inference.reader import NO_TUMOUR, TUMOUR, VERDICTS
+from core.inference.reader import verdict_words
 from core.inference.scores import Scores, ScoreStore, ScoringJob
+from core.task import Task
 from core.view.charts.scores import probability_histogram
 from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, losses, outcomes
 from pages.parts import library
@@ -57,12 +58,12 @@ def choose_preset() -> None:
     )
 
 
-def choose_filter() -> tuple[Filter, str]:
+def choose_filter(task: Task) -> tuple[Filter, str]:
     """The narrow column of filters and the order, all in the URL."""
     order = st.selectbox("Order", ORDERS, key="order", bind="query-params", on_change=_first_page)
     wanted = Filter(
-        label=_menu("Label", (TUMOUR, NO_TUMOUR), "label"),
-        verdict=_menu("Verdict", VERDICTS, "verdict"),
+        label={task.positive: 1, task.negative: 0}.get(_menu("Label", (task.positive, task.negative), "label")),
+        verdict=_menu("Verdict", verdict_words(task), "verdict"),
         outcome=_menu("Outcome", OUTCOMES, "outcome"),
         probability=st.slider(
             "Probability", 0.0, 1.0, (0.0, 1.0), 0.01, key="p", bind="query-params", on_change=_first_page
@@ -101,7 +102,7 @@ def _apply_preset() -> None:
 def histogram(scores: Scores, split: Split) -> None:
     """Probability by label; a brush over it becomes the probability filter."""
     st.plotly_chart(
-        probability_histogram(scores.probability, split.labels, scores.point),
+        probability_histogram(scores.probability, split.labels, scores.point, split.task),
         key="histogram",
         on_select=_brush,
         selection_mode="box",
@@ -156,10 +157,10 @@ def _tiles(scores: Scores, split: Split, shown: NDArray[np.int64]) -> list[Tile]
             index=int(index),
             patch=patches[i],
             heatmap=scores.attribution[index],
-            title=f"patch {index}" if split.synthetic else f"patch {index}, PCam row {split.rows[index]}",
+            title=split.title(index),
             lines=(
                 f"read {scores.verdict[index]}",
-                f"labelled {TUMOUR if split.labels[index] else NO_TUMOUR}",
+                f"labelled {split.task.label(split.labels[index])}",
                 f"loss {loss[i]:.2f}, probability {scores.probability[index]:.2f}",
             ),
             outcome=str(outcome[i]),

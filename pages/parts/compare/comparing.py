@@ -12,6 +12,7 @@ from core.errors import NodeLensError
 from core.evaluation.metrics.agreement import difference, rank_correlation
 from core.explain.registry import METHODS
 from core.inference import Readings
+from core.task import Task
 from core.view.export import scale_of
 from pages.parts import library
 from pages.parts.choices import FIXED, OWN, choose_explanation
@@ -83,11 +84,11 @@ def choose_count() -> int:
 
 def choose_panels(count: int, views: int) -> list[Compared]:
     """A column of choices for each panel; returns what they read."""
-    compared = []
+    compared, names = [], library.model_names()
     for number, column in enumerate(st.columns(count, gap="medium"), start=1):
         with column:
             try:
-                panel = _choose_panel(number, count, views)
+                panel = _choose_panel(number, count, names, views)
             except NodeLensError as error:  # of this panel's model or split: the others stand
                 st.error(str(error))
                 continue
@@ -96,21 +97,23 @@ def choose_panels(count: int, views: int) -> list[Compared]:
     return compared
 
 
-def _choose_panel(number: int, count: int, views: int) -> Compared | None:
+def _choose_panel(number: int, count: int, names: list[str], views: int) -> Compared | None:
     heading, swap = st.columns([1, 1], vertical_alignment="center")
     heading.markdown(f"**Panel {number}**")
     other = number % count + 1
     swap.button(f"Swap with panel {other}", key=f"swap{number}", on_click=_swap, args=(number, other))
-    chosen = _choose_patch(number)
-    names = library.model_names()
+    patch_place = st.container()
     model = st.selectbox("Model", names, (number - 1) % len(names), key=f"model{number}", bind="query-params")
+    with patch_place:
+        chosen = _choose_patch(number, library.task(model))
     e = choose_explanation(model, str(number))
     if chosen is None:
         return None
     return Compared(chosen, library.explain(model, chosen.patch, e.method, e.layer, e.target, views))
 
 
-def _choose_patch(number: int) -> Chosen | None:
+def _choose_patch(number: int, task: Task) -> Chosen | None:
+    uploads.decode_for(task)
     files = uploads.kept()
     sources = [*library.split_names(), *([FILES] if files else [])]
     source_column, patch_column = st.columns(2)

@@ -8,16 +8,12 @@ import numpy as np
 import streamlit as st
 
 from core.data.flags import FLAGS
+from core.explain.grid import centre_share
 from core.explain.registry import METHODS
 from core.inference import Readings
-from core.inference.reader import NO_TUMOUR, REFER, TUMOUR
-from core.view.export import CENTRE_CHANCE, centre_share
+from core.inference.reader import REFER
 
-HEADLINES = {
-    TUMOUR: "Metastasis likely",
-    NO_TUMOUR: "Metastasis unlikely",
-    REFER: "Refer: too close to call",
-}
+REFERRED = "Refer: too close to call"
 
 
 def show_verdict(readings: Readings, index: int, label: str = "") -> None:
@@ -31,19 +27,23 @@ def show_verdict(readings: Readings, index: int, label: str = "") -> None:
     facts = {
         "Views": _views(readings, index),
         "Evidence": _evidence(readings, index),
-        "In the centre": _centre(readings, index),
-        "Flags": "; ".join(readings.flags[index]) or "none",
     }
+    task = readings.model.task
+    if task.label_share is not None:
+        facts["In the centre"] = _centre(readings, index, task.label_share)
+    facts["Flags"] = "; ".join(readings.flags[index]) or "none"
     if label:
         facts["Label"] = label
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     doubts = "".join(f'<p class="nl-why">{escape(_sentence(flag))}</p>' for flag in readings.flags[index])
     verdict = str(readings.verdict[index])
+    headline = REFERRED if verdict == REFER else task.headline(verdict)
+    of = f"{task.positive}{'' if task.label_share is None else ' in the centre'}"
     st.html(
-        f'<p class="nl-verdict" data-testid="verdict">{HEADLINES[verdict]}</p>'
+        f'<p class="nl-verdict" data-testid="verdict">{escape(headline)}</p>'
         f'<p class="nl-why">{escape(_why(readings, verdict))}</p>'
         f'<p class="nl-number" data-testid="probability">{readings.probability[index]:.2f} '
-        f"<small>probability of tumour in the centre, {readings.point.state}</small></p>"
+        f"<small>probability of {escape(of)}, {readings.point.state}</small></p>"
         f'{_axis(readings, index)}<dl class="nl-facts">{rows}</dl>{_uncalibrated(readings)}{doubts}'
     )
 
@@ -56,7 +56,7 @@ def _why(readings: Readings, verdict: str) -> str:
     point = readings.point
     if verdict == REFER:
         return f"Inside the band from {point.refer_low:.2f} to {point.refer_high:.2f} that is left to a person."
-    side = "at or above" if verdict == TUMOUR else "below"
+    side = "at or above" if verdict == readings.model.task.positive else "below"
     beside = " and outside the refer band" if point.refers else f" ({point.threshold_rule})"
     return f"The probability is {side} the threshold {point.threshold:.2f}{beside}."
 
@@ -89,27 +89,28 @@ def _evidence(readings: Readings, index: int) -> str:
     return f"{speaks_for:+.2f} for, {opposed} against ({unit}); margin {readings.logit[index]:+.2f} (logits)"
 
 
-def _centre(readings: Readings, index: int) -> str:
-    share = float(centre_share(readings.attribution[index][None])[0])
+def _centre(readings: Readings, index: int, chance: float) -> str:
+    share = float(centre_share(readings.attribution[index][None], readings.model.task)[0])
     if np.isnan(share):
         return "no positive evidence to place"
-    return f"{share:.0%} of the positive evidence (chance {CENTRE_CHANCE:.0%})"
+    return f"{share:.0%} of the positive evidence (chance {chance:.0%})"
 
 
 def _axis(readings: Readings, index: int) -> str:
     point, probability = readings.point, float(readings.probability[index])
     views = readings.view_probability[index]
+    negative, positive = escape(readings.model.task.negative), escape(readings.model.task.positive)
     band = point.refer_high - point.refer_low
     label = f"; refer band {point.refer_low:.2f} to {point.refer_high:.2f}" if point.refers else ""
     middle = (point.refer_low + point.refer_high) / 2
     refer = f'<span class="tick" style="left:{middle:.2%}">refer</span>' if point.refers else ""
     return (
         '<div class="nl-axis" role="img" aria-label="'
-        f'Probability {probability:.2f} on an axis from 0, no tumour, to 1, tumour{label}">'
+        f'Probability {probability:.2f} on an axis from 0, {negative}, to 1, {positive}{label}">'
         f'<div class="line"></div><div class="band" style="left:{point.refer_low:.2%};width:{band:.2%}"></div>'
         f'<div class="range" style="left:{views.min():.2%};width:{np.ptp(views):.2%}"></div>'
         f'<div class="mark" style="left:{probability:.2%}"></div>'
-        '<span class="tick first" style="left:0">0 no tumour</span>'
+        f'<span class="tick first" style="left:0">0 {negative}</span>'
         f"{refer}"
-        '<span class="tick last" style="left:100%">tumour 1</span></div>'
+        f'<span class="tick last" style="left:100%">{positive} 1</span></div>'
     )

@@ -16,7 +16,6 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.data.patch import PATCH_SIDE
 from core.view import overlay
 
 ASSETS = Path(__file__).parents[3] / "assets"
@@ -48,13 +47,20 @@ _component = st.components.v2.component(
 
 
 def pick_window(
-    preview: str, size: tuple[int, int], *, at: tuple[int, int], key: str, on_move: Callable[[int, int], None]
+    preview: str,
+    size: tuple[int, int],
+    *,
+    side: int,
+    at: tuple[int, int],
+    key: str,
+    on_move: Callable[[int, int], None],
 ) -> None:
     """Let the reader choose which patch of a picture is read.
 
     Args:
         preview: the picture's address, from `preview_of`.
-        size: (width, height) of the picture in pixels, both at least 96.
+        size: (width, height) of the picture in pixels, both at least `side`.
+        side: of a patch in pixels.
         at: (left, top) of the window.
         key: Streamlit's key for this picker; each picture has a state of its own under it.
         on_move: told the left and top, always inside the picture, before the page's next rerun.
@@ -65,11 +71,11 @@ def pick_window(
     def moved() -> None:
         match st.session_state.get(key):
             case {"window": {"left": int(x), "top": int(y)}} if bool not in (type(x), type(y)):
-                on_move(min(max(x, 0), width - PATCH_SIDE), min(max(y, 0), height - PATCH_SIDE))
+                on_move(min(max(x, 0), width - side), min(max(y, 0), height - side))
 
     _component(
         key=key,
-        data={"picture": preview, "width": width, "height": height, "side": PATCH_SIDE, "left": left, "top": top},
+        data={"picture": preview, "width": width, "height": height, "side": side, "left": left, "top": top},
         on_window_change=moved,
     )
 

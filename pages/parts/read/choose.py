@@ -11,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.data.pcam import Split
 from core.errors import DataError
+from core.task import Task
 from pages.parts import choices
 from pages.parts.components.gallery import Tile, gallery
 from pages.parts.read import uploads
@@ -19,12 +20,11 @@ from pages.parts.upload_table import adjust
 
 SPLIT = "a split"
 EXAMPLES = 6
-LABELS = {0: "no tumour in the centre 32 x 32 px", 1: "tumour in the centre 32 x 32 px"}
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A patch to read, uint8 (96, 96, 3), and what is known of it."""
+    """A patch to read, uint8 (side, side, 3), and what is known of it."""
 
     name: str
     patch: NDArray[np.uint8]
@@ -33,8 +33,8 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def choose_patch() -> tuple[Chosen | None, DeltaGenerator]:
-    """Draw the intake area; returns the patch on the table, if the chosen source has one, and the place for the files.
+def choose_patch(task: Task) -> tuple[Chosen | None, DeltaGenerator]:
+    """Draw the intake area for a task; returns the patch on the table, if there is one, and the place for the files.
 
     The table of files goes there when the rest of the page stands: to read them all may take a while.
     """
@@ -46,7 +46,8 @@ def choose_patch() -> tuple[Chosen | None, DeltaGenerator]:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Your files")
-        uploads.drop_zone()
+        uploads.decode_for(task)
+        uploads.drop_zone(task)
         st.caption(
             "Files are held in memory for this tab alone, not sent on, and forgotten when you remove them or within "
             "minutes of the tab's being closed or reloaded. One above 1 MB passes through a nameless temporary file "
@@ -74,9 +75,9 @@ def _example() -> Chosen | None:
 def chosen_from(split: Split, index: int) -> Chosen:
     """One patch of a split, named and labelled."""
     return Chosen(
-        name=f"{split.name}, patch {index}, PCam row {split.rows[index]}" if not split.synthetic else f"demo {index}",
+        name=f"{split.name}, {split.title(index)}" if not split.synthetic else f"demo {index}",
         patch=split.patches([index])[0],
-        label=LABELS[int(split.labels[index])],
+        label=f"{split.task.label(split.labels[index])} {split.task.label_place}",
         synthetic=split.synthetic,
     )
 
@@ -95,7 +96,7 @@ def _from_split(split: Split) -> Chosen:
     )
     patches = split.patches(shown)
     tiles = [
-        Tile(i, patch, None, f"patch {i}", (f"labelled {'tumour' if split.labels[i] else 'no tumour'}",), "")
+        Tile(i, patch, None, f"patch {i}", (f"labelled {split.task.label(split.labels[i])}",), "")
         for i, patch in zip(shown, patches, strict=True)
     ]
     gallery(tiles, scale=1.0, key=f"examples_{split.name}", on_open=_open_example)
@@ -108,7 +109,7 @@ def _open_example(index: int) -> None:
 
 
 def examples(split: Split) -> list[int]:
-    """Three patches of either label by turns, tumour first; the same for everybody."""
+    """Three patches of either label by turns, positive first; the same for everybody."""
     draw = np.random.default_rng(8)
     half = EXAMPLES // 2
     picks = [draw.permutation(np.flatnonzero(split.labels == label))[:half] for label in (1, 0)]

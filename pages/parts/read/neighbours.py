@@ -10,7 +10,6 @@ from core import service
 from core.data.pcam import Split
 from core.evaluation.trust import Neighbour, nearest
 from core.inference import Readings
-from core.inference.reader import NO_TUMOUR, TUMOUR
 from core.inference.scores import Scores, ScoreStore, ScoringJob
 from core.kept import digest
 from pages.parts import choices, library
@@ -68,16 +67,16 @@ def _progress(job: ScoringJob, name: str) -> None:
 
 def _show(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np.float32]) -> None:
     found = _nearest(split, scores, patch, at)
-    labels = [TUMOUR if split.labels[one.place] else NO_TUMOUR for one in found]
+    labels = [split.task.label(split.labels[one.place]) for one in found]
     choices.synthetic_badge(split.synthetic)
-    st.markdown(f"**{labels.count(TUMOUR)} of {len(found)} are labelled {TUMOUR}.**")
+    st.markdown(f"**{labels.count(split.task.positive)} of {len(found)} are labelled {split.task.positive}.**")
     gallery(
         [
             Tile(
                 one.place,
                 one.patch,
                 None,
-                f"patch {one.place}" if split.synthetic else f"patch {one.place}, PCam row {split.rows[one.place]}",
+                split.title(one.place),
                 (f"labelled {label}", f"distance {one.distance:.1f}"),
                 "",
             )

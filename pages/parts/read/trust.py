@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.randomisation import randomised
 from core.evaluation.schema import EvidenceReport, TrustSpread
-from core.evaluation.trust import FIGURES, percentile, trust_figures
+from core.evaluation.trust import Figure, figures_of, percentile, trust_figures
 from core.inference import Readings
 from core.inference.caching import caching_reader
-from core.inference.reader import NO_TUMOUR, TUMOUR
 from core.kept import digest
 from core.settings import settings
 from core.view.export import scale_of
@@ -31,21 +30,22 @@ def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     """Each figure of the card, its percentile, the nearest labelled patches, and the head forgotten."""
     found = _figures(model, patch)
     report = kept_report(model) or report_of(model, choices.split())
-    called = TUMOUR if readings.probability[0] >= readings.point.threshold else NO_TUMOUR
+    task = readings.model.task
+    called = task.label(readings.probability[0] >= readings.point.threshold)
     spread = report.curves.trust.get(called, TrustSpread()) if report else TrustSpread()
     head = "".join(f"<th>{name}</th>" for name in ("", "this patch", "chance", "percentile", "meaning"))
-    rows = "".join(_row(name, value, spread) for name, value in found.items())
+    rows = "".join(_row(name, figure, found[name], spread) for name, figure in figures_of(task).items())
     st.html(f'<table class="nl-trust" data-testid="trust"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
     st.caption(
-        "Of Grad-CAM for tumour minus normal at the last layer, one view, whatever is chosen above. "
+        f"Of Grad-CAM for {task.margin} at the last layer, one view, whatever is chosen above. "
         + _percentiles_of(report, called, spread)
     )
     show_neighbours(model, patch, readings)
     _forget(model, patch)
 
 
-def _row(name: str, value: float, spread: TrustSpread) -> str:
-    figure, rank = FIGURES[name], percentile(value, spread.quantiles, name)
+def _row(name: str, figure: Figure, value: float, spread: TrustSpread) -> str:
+    rank = percentile(value, spread.quantiles, name)
     cells = (
         figure.title,
         _number(name, value),

@@ -18,7 +18,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from core.data.intake import INTAKE_TYPES, PATCH_SIDE, UM_PER_PX, Picture, open_picture
+from core.data.intake import INTAKE_TYPES, Picture, open_picture
 from core.errors import (
     CoarseImageError,
     FullError,
@@ -28,6 +28,7 @@ from core.errors import (
     PixelSizeError,
     printable,
 )
+from core.task import Task
 from pages.parts.budget import HELD, Reservation, take
 from pages.parts.components.paste_zone import paste_zone
 from pages.parts.components.window_picker import preview_of
@@ -53,12 +54,13 @@ class Upload:
         key: what it is called by everywhere but on the screen; two files may share a name, or every byte.
         name: on the screen, in one line; no two of a session are alike.
         digest: of the file's bytes.
-        data: the file, as long as another pixel size or window could be read of it; empty otherwise.
+        task: what it was decoded for.
+        data: the file, as long as another pixel size, window or task could be read of it; empty otherwise.
         stated: micrometres per pixel as the reader gave them, if they did.
-        um_per_px: micrometres per pixel in force: the reader's, the file's, or the model's.
-        size: (width, height) in pixels at the model's scale; (0, 0) when the file was refused.
+        um_per_px: micrometres per pixel in force: the reader's, the file's, or the task's; None where it has none.
+        size: (width, height) in pixels at the task's scale; (0, 0) when the file was refused.
         corner: (left, top) of the patch in them.
-        patch: uint8 (96, 96, 3) RGB; None when the file was refused.
+        patch: uint8 (side, side, 3) RGB; None when the file was refused.
         preview: address of a small view of a picture that is larger than one patch.
         notes: what was done to the file, in plain words.
         refusal: why there is no patch.
@@ -68,9 +70,10 @@ class Upload:
     key: str
     name: str
     digest: str
+    task: Task
     data: bytes
     stated: float | None = None
-    um_per_px: float = UM_PER_PX
+    um_per_px: float | None = None
     size: tuple[int, int] = (0, 0)
     corner: tuple[int, int] = (0, 0)
     patch: NDArray[np.uint8] | None = None
@@ -87,7 +90,7 @@ class Upload:
     @property
     def is_larger(self) -> bool:
         """Whether a window has to be chosen on it."""
-        return max(self.size) > PATCH_SIDE
+        return max(self.size) > self.task.side
 
 
 def plain(name: str) -> str:
@@ -117,11 +120,25 @@ def twin_of(upload: Upload) -> Upload | None:
     return None if first.key == upload.key else first
 
 
-def drop_zone() -> None:
+def decode_for(task: Task) -> None:
+    """Decode again, through a window in the middle, what was decoded for another task."""
+    for key, upload in kept().items():
+        if upload.task != task:
+            kept()[key] = _for(upload, task)
+
+
+def _for(upload: Upload, task: Task) -> Upload:
+    other = replace(upload, task=task, preview="")
+    return _read(other) if upload.data else other
+
+
+def drop_zone(task: Task) -> None:
     """The place to drop, choose or paste files; what is dropped moves into `kept` and the zone is empty again."""
     generation = st.session_state.setdefault("drop_zone", 0)
+    stain = f"{task.stain} " if task.stain else ""
+    scale = f", at {task.um_per_px:g} um/px" if task.um_per_px else ""
     files = st.file_uploader(
-        "Drop H&E patches here: PNG, JPEG, TIFF, BMP or WebP, 96 x 96 px or larger, at 0.97 um/px",
+        f"Drop {stain}patches here: PNG, JPEG, TIFF, BMP or WebP, {task.side} x {task.side} px or larger{scale}",
         type=list(INTAKE_TYPES),
         accept_multiple_files=True,
         key=f"drop_zone_{generation}",
@@ -130,20 +147,20 @@ def drop_zone() -> None:
         _left_out().clear()
         waiting = st.progress(0.0, "Opening ...") if len(files) > MANY else None
         for number, file in enumerate(files, start=1):
-            _keep(file.file_id, file.name, take(file))
+            _keep(file.file_id, file.name, take(file), task)
             if waiting:
                 waiting.progress(number / len(files), f"Opening {number} of {len(files)}")
         st.session_state["drop_zone"] = generation + 1
         st.session_state["source_wanted"] = FILES
         st.rerun()
-    paste_zone(key="paste_zone", on_paste=_paste)
+    paste_zone(key="paste_zone", on_paste=lambda name, data: _paste(name, data, task))
     for sentence in _left_out():
         st.warning(sentence)
 
 
-def _paste(name: str, data: bytes) -> None:
+def _paste(name: str, data: bytes, task: Task) -> None:
     _left_out().clear()
-    _keep(f"pasted {next(_pasted)}", name, data)
+    _keep(f"pasted {next(_pasted)}", name, data, task)
     st.session_state["source"] = FILES
 
 
@@ -155,7 +172,7 @@ def _left_out() -> list[str]:
     return st.session_state.setdefault("left_out", [])
 
 
-def _keep(key: str, name: str, data: bytes) -> None:
+def _keep(key: str, name: str, data: bytes, task: Task) -> None:
     """Add a file under a key of its own; one that is there already, from a drop that was interrupted, stays."""
     held = kept()
     if key in held:
@@ -166,7 +183,7 @@ def _keep(key: str, name: str, data: bytes) -> None:
         return
     try:
         arriving = HELD.reserve(len(data))
-        upload = _read(Upload(key, name, hashlib.sha256(data).hexdigest(), data))
+        upload = _read(Upload(key, name, hashlib.sha256(data).hexdigest(), task, data))
         arriving.release()
         held[key] = replace(upload, place=HELD.reserve(upload.held))
     except FullError as error:
@@ -193,13 +210,13 @@ def _read(upload: Upload, corner: tuple[int, int] | None = None) -> Upload:
     """The upload with its patch at a corner, the middle where none is given, or with the reason for its refusal."""
     try:
         with _decoding:
-            picture = open_picture(upload.data, um_per_px=upload.stated)
+            picture = open_picture(upload.data, um_per_px=upload.stated, task=upload.task)
             return _through(upload, picture, corner)
     except IntakeError as error:
-        refused_at = _pixel_size_refused(error)
+        refused_at = _pixel_size_refused(error, upload.task)
         return replace(
             upload,
-            data=upload.data if refused_at else b"",
+            data=upload.data if refused_at or isinstance(error, PatchShapeError) else b"",
             um_per_px=refused_at or upload.um_per_px,
             size=(0, 0),
             patch=None,
@@ -211,7 +228,8 @@ def _read(upload: Upload, corner: tuple[int, int] | None = None) -> Upload:
 
 def _through(upload: Upload, picture: Picture, corner: tuple[int, int] | None) -> Upload:
     height, width = picture.pixels.shape[:2]
-    left, top = corner or ((width - PATCH_SIDE) // 2, (height - PATCH_SIDE) // 2)
+    side = upload.task.side
+    left, top = corner or ((width - side) // 2, (height - side) // 2)
     notes = picture.notes
     if not picture.is_patch:
         notes += (f"Read through a window at left {left}, top {top} of {width} x {height} pixels.",)
@@ -228,11 +246,11 @@ def _through(upload: Upload, picture: Picture, corner: tuple[int, int] | None) -
     )
 
 
-def _pixel_size_refused(error: IntakeError) -> float | None:
+def _pixel_size_refused(error: IntakeError, task: Task) -> float | None:
     """The pixel size a file was refused at, where another one could change that."""
     match error:
-        case PatchShapeError(um_per_px=um_per_px):
-            return um_per_px or UM_PER_PX
+        case PatchShapeError(rescaled_from=um_per_px):
+            return um_per_px or task.um_per_px
         case CoarseImageError(um_per_px=um_per_px) | PixelSizeError(um_per_px=um_per_px):
             return um_per_px
         case ImageTooLargeError(um_per_px=um_per_px):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from core.data import corruptions
-from core.data.patch import LABEL_BOX, PATCH_SIDE
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.faithfulness import blurred
 from core.explain.registry import METHODS
 from core.inference import Readings
+from core.task import Task
 from core.view.export import scale_of
 from pages.parts import library
 from pages.parts.choices import FIXED, SCALE_NOTES, Explanation
@@ -25,7 +27,7 @@ def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation:
     """Controls, the changed patch with its map beside the first, and both probabilities."""
     controls, pictures = st.columns([1, 3], gap="medium")
     with controls:
-        changed = _changed(patch)
+        changed = _changed(patch, before.model.task)
     e = explanation
     after = library.explain(model, changed, e.method, e.layer, e.target, views)
     with pictures:
@@ -51,27 +53,34 @@ def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation:
         _outcome(before, after)
 
 
-def _changed(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    stain = st.slider("Stain: % more hematoxylin, less eosin", -40, 40, KEYS["stain"], key="what_stain")
+def _changed(patch: NDArray[np.uint8], task: Task) -> NDArray[np.uint8]:
+    stain = 0
+    if task.stain:
+        stain = st.slider("Stain: % more hematoxylin, less eosin", -40, 40, KEYS["stain"], key="what_stain")
     brightness = st.slider("Brightness: grey levels", -60, 60, KEYS["brightness"], key="what_brightness")
     sigma = st.slider("Blur: sigma in px", 0.0, 4.0, KEYS["blur"], 0.25, key="what_blur")
     quality = st.slider("JPEG quality (100: not coded)", 5, 100, KEYS["jpeg"], 5, key="what_jpeg")
-    mask = st.segmented_control(
-        "Blur away", [NOTHING, CENTRE, SURROUND], default=NOTHING, required=True, key="what_mask",
-        help="The centre 32 x 32 px, which the label is about, or all the rest.",
-    )  # fmt: skip
-    share, changed = stain / 100, patch[None]
+    mask = NOTHING if task.label_share is None else _mask(task)
+    changed = patch[None]
     if stain:
+        share = stain / 100
         changed = corruptions.stain(changed, [[1 + share, 1 - share, 1.0]])
     changed = corruptions.jpeg(
         corruptions.blur(corruptions.tone(changed, brightness), sigma), 0 if quality == 100 else quality
     )
     if mask in (CENTRE, SURROUND):
-        gone = np.full((PATCH_SIDE, PATCH_SIDE), mask == SURROUND)
-        gone[LABEL_BOX, LABEL_BOX] = mask == CENTRE
+        gone = np.full((task.side, task.side), mask == SURROUND)
+        gone[task.label_box, task.label_box] = mask == CENTRE
         changed = blurred(changed, gone)
     st.button("Put everything back", on_click=_back)
     return np.ascontiguousarray(changed[0])
+
+
+def _mask(task: Task) -> str:
+    return st.segmented_control(
+        "Blur away", [NOTHING, CENTRE, SURROUND], default=NOTHING, required=True, key="what_mask",
+        help=f"The centre {task.label_region} x {task.label_region} px, which the label is about, or all the rest.",
+    )  # fmt: skip
 
 
 def _back() -> None:
@@ -84,6 +93,6 @@ def _outcome(before: Readings, after: Readings) -> None:
     words = "no rank correlation: a map is even" if alike is None else f"rank correlation {alike:.2f} with the first"
     st.html(
         f'<p class="nl-number" data-testid="what-if">{after.probability[0]:.2f} '
-        f"<small>probability of tumour, was {before.probability[0]:.2f}</small></p>"
+        f"<small>probability of {escape(after.model.task.positive)}, was {before.probability[0]:.2f}</small></p>"
         f'<p class="nl-why">Map: {words}.</p>'
     )

@@ -8,7 +8,6 @@ import streamlit as st
 from core.data.pcam import Split
 from core.evaluation.metrics.classification import area_under_roc
 from core.kept import Kept
-from core.models.architectures import CLASSES
 from core.training.launch import opener
 from core.training.runs import PREDICTIONS, Run
 from core.training.watch import Predictions, read_predictions
@@ -34,6 +33,7 @@ def study_figures(run: Run) -> None:
             "heatmaps."
         )
         return
+    classes = (run.config.task.negative, run.config.task.positive)
     facts = {run.name: run.history()}
     predictions = read_predictions(run.folder)
     auc = area_under_roc(predictions.probability, predictions.label)
@@ -41,7 +41,7 @@ def study_figures(run: Run) -> None:
         one, two, three = st.columns(3)
         with one:
             st.markdown("Confusion matrix at 0.5, before calibration")
-            chart(figures.confusion(predictions.confusion(), CLASSES), f"{run.name}-confusion")
+            chart(figures.confusion(predictions.confusion(), classes), f"{run.name}-confusion")
         with two:
             st.markdown(f"ROC on {len(predictions.label):,} validation patches")
             chart(figures.roc(predictions.probability, predictions.label, auc), f"{run.name}-roc")
@@ -92,14 +92,14 @@ def _validated_on(run: Run) -> Split:
 
 def _sheet(run: Run, predictions: Predictions, which: str) -> bytes:
     places = chosen(predictions, which)
-    split = _validated_on(run)
+    split, task = _validated_on(run), run.config.task
     patches = split.patches(predictions.index[places])
     readings = library.reader(str(run.model)).explain(patches, target="predicted")
     loss = losses(readings.probability, predictions.label[places])
     words = [
         (
-            f"predicted {CLASSES[int(readings.logit[i] >= 0)]}",
-            f"actual {CLASSES[predictions.label[place]]}",
+            f"predicted {task.label(readings.logit[i] >= 0)}",
+            f"actual {task.label(predictions.label[place])}",
             f"loss {loss[i]:.3f}, probability {readings.probability[i]:.3f}",
             f"patch {predictions.index[place]}",
         )
