@@ -25,7 +25,7 @@ class Kept(Generic[Value]):
         """Keep `most` values, and no more than `most_bytes` of them by `size`; always the latest."""
         self._most, self._most_bytes, self._size = most, most_bytes, size
         self._values: OrderedDict[Hashable, tuple[Hashable, Value, int]] = OrderedDict()
-        self._turns: dict[Hashable, threading.Lock] = {}
+        self._turns: dict[Hashable, threading.RLock] = {}
         self._guard = threading.RLock()
         self.bytes = 0
         """Held, by `size`."""
@@ -50,7 +50,7 @@ class Kept(Generic[Value]):
             if self.has(key, stamp):
                 self._values.move_to_end(key)
                 return self._values[key][1]
-            turn = self._turns.setdefault(key, threading.Lock())
+            turn = self._turns.setdefault(key, threading.RLock())  # what makes a value may keep it itself
         with turn:
             with self._guard:
                 if self.has(key, stamp):  # somebody else made it meanwhile

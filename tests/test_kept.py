@@ -76,6 +76,12 @@ def test_a_failure_is_not_kept():
     assert kept.get("a", lambda: "made") == "made"
 
 
+def test_what_makes_a_value_may_keep_it_itself():
+    kept = Kept(8, most_bytes=100, size=len)
+    assert kept.get("a", lambda: kept.get("a", lambda: "made inside")) == "made inside"
+    assert (len(kept), kept.bytes) == (1, 11)
+
+
 def test_a_digest_names_content_shape_and_type():
     array = np.arange(12, dtype=np.uint8)
     same = [digest(array), digest(array.copy()), digest(np.arange(24, dtype=np.uint8)[:12])]

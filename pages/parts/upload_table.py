@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from core.data.tables import csv_cell
-from core.explain.registry import LAST
 from core.task import Task
 from core.view.overlay import data_url
 from pages.parts import library
@@ -28,7 +27,7 @@ def show_table(model: str, task: Task, views: int) -> None:
     waiting = st.progress(0.0, "Reading ...") if len(held) > uploads.MANY else None
     rows, pictures = [], []
     for done, upload in enumerate(held.values(), start=1):
-        rows.append(_row(upload, model, task, views))
+        rows.append(_row(upload, model, views))
         pictures.append(None if upload.patch is None else data_url(upload.patch, library.pictures()))
         if waiting:
             waiting.progress(done / len(held), f"Reading {done} of {len(held)}")
@@ -64,14 +63,14 @@ def _open_selected(table: str, keys: Sequence[str]) -> None:
             uploads.open_upload(keys[row])
 
 
-def _row(upload: Upload, model: str, task: Task, views: int) -> dict[str, object]:
+def _row(upload: Upload, model: str, views: int) -> dict[str, object]:
     """One line of the table, which is copied and kept elsewhere: no cell of it is a formula."""
     twin = uploads.twin_of(upload)
     same = () if twin is None else (f"The same picture as {twin.name}.",)
     words = {"file": csv_cell(upload.name), "notes": " ".join((*same, *upload.notes))}
     if upload.patch is None:
         return words | {"reading": "refused", "flags": upload.refusal}
-    readings = library.explain(model, upload.patch, "gradcam", LAST, task.margin, views)  # the least any method costs
+    readings = library.predict(model, upload.patch, views)
     return words | {
         "probability": float(readings.probability[0]),
         "reading": str(readings.verdict[0]),

@@ -212,6 +212,16 @@ def test_a_reading_asks_the_network_for_its_views_and_no_more(screen, shipped_re
     assert asked == [8, 1]
 
 
+def test_the_table_of_files_takes_the_reading_that_is_shown(screen, shipped_reader, monkeypatch, png):
+    one, other = (png(TISSUE.integers(0, 256, (96, 96, 3), dtype=np.uint8)) for _ in range(2))
+    asked = []
+    forward = shipped_reader.engine.forward
+    page = screen("read", source="your files").calm()
+    monkeypatch.setattr(shipped_reader.engine, "forward", lambda seen: asked.append(len(seen)) or forward(seen))
+    page.upload(one_png=one, other_png=other).calm()
+    assert asked == [8, 8]  # the one on the table, and the other one's row
+
+
 def test_nobody_empties_what_all_readers_share(screen, shipped_reader, monkeypatch):
     """What Streamlit does on the message `clear_cache`, which any client may send."""
     loads = []
