@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from bench.explain import demo_patches, peers_view
 from bench.measure import Row, interleaved, processor
-from core.data.patch import LABEL_SIDE
 from core.evaluation.metrics import faithfulness
 from core.inference import Reader, load_reader
+from core.task import STRIDE
 
 COUNT = 32
 CELLS = 9
@@ -48,11 +48,11 @@ def quantus(
     import quantus as q
 
     model, images = peers_view(reader.stored, patches)
-    pixels = maps.repeat(LABEL_SIDE, axis=1).repeat(LABEL_SIDE, axis=2)[:, None]
+    pixels = maps.repeat(STRIDE, axis=1).repeat(STRIDE, axis=2)[:, None]
     options: dict[str, Any] = {"normalise": False, "disable_warnings": True, "perturb_baseline": "mean"}
     metric = {
-        "deletion": q.RegionPerturbation(patch_size=LABEL_SIDE, order="morf", regions_evaluation=CELLS, **options),
-        "drops": q.FaithfulnessEstimate(features_in_step=3 * LABEL_SIDE**2, **options),
+        "deletion": q.RegionPerturbation(patch_size=STRIDE, order="morf", regions_evaluation=CELLS, **options),
+        "drops": q.FaithfulnessEstimate(features_in_step=3 * STRIDE**2, **options),
     }[measure]
     labels = np.ones(len(patches), int)
     return lambda: metric(

@@ -50,7 +50,7 @@ def record(peak: float, first: float | None, frozen: bool) -> dict[str, Any]:
         learner.freeze()
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(EPOCHS, slice(first, peak) if first else peak, cbs=Note())
-    return {"peak": peak, "min_group_lr": first, "frozen": frozen, "rates": rates, "momentum": momenta}
+    return {"max_lr": peak, "min_group_lr": first, "frozen": frozen, "rates": rates, "momentum": momenta}
 
 
 def main() -> None:

@@ -34,8 +34,8 @@ from core.training.validation import judge, predict
 
 NAMES = ("nodelens", "fastai")
 CYCLES = {
-    "second": {"epochs": 2, "peak": 4e-4, "min_group_lr": 4e-5},
-    "initial": {"epochs": 8, "peak": 2e-2, "frozen": True},
+    "second": {"epochs": 2, "max_lr": 4e-4, "min_group_lr": 4e-5},
+    "initial": {"epochs": 8, "max_lr": 2e-2, "frozen": True},
 }
 """All layers; and the head alone, for as many epochs as in the study."""
 BATCH, BATCHES = 64, 5

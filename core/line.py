@@ -9,15 +9,15 @@ wakes who comes next.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from filelock import lock_descriptor
+
 from core.errors import LineFullError
-from core.locks import is_held
+from core.locks import is_held, outlast
 
 LONGEST = 8
 """Jobs in line, the one that works included."""
@@ -38,7 +38,7 @@ def join(folder: Path, words: str) -> TextIO:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / DOOR).open("a", encoding="utf-8") as door:
-        fcntl.flock(door, fcntl.LOCK_EX)
+        lock_descriptor(door.fileno())
         taken = tickets(folder)
         for path in set(_all(folder)) - set(taken):
             path.unlink(missing_ok=True)
@@ -46,7 +46,7 @@ def join(folder: Path, words: str) -> TextIO:
             raise LineFullError(LONGEST)
         number = int(taken[-1].stem) + 1 if taken else 1
         ticket = (folder / f"{number}.ticket").open("w", encoding="utf-8")
-        fcntl.flock(ticket, fcntl.LOCK_EX)
+        lock_descriptor(ticket.fileno())
         ticket.write(words)
         ticket.flush()
     return ticket
@@ -61,8 +61,7 @@ def wait(ticket: Path) -> None:
     """Return when no ticket before this one is held."""
     for earlier in _all(ticket.parent):
         if int(earlier.stem) < int(ticket.stem):
-            with suppress(FileNotFoundError), earlier.open(encoding="utf-8") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)
+            outlast(earlier)
 
 
 def main() -> None:

@@ -5,14 +5,21 @@ The system lets a lock go when the last process that holds its file open ends, h
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from filelock import lock_descriptor
+
 from core.errors import NodeLensError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where who looks takes the lock for a moment
+    fcntl = None  # type: ignore[assignment]
 
 
 def grasp(file: TextIO, patience: float) -> bool:
@@ -23,14 +30,11 @@ def grasp(file: TextIO, patience: float) -> bool:
         patience: seconds that it waits for somebody who only looks whether the file is held.
     """
     give_up = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > give_up:
-                return False
-            time.sleep(0.02)
+    while not lock_descriptor(file.fileno(), blocking=False):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def sign(file: TextIO, process: int) -> None:
@@ -42,14 +46,15 @@ def sign(file: TextIO, process: int) -> None:
 
 def is_held(path: Path) -> bool:
     """Whether a process that lives holds a file."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
+    with suppress(OSError), path.open(encoding="utf-8") as file:
+        return not _share(file, patient=False)
     return False
+
+
+def outlast(path: Path) -> None:
+    """Return when nobody holds a file any more."""
+    with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
+        _share(file, patient=True)
 
 
 def holder(path: Path) -> int | None:
@@ -82,6 +87,17 @@ def ask_to_end(path: Path) -> bool:
         return False
     except PermissionError as error:
         raise NodeLensError("Another user of this machine started this; only they can stop it.") from error
+    return True
+
+
+def _share(file: TextIO, patient: bool) -> bool:
+    """Lock an open file beside others who only look, when its holder is gone; False, unless `patient`, before that."""
+    if fcntl is None:
+        return lock_descriptor(file.fileno(), blocking=patient)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH if patient else fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     return True
 
 

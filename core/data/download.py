@@ -9,7 +9,6 @@ those in the checksum table of TensorFlow Datasets' `patch_camelyon`.
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import shutil
@@ -18,13 +17,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.message import Message
 from functools import partial
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO
-from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import httpx2
+from filelock import FileLock
+from filelock import Timeout as HeldByAnotherError
 
 from core.data.pcam import PREFIX, Split, file_of, open_patches
 from core.errors import DownloadError, OutputError
@@ -124,11 +122,12 @@ def fetch_split(
 @contextmanager
 def _alone(split: str, out: Path, url: str) -> Iterator[None]:
     """Hold the lock of one split in one folder; the system lets go of it when the process ends, however it ends."""
-    with (out / f".{PREFIX}{split}.lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DownloadError(url, f"another process is fetching '{split}' into {out}") from error
+    lock = FileLock(out / f".{PREFIX}{split}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except HeldByAnotherError as error:
+        raise DownloadError(url, f"another process is fetching '{split}' into {out}") from error
+    with lock:
         yield
 
 
@@ -167,7 +166,7 @@ def _download(url: str, file: Published, part: Path, progress: Progress) -> None
     while file.size is None or _held(part) < file.size:
         before = _held(part)
         try:
-            with _ask(url, part, etag) as response:
+            with _answer(url, part, etag) as response:
                 etag = response.headers.get("ETag", "")
                 _receive(response, url, file, part, progress)
             return
@@ -178,67 +177,59 @@ def _download(url: str, file: Published, part: Path, progress: Progress) -> None
             time.sleep(DELAYS[failures])
 
 
-class _Redirects(HTTPRedirectHandler):
-    """Follows to https, or to http from http; nowhere else."""
-
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> Request | None:
-        if not newurl.startswith(("https://", f"{req.type}://")):
-            raise HTTPError(newurl, code, msg, headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
-
-
-def _ask(url: str, part: Path, etag: str) -> HTTPResponse:
-    """The answer to a request for what `part` lacks."""
-    request = Request(url, headers={"User-Agent": "NodeLens"})  # noqa: S310 - https or http
+@contextmanager
+def _answer(url: str, part: Path, etag: str) -> Iterator[httpx2.Response]:
+    """The answer to a request for what `part` lacks; what breaks the connection until the end is a `_CutError`."""
+    headers = {"User-Agent": "NodeLens", "Accept-Encoding": "identity"}
     if held := _held(part):
-        request.add_header("Range", f"bytes={held}-")
+        headers["Range"] = f"bytes={held}-"
         if etag.startswith('"'):  # a weak one, W/"...", does not vouch for every byte
-            request.add_header("If-Range", etag)
+            headers["If-Range"] = etag
+    hooks = {"response": [partial(_check_redirect, url)]}
+    web = httpx2.Client(timeout=TIMEOUT, follow_redirects=True, event_hooks=hooks)
     try:
-        response: HTTPResponse = build_opener(_Redirects).open(request, timeout=TIMEOUT)
-    except HTTPError as error:
-        error.close()
-        if error.code < 400:
-            raise DownloadError(url, "the server points to another address that is not followed") from error
-        if error.code == 416:  # nothing lies behind what we hold: it is of another file
-            part.unlink(missing_ok=True)
-        elif error.code not in (408, 429) and error.code < 500:
-            raise DownloadError(url, f"the server answers {error.code} {error.reason}") from error
-        raise _CutError(f"the server answers {error.code} {error.reason}") from error
-    except (OSError, HTTPException) as error:
+        with web, web.stream("GET", url, headers=headers) as response:
+            if not response.is_success:
+                said = f"the server answers {response.status_code} {response.reason_phrase}"
+                if response.status_code == 416:  # nothing lies behind what we hold: it is of another file
+                    part.unlink(missing_ok=True)
+                elif response.status_code not in (408, 429) and response.status_code < 500:
+                    raise DownloadError(url, said)
+                raise _CutError(said)
+            yield response
+    except (httpx2.TooManyRedirects, httpx2.InvalidURL) as error:
+        raise DownloadError(url, "it does not lead to a file") from error
+    except httpx2.TransportError as error:
         raise _CutError(_said(error)) from error
-    return response
 
 
-def _receive(response: HTTPResponse, url: str, file: Published, part: Path, progress: Progress) -> None:
+def _check_redirect(url: str, response: httpx2.Response) -> None:
+    """Redirects lead to https, or to http from http; nowhere else."""
+    if response.has_redirect_location:
+        target = response.url.join(response.headers["Location"])
+        if target.scheme not in ("https", response.url.scheme):
+            raise DownloadError(url, "the server points to another address that is not followed")
+
+
+def _receive(response: httpx2.Response, url: str, file: Published, part: Path, progress: Progress) -> None:
     """Write a body behind what `part` holds, or in its place when the server starts from the beginning."""
-    held = _held(part) if response.status == 206 else 0
-    if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {held}-"):
+    held = _held(part) if response.status_code == 206 else 0
+    if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {held}-"):
         part.unlink()
         raise _CutError("the server sends another range than was asked for")
-    offered = None if response.length is None else held + response.length
+    length = response.headers.get("Content-Length")
+    offered = None if length is None else held + int(length)
     expected = file.size or offered
     if offered is not None and offered != expected:
         raise DownloadError(url, f"the server offers {offered:,} bytes instead of the published {expected:,}")
     most = min(expected or file.unpacked, file.unpacked)
     with part.open("ab" if held else "wb") as sink:
-        for block in _blocks(response, most - held):
-            held += sink.write(block)
+        blocks = response.iter_raw()
+        while held < most and (block := next(blocks, None)) is not None:
+            held += sink.write(block[: most - held])
             progress(file.served, held, most)
     if expected is not None and held < most:
         raise _CutError("the connection was cut")
-
-
-def _blocks(response: HTTPResponse, most: int) -> Iterator[bytes]:
-    """At most `most` bytes of a body as they come, however many more the server sends."""
-    try:
-        while most > 0 and (block := response.read1(min(BLOCK, most))):
-            most -= len(block)
-            yield block
-    except (OSError, HTTPException) as error:
-        raise _CutError(_said(error)) from error
 
 
 def _unpack(url: str, file: Published, part: Path, path: Path, progress: Progress) -> None:
@@ -269,9 +260,10 @@ def _held(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
-def _said(error: OSError | HTTPException) -> str:
-    """What went wrong, in the system's words."""
-    if isinstance(error, HTTPException):
-        return "the connection was cut"
-    cause = error.reason if isinstance(error, URLError) else error
-    return str(getattr(cause, "strerror", None) or cause).lower()
+def _said(error: BaseException | None) -> str:
+    """What went wrong, in the system's words where it has any."""
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror.lower()
+        error = error.__cause__ or error.__context__
+    return "the connection was cut"

@@ -181,7 +181,8 @@ def open_patches(path: Path) -> h5py.Dataset:
 
 _handles: dict[Path, tuple[int, tuple[int, int], h5py.Dataset]] = {}
 _lock = threading.RLock()
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def _dataset(path: Path, key: str, shape: tuple[int, ...]) -> h5py.Dataset:

@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 from collections import defaultdict, namedtuple
+from contextlib import nullcontext
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from tqdm import tqdm
@@ -321,7 +323,7 @@ def test_a_passing_fault_is_tried_again(mirror, fetch, out, patches, labels, fir
     assert is_right(out, patches, labels)
 
 
-@pytest.mark.parametrize(("code", "tries"), [(404, 1), (403, 1), (410, 1), (500, 4)])
+@pytest.mark.parametrize(("code", "tries"), [(304, 1), (404, 1), (403, 1), (410, 1), (500, 4)])
 def test_a_lasting_fault_is_not_tried_for_ever(mirror, refused, code, tries):
     mirror.plans[X] = [status(code)] * 20
     assert f"{X}: the server answers {code}" in refused()
@@ -426,12 +428,28 @@ def test_a_redirect_keeps_the_range(mirror, fetch, out, patches, labels):
     assert is_right(out, patches, labels)
 
 
-def test_https_does_not_lead_to_http():
-    asked = download.Request("https://127.0.0.1/a")
-    with pytest.raises(download.HTTPError):
-        download._Redirects().redirect_request(asked, io.BytesIO(), 302, "Found", {}, "http://127.0.0.1/a")
-    to = download._Redirects().redirect_request(asked, io.BytesIO(), 302, "Found", {}, "https://127.0.0.1/b")
-    assert to.full_url == "https://127.0.0.1/b"
+@pytest.mark.parametrize(
+    ("asked", "target", "followed"),
+    [
+        ("https://a.org/x", "http://a.org/x", False),
+        ("https://a.org/x", "https://b.org/x", True),
+        ("https://a.org/x", "/y", True),
+        ("http://a.org/x", "https://a.org/x", True),
+    ],
+)
+def test_https_does_not_lead_to_http(asked, target, followed):
+    response = httpx2.Response(302, headers={"Location": target}, request=httpx2.Request("GET", asked))
+    with nullcontext() if followed else pytest.raises(DownloadError, match="another address"):
+        download._check_redirect(asked, response)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/x", "https://[bad", "http://127.0.0.1:99999999/x"])
+def test_redirects_that_lead_nowhere_end(mirror, out, refused, address):
+    mirror.plans[X] = [redirect(address)] * 30
+    mirror.plans["x"] = [redirect(address)] * 30
+    mirror.files["x"] = b""
+    refused()
+    assert len(mirror.asked) < 30
 
 
 @pytest.mark.parametrize("address", ["file:///tmp", "ftp://example.org", "/tmp", ""])

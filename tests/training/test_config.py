@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from core.errors import TrainingConfigError
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
 from core.training.launch import chosen_config, opener
-from core.training.loop import recipe_of
+from core.training.recipe import recipe_of
 from core.training.runs import Run
 
 WRONG = {
@@ -100,7 +100,7 @@ class TestChosen:
         plain = make_config("smoke")
         assert (config.batch, config.augmentation.stain, config.start) == (16, 0.2, "some/path")
         assert [cycle.epochs for cycle in config.cycles] == [plain.cycles[0].epochs, 2]
-        assert [cycle.side for cycle in config.cycles] == [64, 96]
+        assert [cycle.side for cycle in config.cycles] == [64, None]
         assert make_config("smoke") == plain  # the preset itself is untouched
 
     def test_a_part_that_was_not_there(self, tmp_path):

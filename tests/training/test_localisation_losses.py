@@ -10,6 +10,7 @@ from core.errors import TrainingConfigError
 from core.evaluation.metrics import localisation
 from core.explain.grid import centre_share
 from core.inference import load_reader
+from core.task import PCAM
 from core.training.config import make_config
 from core.training.distributed import ProcessGroup
 from core.training.loop import fit
@@ -146,5 +147,5 @@ def test_the_evidence_moves_to_the_cell_that_decides(tmp_path, data_folder, open
         list(fit(run, open_split))
         split = open_split("train")
         readings = load_reader(run.model, "torch").read(split.patches(np.flatnonzero(split.labels)))
-        shares[weight] = np.nanmean(centre_share(readings.attribution))
+        shares[weight] = np.nanmean(centre_share(readings.attribution, PCAM))
     assert shares[0.8] > max(0.3, shares[0.0] + 0.1)

@@ -15,7 +15,7 @@ def test_equal_to_fastai_over_500_steps(name):
     cycle = CYCLES[name]
     rates, momentum = cycle["rates"], cycle["momentum"]
     assert len(rates) == len(momentum) == 500
-    peaks = spread(cycle["first_peak"] or cycle["peak"], cycle["peak"], len(rates[0]))
+    peaks = spread(cycle["min_group_lr"] or cycle["max_lr"], cycle["max_lr"], len(rates[0]))
     assert len(peaks) == (3 if name == "discriminative" else 1)
     for step in range(500):
         assert [one_cycle(step / 500, peak) / peak for peak in peaks] == pytest.approx(

@@ -97,7 +97,7 @@ def test_a_mistake_while_preparing_reaches_the_one_who_waits(train, config):
 
 
 def test_drawn_strengths_stay_within_what_is_allowed():
-    drawn = draw_augmentation(Augmentation(**FULL), 2000, np.random.default_rng(0))
+    drawn = draw_augmentation(Augmentation(**FULL), 2000, 96, np.random.default_rng(0))
     assert set(np.unique(drawn["view"])) == set(range(8))
     assert set(np.unique(drawn["shift"])) == set(range(-3, 4))
     for name, centre, width in (
@@ -115,7 +115,7 @@ def test_a_rectangle_of_the_pairs_other_is_pasted_with_its_part_of_the_label():
     values = np.array([10, 20, 30, 50], np.uint8)
     patches = np.broadcast_to(values[:, None, None, None], (4, 96, 96, 3))
     boxes = np.array([[32, 32, 32, 32], [0, 0, 48, 96], [0, 0, 32, 96], [5, 5, 0, 0]])
-    found, labels = cutmix(patches, np.array([1, 0, 0, 1], np.float32), boxes)
+    found, labels = cutmix(patches, np.array([1, 0, 0, 1], np.float32), boxes, slice(32, 64))
     np.testing.assert_allclose(labels, [0, 0.5, 0, 1])
     for index, (other, area) in enumerate(((20, 32 * 32), (10, 48 * 96), (50, 32 * 96), (30, 0))):
         assert (found[index] == other).sum() == 3 * area
@@ -148,17 +148,17 @@ def test_shards_make_the_pasted_batch(train, config):
 
 
 def test_pasted_rectangles_lie_inside_and_have_the_sides_they_may_have():
-    drawn = draw_augmentation(Augmentation(cutmix=1), 3000, np.random.default_rng(0))["box"].astype(int)
+    drawn = draw_augmentation(Augmentation(cutmix=1), 3000, 96, np.random.default_rng(0))["box"].astype(int)
     ends = drawn[:, :2] + drawn[:, 2:]
     assert drawn[:, :2].min() == 0
     assert ends.max() == 96
     assert (drawn[:, 2:].min(), drawn[:, 2:].max()) == (24, 72)
-    half = draw_augmentation(Augmentation(cutmix=0.5), 3000, np.random.default_rng(0))["box"]
+    half = draw_augmentation(Augmentation(cutmix=0.5), 3000, 96, np.random.default_rng(0))["box"]
     assert (half[:, 2:].min(1) == 0).mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_zero_strength_leaves_out_all_but_flips_and_turns(patches):
-    drawn = draw_augmentation(Augmentation(), len(patches), np.random.default_rng(0))
+    drawn = draw_augmentation(Augmentation(), len(patches), 96, np.random.default_rng(0))
     assert set(drawn) == {"view"}
     np.testing.assert_array_equal(augment(patches, drawn), turned(patches, drawn["view"].astype(int)))
     np.testing.assert_array_equal(turned(patches, np.zeros(12, int)), patches)
