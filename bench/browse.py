@@ -7,20 +7,24 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.measure import Row, interleaved, peak_mib, processor
 from core.data.pcam import Split, file_of
 from core.inference.reader import verdicts
 from core.inference.scores import Scores
-from core.models.bundle import OperatingPoint, sigmoid
+from core.models.calibration_curve import sigmoid
+from core.models.schema import OperatingPoint
+from core.task import PCAM
 from core.view.selection import Filter, select
 
 PAGE = 48
 ROWS = (32_768, 262_144)
-LAYOUTS = {
+LAYOUTS: dict[str, dict[str, Any]] = {
     "contiguous": {},
     "chunked": {"chunks": (1, 96, 96, 3)},
     "gzip": {"chunks": (1, 96, 96, 3), "compression": "gzip"},
@@ -38,12 +42,12 @@ def write_split(folder: Path, layout: str, rows: int) -> None:
         file["y"] = generator.integers(0, 2, (rows, 1, 1, 1)).astype(np.uint8)
 
 
-def page_rows(rows: int) -> np.ndarray:
+def page_rows(rows: int) -> NDArray[np.intp]:
     """48 rows scattered over the split, as a sorted gallery shows them."""
     return np.sort(np.random.default_rng(1).permutation(rows)[:PAGE])
 
 
-def scores(rows: int) -> tuple[Scores, np.ndarray]:
+def scores(rows: int) -> tuple[Scores, NDArray[np.uint8]]:
     """Made-up scores and labels of a split."""
     generator = np.random.default_rng(2)
     point = OperatingPoint(refer_low=0.3, refer_high=0.7)
@@ -52,7 +56,7 @@ def scores(rows: int) -> tuple[Scores, np.ndarray]:
     made = Scores(
         logits=logits,
         probability=probability,
-        verdict=verdicts(probability, point),
+        verdict=verdicts(probability, point, PCAM),
         attribution=np.zeros((rows, 3, 3), np.float32),
         flag_bits=np.zeros(rows, np.uint8),
         coordinates=np.zeros((rows, 0), np.float16),
@@ -71,15 +75,15 @@ def run(repeats: int = 20) -> dict[str, object]:
         pages: dict[str, Callable[[], object]] = {}
         for layout in LAYOUTS:
             split = Split.open(folder, layout)
-            pages[f"nodelens-page-{layout}"] = lambda split=split: split.patches(page_rows(ROWS[0]))
+            pages[f"nodelens-page-{layout}"] = partial(split.patches, page_rows(ROWS[0]))
         for task, seconds in interleaved(pages, repeats).items():
             memory = peak_mib("bench.browse", "--folder", name, "--layout", task.rsplit("-", 1)[1])
             rows.append({"name": task, "batch": PAGE, "rate": 1 / seconds, "unit": "pages/s", "peak_mib": memory})
     for count in ROWS:
         made, labels = scores(count)
         wanted = Filter(outcome="false negative", probability=(0.0, 0.9))
-        task = partial(select, made, labels, wanted, "most wrong")
-        seconds = interleaved({"select": task}, repeats)["select"]
+        choice = partial(select, made, labels, wanted, "most wrong")
+        seconds = interleaved({"select": choice}, repeats)["select"]
         rows.append({"name": f"nodelens-select-{count}", "batch": count, "rate": 1 / seconds, "unit": "selections/s"})
     return {"bench": "browse", "processor": processor(), "rows": rows}
 

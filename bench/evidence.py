@@ -19,7 +19,6 @@ from bench.explain import demo_patches, peers_view
 from bench.measure import Row, interleaved, processor
 from core.evaluation.metrics import faithfulness
 from core.inference import Reader, load_reader
-from core.task import STRIDE
 
 COUNT = 32
 CELLS = 9
@@ -48,11 +47,12 @@ def quantus(
     import quantus as q
 
     model, images = peers_view(reader.stored, patches)
-    pixels = maps.repeat(STRIDE, axis=1).repeat(STRIDE, axis=2)[:, None]
+    cell = patches.shape[1] // maps.shape[1]
+    pixels = maps.repeat(cell, axis=1).repeat(cell, axis=2)[:, None]
     options: dict[str, Any] = {"normalise": False, "disable_warnings": True, "perturb_baseline": "mean"}
     metric = {
-        "deletion": q.RegionPerturbation(patch_size=STRIDE, order="morf", regions_evaluation=CELLS, **options),
-        "drops": q.FaithfulnessEstimate(features_in_step=3 * STRIDE**2, **options),
+        "deletion": q.RegionPerturbation(patch_size=cell, order="morf", regions_evaluation=CELLS, **options),
+        "drops": q.FaithfulnessEstimate(features_in_step=3 * cell**2, **options),
     }[measure]
     labels = np.ones(len(patches), int)
     return lambda: metric(

@@ -6,6 +6,7 @@ import argparse
 import warnings
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import timm
@@ -17,7 +18,7 @@ from bench.measure import ROOT, Row, interleaved, peak_mib, processor
 from core.data.pcam import Split
 from core.inference import load_reader
 from core.inference.engines.torch_engine import load_net
-from core.models.bundle import StoredBundle, bundle_folder
+from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
 
 BATCHES = (32, 1)
@@ -28,14 +29,15 @@ AGREEMENT = 0.999
 class Explicit(nn.Module):
     """timm's network as it comes, with its post-ReLU maps as the output of a module for libraries that hook."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: Any) -> None:
         super().__init__()
         self.net = net
         self.maps = nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, 2) of normalised images (n, 3, 96, 96)."""
-        return self.net.forward_head(self.maps(self.net.forward_features(images)))
+        logits: torch.Tensor = self.net.forward_head(self.maps(self.net.forward_features(images)))
+        return logits
 
 
 def demo_patches(count: int) -> NDArray[np.uint8]:

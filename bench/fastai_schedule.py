@@ -27,7 +27,7 @@ def record(peak: float, first: float | None, frozen: bool) -> dict[str, Any]:
     from fastai.data.core import DataLoaders
     from fastai.torch_core import params
 
-    class Note(Callback):  # type: ignore[misc]
+    class Note(Callback):
         order = 100  # after fastai has set what the step will use
 
         def before_batch(self) -> None:
@@ -37,8 +37,8 @@ def record(peak: float, first: float | None, frozen: bool) -> dict[str, Any]:
 
     rates: list[list[float]] = []
     momenta: list[float] = []
-    batch = [(torch.zeros(1), torch.zeros(1))]
-    loader = torch.utils.data.DataLoader(batch * PER_EPOCH, batch_size=1)
+    samples = torch.utils.data.TensorDataset(torch.zeros(PER_EPOCH, 1), torch.zeros(PER_EPOCH, 1))
+    loader = torch.utils.data.DataLoader(samples, batch_size=1)
     net = nn.Sequential(*(nn.Linear(1, 1) for _ in range(GROUPS)))
     learner = Learner(
         DataLoaders(loader, loader),

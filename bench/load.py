@@ -280,7 +280,9 @@ class Tried:
         rows = [row for pause, crowd in self.crowds.items() for row in _crowd_rows(self.name, pause, crowd, plan)]
         wrong = len(self.single.faults)
         for kind, costs in self.costs.items():
-            row = _row(_label(f"{self.name}-alone", kind), 1, 1 / np.mean(costs), self.single.seconds[f"alone, {kind}"])
+            row = _row(
+                _label(f"{self.name}-alone", kind), 1, float(1 / np.mean(costs)), self.single.seconds[f"alone, {kind}"]
+            )
             rows.append(row | {"unit": "actions/processor s", "processor_ms": 1000 * float(np.mean(costs))})
         if wrong:
             rows[-1] |= {"errors": wrong, "faults": sorted(set(self.single.faults))[:20]}

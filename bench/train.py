@@ -108,7 +108,7 @@ def fastai(config: TrainConfig) -> dict[str, float]:
 
 
 def _clock(base: Any) -> Any:
-    class Clock(base):  # type: ignore[misc]
+    class Clock(base):
         """Seconds between the beginning and the end of the training part of each epoch."""
 
         def __init__(self) -> None:

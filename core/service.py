@@ -12,7 +12,7 @@ from core.data.pcam import Split, file_of
 from core.inference import Reader, load_reader
 from core.inference.scores import ScoreStore, ScoringJob
 from core.kept import Kept
-from core.models.bundle import DESCRIPTION, bundle_folder
+from core.models.store import DESCRIPTION, bundle_folder
 from core.settings import settings
 
 __all__ = ["changed", "forget", "has_reader", "is_scoring", "reader", "scoring_job", "split"]

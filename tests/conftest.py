@@ -21,7 +21,8 @@ from core.data.pcam import Split, file_of
 from core.data.transforms import dihedral
 from core.evaluation.ood import fit_ood_detector
 from core.inference import Reader, load_reader
-from core.models.bundle import DESCRIPTION, OperatingPoint, Training, read_description, write_description
+from core.models.schema import OperatingPoint, Training
+from core.models.store import DESCRIPTION, read_description, write_description
 
 # torch's threads would spin while they wait, which is slow wherever the processor is shared; read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -185,7 +186,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
+        return int(ended.value.code or 0), said.out, said.err
 
     return run
 

@@ -30,7 +30,7 @@ STOREYS: list[dict[str, list[str]]] = [
             "labelled regions",
             "imports",
         ],
-        "core.models": [". architectures ood", "bundle", "checkpoints", "nets"],
+        "core.models": [". architectures calibration_curve ood", "schema", "store", "checkpoints", "nets"],
     },
     {"core.explain": [". cam grid question", "masking pixels", "registry"]},
     {

@@ -23,7 +23,7 @@ from core import cli
 from core.data.pcam import Split, file_of
 from core.inference import load_reader
 from core.models.architectures import ARCHITECTURES
-from core.models.bundle import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of
+from core.models.store import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -563,7 +563,8 @@ def commands(command, name=()):
     """(words, command) of every command under a group."""
     if not hasattr(command, "commands"):
         return [(name, command)]
-    return [found for word, inner in command.commands.items() for found in commands(inner, (*name, word))]
+    shown = {word: inner for word, inner in command.commands.items() if not inner.hidden}
+    return [found for word, inner in shown.items() for found in commands(inner, (*name, word))]
 
 
 COMMANDS = commands(typer.main.get_command(cli.app))

@@ -28,7 +28,7 @@ def evaluate(
     from core.evaluation.report import evaluate as run
     from core.evaluation.report import with_evaluation
     from core.inference import load_reader
-    from core.models.bundle import write_description
+    from core.models.store import write_description
 
     reader = load_reader(model, engine)
     with progress("evaluate", "patch") as bar:

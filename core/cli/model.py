@@ -18,7 +18,7 @@ from core.settings import settings
 def prepare() -> None:
     """Compile every installed model for this processor, so that the app starts fast."""
     from core.inference import load_reader
-    from core.models.bundle import bundle_names
+    from core.models.store import bundle_names
 
     for name in bundle_names(settings().models):
         engine = load_reader(name).engine
@@ -47,7 +47,8 @@ def import_model(
     """
     from core.data.pcam import Split
     from core.evaluation.report import record_of
-    from core.models.bundle import Training, check_model_name
+    from core.models.schema import Training
+    from core.models.store import check_model_name
 
     models = settings().models
     check_model_name(name, models, replace=replace)  # before torch is loaded
@@ -83,7 +84,7 @@ def calibrate(
     from core.evaluation.ood import fit_ood_detector
     from core.evaluation.report import calibrate as run
     from core.inference import load_reader
-    from core.models.bundle import write_description
+    from core.models.store import write_description
 
     reader, valid = load_reader(model), Split.open(data, split)
     with progress("calibrate", "patch") as bar:
@@ -110,7 +111,7 @@ def fit_ood(
     from core.data.pcam import Split
     from core.evaluation.ood import fit_ood_detector
     from core.inference import load_reader
-    from core.models.bundle import detector_file, write_description
+    from core.models.store import detector_file, write_description
 
     reader = load_reader(model)
     with progress("fit-ood", "patch") as bar:
@@ -133,7 +134,8 @@ def trial(
     from core.data.pcam import Split
     from core.evaluation.report import evaluate as run
     from core.inference import load_reader
-    from core.models.bundle import Trial, bundle_folder, read_description, write_description
+    from core.models.schema import Trial
+    from core.models.store import bundle_folder, read_description, write_description
 
     with progress("trial", "patch") as bar:
         measured, _ = run(load_reader(other), Split.open(data, split), 8 if tta else 1, into(bar))
@@ -159,7 +161,7 @@ def promote_run(
 ) -> None:
     """Make a finished run a model that every page offers: calibrated on validation patches, with its card."""
     from core.data.pcam import Split
-    from core.models.bundle import read_description
+    from core.models.store import read_description
     from core.training.launch import opener
     from core.training.promote import promote
     from core.training.runs import Run
@@ -180,7 +182,7 @@ def promote_run(
 def card(model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")]) -> None:
     """Write CARD.md from the bundle."""
     from core.evaluation.card import model_card
-    from core.models.bundle import CARD, bundle_folder, read_description
+    from core.models.store import CARD, bundle_folder, read_description
 
     folder = bundle_folder(model, settings().models)
     write_text(folder / CARD, model_card(read_description(folder)))

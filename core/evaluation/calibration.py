@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from core.evaluation.metrics.decisions import threshold_for
-from core.models.bundle import OperatingPoint, sigmoid
+from core.models.calibration_curve import sigmoid
+from core.models.schema import OperatingPoint
 
 SENSITIVITY = 0.9
 """Share of the tumour patches that the threshold shall find.

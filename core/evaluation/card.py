@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from core.evaluation.metrics.classification import FIGURES
-from core.models.bundle import Bundle, Evaluation, Interval
+from core.models.schema import Bundle, Evaluation, Interval
 from core.task import PCAM_ORIGIN, STRIDE
 
 PCAM_TRAINING = frozenset(("d7a1a3b642addd79d174428916faa13709efbc5e7375c11a21398ff247fcc1d2",))

@@ -26,8 +26,9 @@ from core.evaluation.metrics.bootstrap import asdict_interval, intervals, share_
 from core.evaluation.metrics.classification import area_under_roc
 from core.evaluation.report import CHUNK, Progress, record_of
 from core.inference.reader import Reader
-from core.models.bundle import OOD_DETECTOR, OOD_DETECTOR_1, Bundle, DataRecord, OODRecord, sha256_of, write_description
 from core.models.ood import Array, Features, Mahalanobis, save_detector
+from core.models.schema import Bundle, DataRecord, OODRecord
+from core.models.store import OOD_DETECTOR, OOD_DETECTOR_1, sha256_of, write_description
 
 FALSE_ALARMS = 0.05
 """Share of validation patches that the limit calls strange."""

@@ -19,7 +19,8 @@ from core.explain.registry import LAST, METHODS, SCALE_PASSES
 from core.inference.engines.engine import open_engine
 from core.inference.engines.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
 from core.inference.reader import Reader, Readings, scale_key
-from core.models.bundle import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck, StoredBundle
+from core.models.schema import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck
+from core.models.store import StoredBundle
 from core.settings import settings
 from core.task import PCAM, Task
 

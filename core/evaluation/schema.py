@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ReportError
 from core.files import migrated
-from core.models.bundle import DataRecord, Interval, OperatingPoint
+from core.models.schema import DataRecord, Interval, OperatingPoint
 from core.task import PCAM, Task
 
 FORMAT: Literal[3] = 3

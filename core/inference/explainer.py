@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.inference.engines.engine import Engine
-from core.models.bundle import StoredBundle
+from core.models.store import StoredBundle
 from core.settings import settings
 
 if TYPE_CHECKING:

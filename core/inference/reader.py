@@ -18,7 +18,8 @@ from core.explain.question import Question
 from core.explain.registry import INPUT, LAST, METHODS, PREDICTED, check_vocabulary, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
-from core.models.bundle import Bundle, OperatingPoint, StoredBundle, bundle_folder
+from core.models.schema import Bundle, OperatingPoint
+from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
 from core.task import STRIDE, Task
 

@@ -25,7 +25,7 @@ from core.data.pcam import Split
 from core.errors import OutputError
 from core.files import atomic_path
 from core.inference.reader import Reader, verdicts
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 from core.task import STRIDE
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from core.errors import BundleError
 from core.models.architectures import architecture
-from core.models.bundle import MAX_WEIGHTS_BYTES
+from core.models.store import MAX_WEIGHTS_BYTES
 
 State = Mapping[str, Tensor]
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from core.errors import ModelValueError, PretrainedWeightsError
 from core.files import atomic_path
 from core.models.architectures import architecture
-from core.models.bundle import WEIGHTS, Bundle, Training, write_description
 from core.models.checkpoints import fitted, read_state
+from core.models.schema import Bundle, Training
+from core.models.store import WEIGHTS, write_description
 from core.task import PCAM, Task
 
 

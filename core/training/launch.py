@@ -11,7 +11,7 @@ from typing import Any
 
 from core.data.pcam import Split
 from core.errors import TrainingConfigError
-from core.models.bundle import read_description
+from core.models.store import read_description
 from core.settings import ROOT, settings
 from core.task import task_of
 from core.training.config import PRESETS, TrainConfig, parse_config

@@ -17,7 +17,7 @@ from core.evaluation.ood import fit_ood_detector
 from core.evaluation.report import Progress, calibrate
 from core.files import atomic_folder, write_text
 from core.inference import load_reader
-from core.models.bundle import CARD, WEIGHTS, check_model_name, read_description, write_description
+from core.models.store import CARD, WEIGHTS, check_model_name, read_description, write_description
 from core.training.runs import Run
 
 

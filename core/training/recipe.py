@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.evaluation.report import record_of
-from core.models.bundle import DataRecord
+from core.models.schema import DataRecord
 from core.training.config import TrainConfig
 from core.training.data import Subset
 from core.training.distributed import ProcessGroup

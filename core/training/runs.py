@@ -21,7 +21,7 @@ from typing import Any, Literal
 from core.errors import OutputError, RunBusyError, RunNotFoundError, TrainingConfigError, TrainingError
 from core.files import write_text
 from core.locks import ask_to_end, grasp, holder, is_held, sign
-from core.models.bundle import DESCRIPTION
+from core.models.store import DESCRIPTION
 from core.training.config import TrainConfig, parse_config
 
 Fact = dict[str, Any]

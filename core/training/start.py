@@ -14,8 +14,8 @@ from torch import Tensor
 
 from core.errors import BundleError, TrainingConfigError
 from core.inference.engines.torch_engine import load_net
-from core.models.bundle import StoredBundle, bundle_folder
 from core.models.nets import PatchNet
+from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
 from core.training.config import TrainConfig
 

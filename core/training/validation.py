@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy, softmax
 
 from core.errors import TrainingError
 from core.files import atomic_path
-from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
 from core.training.config import TrainConfig
 from core.training.data import Subset
 from core.training.recipe import recipe_of, subset_record

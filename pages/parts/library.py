@@ -23,7 +23,7 @@ from core.explain.registry import LAST, METHODS
 from core.inference import Reader, Readings
 from core.inference.scores import ScoreStore
 from core.kept import Kept, digest
-from core.models.bundle import bundle_folder, bundle_names, read_description
+from core.models.store import bundle_folder, bundle_names, read_description
 from core.settings import settings
 from core.task import Task
 

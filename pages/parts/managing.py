@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.data.tables import csv_text
 from core.jobs import Job
-from core.models.bundle import bundle_names, read_description
+from core.models.store import bundle_names, read_description
 from core.settings import settings, without_paths
 from core.training.runs import LONGEST_NOTE, Run
 from pages.parts import access, library

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -81,7 +82,7 @@ def patch_png() -> bytes:
     return encode(tissue(), "PNG")
 
 
-def by_tifffile(**options: object) -> bytes:
+def by_tifffile(**options: Any) -> bytes:
     with io.BytesIO() as file:
         tifffile.imwrite(file, np.asarray(tissue()), photometric="rgb", metadata=None, **options)
         return file.getvalue()
@@ -355,7 +356,7 @@ def _tags() -> bytes:
 # Splits -----------------------------------------------------------------------------------------------------------
 
 
-def split(family: str, name: str, expected: str, x: Callable[..., object] | None = None, **others: object) -> None:
+def split(family: str, name: str, expected: str, x: Callable[..., object] | None = None, **others: Any) -> None:
     """A folder with x and y files: `x(file, canary)` and `y=` fill them, `files={name: bytes}` lie beside them."""
 
     def make(folder: Path, canary: Path) -> Path:
@@ -404,7 +405,7 @@ def _link(key: str, value: Callable[[Path], object]) -> Callable[..., None]:
     return lambda file, canary: file.__setitem__(key, value(canary))
 
 
-def _data(key: str, shape: object, dtype: object, **options: object) -> Callable[..., object]:
+def _dataset(key: str, shape: object, dtype: object, **options: object) -> Callable[..., object]:
     return lambda file, canary: file.create_dataset(key, shape, dtype, **options)
 
 
@@ -423,18 +424,18 @@ for _name, _fill, _expected in (
     ("the file itself", lambda file, canary: file.__setitem__("x", file["/"]), "not a dataset"),
     ("a type", lambda file, canary: file.__setitem__("x", np.dtype("u1")), "not a dataset"),
     ("nothing", lambda file, canary: None, "missing"),
-    ("objects", _data("x", (4, 96, 96, 3), h5py.vlen_dtype(np.uint8)), "expected uint8"),
-    ("references", _data("x", (4, 96, 96, 3), h5py.ref_dtype), "expected uint8"),
-    ("strings", _data("x", (4, 96, 96, 3), h5py.string_dtype()), "expected uint8"),
-    ("compound", _data("x", (4, 96, 96, 3), np.dtype([("a", "u1"), ("b", "u1")])), "expected uint8"),
-    ("floats", _data("x", (4, 96, 96, 3), np.float32, fillvalue=np.nan), "float32"),
-    ("truth values", _data("x", (4, 96, 96, 3), bool), "bool"),
-    ("channels first", _data("x", (4, 3, 96, 96), np.uint8), "expected uint8"),
-    ("no patch", _data("x", (0, 96, 96, 3), np.uint8), "expected uint8"),
-    ("32 axes", _data("x", (1,) * 32, np.uint8), "expected uint8"),
-    ("5 patches for 4 labels", _data("x", (5, 96, 96, 3), np.uint8), "5 patches but 4 labels"),
+    ("objects", _dataset("x", (4, 96, 96, 3), h5py.vlen_dtype(np.uint8)), "expected uint8"),
+    ("references", _dataset("x", (4, 96, 96, 3), h5py.ref_dtype), "expected uint8"),
+    ("strings", _dataset("x", (4, 96, 96, 3), h5py.string_dtype()), "expected uint8"),
+    ("compound", _dataset("x", (4, 96, 96, 3), np.dtype([("a", "u1"), ("b", "u1")])), "expected uint8"),
+    ("floats", _dataset("x", (4, 96, 96, 3), np.float32, fillvalue=np.nan), "float32"),
+    ("truth values", _dataset("x", (4, 96, 96, 3), bool), "bool"),
+    ("channels first", _dataset("x", (4, 3, 96, 96), np.uint8), "expected uint8"),
+    ("no patch", _dataset("x", (0, 96, 96, 3), np.uint8), "expected uint8"),
+    ("32 axes", _dataset("x", (1,) * 32, np.uint8), "expected uint8"),
+    ("5 patches for 4 labels", _dataset("x", (5, 96, 96, 3), np.uint8), "5 patches but 4 labels"),
     ("compact storage", lambda file, canary: _compact(file), "expected uint8"),
-    ("10^12 patches without data", _data("x", (10**12, 96, 96, 3), np.uint8, chunks=(1, 96, 96, 3)), "1,000,000 is"),
+    ("10^12 patches without data", _dataset("x", (10**12, 96, 96, 3), np.uint8, chunks=(1, 96, 96, 3)), "1,000,000 is"),
     ("one chunk of 1 GB", lambda file, canary: _chunked(file, zeros(27_648 * 40_000), 40_000, 40_000), "has chunks"),
     ("a small chunk that swells", lambda file, canary: _chunked(file, zeros(2**30)), "packed chunks"),
     ("packed twice", lambda file, canary: _chunked(file, zlib.compress(zeros(2**30)), filters=2), "packed in a way"),
@@ -447,10 +448,10 @@ for _name, _fill, _expected in (
     ("255", lambda file, canary: file.create_dataset("y", data=LABELS + 255), "0 or 1"),
     ("-1", lambda file, canary: file.create_dataset("y", data=LABELS.astype("i1") - 1), "int8"),
     ("NaN", lambda file, canary: file.create_dataset("y", data=LABELS * np.nan), "float64"),
-    ("objects", _data("y", (4, 1, 1, 1), h5py.string_dtype()), "expected uint8"),
-    ("flat", _data("y", (4,), np.uint8), "expected uint8"),
+    ("objects", _dataset("y", (4, 1, 1, 1), h5py.string_dtype()), "expected uint8"),
+    ("flat", _dataset("y", (4,), np.uint8), "expected uint8"),
     ("none", lambda file, canary: None, "missing"),
-    ("10^12", _data("y", (10**12, 1, 1, 1), np.uint8, chunks=(1000, 1, 1, 1)), "1,000,000 is"),
+    ("10^12", _dataset("y", (10**12, 1, 1, 1), np.uint8, chunks=(1000, 1, 1, 1)), "1,000,000 is"),
 ):
     split("datasets", f"labels: {_name}", _expected, y=_fill)
 split("datasets", "a block of the user's before it", READ, how={"userblock_size": 512})
@@ -517,7 +518,7 @@ for _first in range(10):
 # Zips and folders to import ---------------------------------------------------------------------------------------
 
 
-def _zip(members: dict[str, bytes], **options: object) -> bytes:
+def _zip(members: dict[str, bytes], **options: Any) -> bytes:
     with io.BytesIO() as file:
         with zipfile.ZipFile(file, "w", **options) as archive:
             for name, data in members.items():
@@ -525,7 +526,7 @@ def _zip(members: dict[str, bytes], **options: object) -> bytes:
         return file.getvalue()
 
 
-def _table(*files: str) -> bytes:
+def _index(*files: str) -> bytes:
     with io.StringIO() as file:
         csv.writer(file).writerows([("row", "label", "file"), *((i, i % 2, name) for i, name in enumerate(files))])
         return file.getvalue().encode("utf-8", "surrogateescape")
@@ -548,19 +549,19 @@ def _changed(data: bytes, old: bytes, new: bytes) -> bytes:
 
 _SLIP = "../../../../../../../../../tmp/../../../../etc/passwd"
 LONG = {"labels.csv": b"row,label,file\n" + b"1,1,a\n" * 2_000_000}
-TWO = {"labels.csv": _table("a.png", "b.png"), "a.png": patch_png(), "b.png": patch_png()}
-ONE = {"labels.csv": _table("a.png"), "a.png": patch_png()}
+TWO = {"labels.csv": _index("a.png", "b.png"), "a.png": patch_png(), "b.png": patch_png()}
+ONE = {"labels.csv": _index("a.png"), "a.png": patch_png()}
 for _name, _offer, _expected in (
     ("two honest patches", _zip(TWO), READ),
-    ("slip with dots", _zip({"labels.csv": _table(_SLIP), _SLIP: patch_png()}), "outside of it"),
-    ("slip from the root", lambda canary: _zip({"labels.csv": _table(str(canary)), str(canary): b""}), "outside"),
-    ("slip backwards", _zip({"labels.csv": _table("..\\..\\a.png")}), "outside of it"),
+    ("slip with dots", _zip({"labels.csv": _index(_SLIP), _SLIP: patch_png()}), "outside of it"),
+    ("slip from the root", lambda canary: _zip({"labels.csv": _index(str(canary)), str(canary): b""}), "outside"),
+    ("slip backwards", _zip({"labels.csv": _index("..\\..\\a.png")}), "outside of it"),
     ("empty", b"", "not a readable zip"),
     ("html", b"<!doctype html>", "not a readable zip"),
     ("cut short", _zip(ONE)[:-30], "not a readable zip"),
     ("tar", lambda canary: _tar(canary), "not a readable zip"),
     ("no table", _zip({"a.png": patch_png()}), "no labelled pictures; expected is a table"),
-    ("table without a file", _zip({"labels.csv": _table("gone.png")}), "missing"),
+    ("table without a file", _zip({"labels.csv": _index("gone.png")}), "missing"),
     ("empty table", _zip({"labels.csv": b"row,label,file\n"}), "names no patch"),
     ("label 7", _zip(ONE | {"labels.csv": b"row,label,file\n1,7,a.png\n"}), "0 or 1"),
     ("label NaN", _zip(ONE | {"labels.csv": b"row,label,file\n1,nan,a.png\n"}), "label 'nan'; labels must be 0 or 1"),
@@ -575,14 +576,14 @@ for _name, _offer, _expected in (
     ("image in lzma", _zip(ONE, compression=14), "neither stored nor deflated"),
     ("image of 1 GB in bzip2", lambda canary: _packed(12),  "neither stored nor deflated"),
     ("a zip in the zip", _zip(ONE | {"a.png": _zip(ONE)}), "not a PNG"),
-    ("second image bad", _zip({"labels.csv": _table("a.png", "b.png"), "a.png": patch_png(), "b.png": b"no"}), "b.png"),
+    ("second image bad", _zip({"labels.csv": _index("a.png", "b.png"), "a.png": patch_png(), "b.png": b"no"}), "b.png"),
     ("password", _changed(_zip(ONE), b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\1\0"), "damaged"),
     ("wrong checksum", lambda canary: _changed(_zip(ONE), patch_png()[-40:], b"x" * 40), "damaged"),
     ("a list of 600,000 files", lambda canary: _long_list(), "list of files"),
     ("a name with a newline", _zip(ONE | {"labels.csv": b'row,label,file\n1,1,"a\nb.png"\n'}), "not a CSV table"),
-    ("a name with escapes", _zip({"labels.csv": _table("\x1b[31m\u202ea.png")}), r"\\x1b\[31m\\u202ea"),
-    ("a name with zero", _zip({"labels.csv": _table("a\0b.png")}), "missing"),
-    ("a name of 3,000 letters", _zip({"labels.csv": _table("n" * 3000)}), "missing"),
+    ("a name with escapes", _zip({"labels.csv": _index("\x1b[31m\u202ea.png")}), r"\\x1b\[31m\\u202ea"),
+    ("a name with zero", _zip({"labels.csv": _index("a\0b.png")}), "missing"),
+    ("a name of 3,000 letters", _zip({"labels.csv": _index("n" * 3000)}), "missing"),
 ):  # fmt: skip
     zipped(_name, _offer, _expected)
 zipped("name of the zip climbs", _zip(ONE), "cannot name a split", file="..zip.zip")
@@ -673,15 +674,15 @@ folder(
 )
 folder(
     "table that climbs",
-    lambda offered, canary: _files({"labels.csv": _table(f"../{canary.name}")})(offered, canary),
+    lambda offered, canary: _files({"labels.csv": _index(f"../{canary.name}")})(offered, canary),
     "outside of it",
 )
 folder(
     "table that names the canary",
-    lambda offered, canary: _files({"labels.csv": _table(str(canary))})(offered, canary),
+    lambda offered, canary: _files({"labels.csv": _index(str(canary))})(offered, canary),
     "outside of it",
 )
-folder("table with zero in a name", _files({"labels.csv": _table("a\0b")}), "missing")
+folder("table with zero in a name", _files({"labels.csv": _index("a\0b")}), "missing")
 folder("image linked to the outside", _linked(lambda canary: canary), "link to a file outside", "score")
 folder("image linked to itself", _linked(lambda canary: "a.png"), "no images", "score")
 folder("image that is a pipe", _piped("a.png"), "no images", "score")

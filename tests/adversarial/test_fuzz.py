@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus import HONEST, WHOLE, chunk, png, tiff
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from core.data.image_limits import MAX_NUMBERS, MAX_PARTS, MAX_PASSES, exceeds_s
 from core.data.intake import MAX_PIXELS, open_picture
 from core.data.tables import read_columns
 from core.errors import IntakeError, NodeLensError, printable
+from tests.adversarial.corpus import HONEST, WHOLE, chunk, png, tiff
 
 ROOT = Path(__file__).resolve().parents[2]
 BOUNDED = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])

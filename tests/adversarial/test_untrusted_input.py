@@ -17,11 +17,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from corpus import CASES, EITHER, ONE, PREFIX, READ, family, patch_png
 
 from core import cli
 from core.errors import ModelNotFoundError, NodeLensError, printable
-from core.models.bundle import bundle_folder
+from core.models.store import bundle_folder
+from tests.adversarial.corpus import CASES, EITHER, ONE, PREFIX, READ, family, patch_png
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20  # seconds until a case counts as hung; honest answers take a fraction of one

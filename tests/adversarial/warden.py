@@ -58,7 +58,7 @@ def knock(entry: str, offered: Path, out: Path, data: bytes) -> list[str]:
     from core.data.pcam import Split
     from core.data.sources import check_inputs, count_items, items
     from core.errors import IntakeError, NodeLensError
-    from core.models.bundle import StoredBundle
+    from core.models.store import StoredBundle
 
     if entry == "picture":
         if open_picture(data).is_patch:
@@ -118,11 +118,10 @@ def run(entry: str, offered: Path, out: Path) -> dict[str, Any]:
 def main() -> None:
     """Serve cases until the parent closes the pipe."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    import corpus
+    from tests.adversarial import corpus
 
     for name in IMPORTED_AT_FIRST_USE:
         import_module(name)

@@ -1,5 +1,7 @@
 """The official files arrive whole or not at all, from a mirror on this machine that misbehaves on demand."""
 
+from __future__ import annotations
+
 import csv
 import errno
 import gzip
@@ -52,6 +54,8 @@ class Mirror(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: Mirror
+
     def do_GET(self):
         name = self.path.split("/")[-1].removesuffix("?download=1")
         self.server.asked.append((name, self.headers))
@@ -333,7 +337,7 @@ def test_a_lasting_fault_is_not_tried_for_ever(mirror, refused, code, tries):
 def test_the_pauses_grow(mirror, refused, monkeypatch):
     pauses = []
     monkeypatch.setattr(download, "DELAYS", (1, 2, 4, 8))
-    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     mirror.plans[X] = [status(500)] * 20
     refused()
     assert pauses == [2, 4, 8]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -220,13 +221,13 @@ def test_a_disk_that_fills_up_leaves_what_was_there(earlier, monkeypatch):
 def test_hdf5_failing_as_it_closes_is_an_output_error(earlier, monkeypatch):
     source, out, before = earlier
 
-    class Fails(imports.h5py.File):
+    class Fails(h5py.File):
         def close(self):
             if self.id.valid:
                 super().close()
                 raise RuntimeError("Can't decrement id ref count (file write failed)")
 
-    monkeypatch.setattr(imports.h5py, "File", Fails)
+    monkeypatch.setattr(h5py, "File", Fails)
     with pytest.raises(OutputError, match="disk is full"):
         take(source, out)
     assert {path: path.read_bytes() for path in out.iterdir()} == before
@@ -235,7 +236,7 @@ def test_hdf5_failing_as_it_closes_is_an_output_error(earlier, monkeypatch):
 def test_too_little_room_is_noticed_before_writing(earlier, monkeypatch):
     source, out, before = earlier
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(imports.shutil, "disk_usage", lambda path: usage(10**6, 10**6, 12 * 96 * 96 * 3 - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6, 12 * 96 * 96 * 3 - 1))
     with pytest.raises(OutputError, match="no room for 12 patches"):
         take(source, out)
     assert {path: path.read_bytes() for path in out.iterdir()} == before

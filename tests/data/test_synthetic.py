@@ -1,5 +1,6 @@
 """Drawn patches: reproducible, labelled by PCam's rule, and written as an honest PCam split."""
 
+import shutil
 from collections import namedtuple
 from pathlib import Path
 
@@ -179,7 +180,7 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
 
 def test_a_full_disk_is_noticed_before_drawing(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(synthetic.shutil, "disk_usage", lambda path: usage(10**6, 10**6, 100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6, 100))
     with pytest.raises(OutputError, match="no room for 2 patches"):
         write_demo(tmp_path, 2, seed=1)
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from core.evaluation.calibration import (
     refer_band,
 )
 from core.evaluation.metrics.decisions import threshold_for
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 
 
 def simulated(curve, count=20_000, seed=0):

@@ -16,7 +16,7 @@ from core.evaluation.metrics.classification import (
     reliability_intervals,
     with_intervals,
 )
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 
 POINT = OperatingPoint(threshold=0.5, refer_low=0.3, refer_high=0.7)
 PROBABILITY = np.array([0.1, 0.2, 0.6, 0.9, 0.4, 0.5, 0.7, 0.8])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.evaluation.metrics.decisions import certainty, predictive_values, referral, risk_coverage, threshold_for
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 
 PROBABILITY = np.array([0.05, 0.95, 0.85, 0.2, 0.6, 0.45])
 LABELS = np.array([0, 1, 1, 0, 0, 1])  # the two least certain calls are wrong

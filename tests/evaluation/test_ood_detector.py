@@ -22,8 +22,8 @@ from core.evaluation.ood import (
     recognised,
 )
 from core.evaluation.schema import OODFigures
-from core.models.bundle import StoredBundle, read_description, write_description
 from core.models.ood import load_detector, save_detector
+from core.models.store import StoredBundle, read_description, write_description
 from core.view.narrative import ood_finding
 
 
@@ -138,10 +138,9 @@ def test_a_process_killed_between_the_two_files_leaves_a_bundle_that_opens(tiny_
     reader = load_reader(tiny_copy, "openvino")
     write_description(tiny_copy, fit_ood_detector(reader, reader.model, valid, quiet))
     again = load_reader(tiny_copy, "openvino")
-    save = ood.save_detector
 
     def killed(path, detector):
-        save(path, dataclasses.replace(detector, limit=detector.limit + 1))
+        save_detector(path, dataclasses.replace(detector, limit=detector.limit + 1))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ood, "save_detector", killed)

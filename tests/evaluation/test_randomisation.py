@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 from core.evaluation.metrics.randomisation import randomised, similarity, unrelated
 from core.explain.grid import enlarge
 from core.inference import load_reader
-from core.models.bundle import StoredBundle
+from core.models.store import StoredBundle
 from core.settings import settings
 
 

@@ -17,19 +17,9 @@ from core.explain.registry import METHODS, SCALE_PASSES
 from core.inference import load_reader
 from core.inference.engines.openvino_engine import OpenVinoEngine, has_bf16
 from core.inference.reader import Reader
-from core.models.bundle import (
-    CARD,
-    SHIPPED,
-    Bundle,
-    DataRecord,
-    Interval,
-    PrecisionCheck,
-    StoredBundle,
-    Trial,
-    along,
-    read_description,
-    write_description,
-)
+from core.models.calibration_curve import along
+from core.models.schema import Bundle, DataRecord, Interval, PrecisionCheck, Trial
+from core.models.store import CARD, SHIPPED, StoredBundle, read_description, write_description
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

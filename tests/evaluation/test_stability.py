@@ -17,7 +17,7 @@ from core.evaluation.metrics.stability import (
     stress,
     varied,
 )
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 
 GRID = (6, 6)
 

@@ -10,7 +10,7 @@ from core.data.pcam import Split
 from core.data.transforms import VIEWS, dihedral_back
 from core.evaluation import trust
 from core.evaluation.trust import FIGURES, nearest, percentile, reference, trust_figures
-from core.inference.caching import caching_reader
+from core.inference.caching import CachingEngine, caching_reader
 from core.task import PCAM
 
 CENTRES = np.ix_((16, 48, 80), (16, 48, 80))
@@ -87,6 +87,7 @@ def test_a_reader_that_does_not_look():
 def test_methods_share_the_pass_of_the_first_view(tiny_reader, patches):
     reader = caching_reader(tiny_reader)
     trust_figures(reader, patches[:1])
+    assert isinstance(reader.engine, CachingEngine)
     assert reader.engine.passes == VIEWS + 1 + trust.RANDOM_DRAWS
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 
 from core.errors import BundleError, EngineError, OutputError
@@ -17,7 +18,7 @@ from core.inference.engines import openvino_engine
 from core.inference.engines.engine import open_engine
 from core.inference.engines.openvino_engine import CHOICE, GRAPH, OpenVinoEngine, _kept_folder
 from core.inference.engines.torch_engine import TorchEngine
-from core.models.bundle import StoredBundle
+from core.models.store import StoredBundle
 from core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,9 +146,7 @@ def test_a_folder_that_cannot_be_written_still_serves(tiny_copy, tiny_reader, pa
     def refuse(*args, **options):
         raise OSError(30, "Read-only file system") if what == "mkdtemp" else RuntimeError("cannot write")
 
-    monkeypatch.setattr(
-        *((openvino_engine, "mkdtemp") if what == "mkdtemp" else (openvino_engine.ov, "save_model")), refuse
-    )
+    monkeypatch.setattr(*((openvino_engine, "mkdtemp") if what == "mkdtemp" else (openvino, "save_model")), refuse)
     with caplog.at_level(logging.WARNING):
         readings = load_reader(tiny_copy, "openvino").read(patches[:2])
     np.testing.assert_allclose(readings.logit, tiny_reader.read(patches[:2]).logit, atol=1e-3)
@@ -281,7 +280,7 @@ def test_no_choice_is_kept_where_the_graph_could_not_be(tiny_copy, describe, tim
 
     describe(tiny_copy, precision=HARMLESS)
     with monkeypatch.context() as full:
-        full.setattr(openvino_engine.ov, "save_model", refuse)
+        full.setattr(openvino, "save_model", refuse)
         assert load_reader(tiny_copy, "openvino").engine.name == "openvino-bf16"
     assert list((tiny_copy / ".engine").iterdir()) == []
     load_reader(tiny_copy, "openvino")

@@ -21,8 +21,8 @@ from core.explain.grid import enlarge
 from core.explain.registry import INPUT, LAST, METHODS
 from core.inference import load_reader
 from core.inference.engines.torch_engine import TorchEngine, load_net
-from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
 from core.task import PCAM
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -405,7 +405,11 @@ def test_few_scene_sizes_stay_compiled(small_bundle):
     for side in (32, 64, 128, 160, 64, 192):
         reader.engine.forward(np.zeros((2, side, side, 3), np.uint8))
     reader.engine.forward(np.zeros((1, 96, 96, 3), np.uint8))
-    assert [shape for shape in reader.engine._compiled if shape[1] != 96] == [(1, 160, 160), (1, 64, 64), (1, 192, 192)]
+    assert [shape for shape in vars(reader.engine)["_compiled"] if shape[1] != 96] == [
+        (1, 160, 160),
+        (1, 64, 64),
+        (1, 192, 192),
+    ]
 
 
 @pytest.mark.parametrize(

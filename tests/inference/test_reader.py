@@ -13,9 +13,10 @@ from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
 from core.explain.cam import grad_cam
 from core.explain.registry import METHODS
 from core.inference import load_reader
-from core.inference.caching import caching_reader
+from core.inference.caching import CachingEngine, caching_reader
+from core.inference.engines.torch_engine import TorchEngine
 from core.inference.reader import Reader, verdicts
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 from core.task import PCAM
 
 LAYERS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}
@@ -87,6 +88,7 @@ def test_a_patch_far_from_the_training_patches_is_flagged(ood_reader, patches):
 def test_no_further_pass_is_made_for_it(ood_reader, patches):
     reader = caching_reader(ood_reader)
     reader.read(patches, views=8)
+    assert isinstance(reader.engine, CachingEngine)
     assert reader.engine.passes == 8 * 12
 
 
@@ -191,6 +193,7 @@ def test_every_method_at_every_layer_explains_the_reading_that_is_shown(tiny_rea
 
 def test_an_earlier_layer_uses_its_own_gradients(tiny_reader, patches):
     differentiable = load_reader(tiny_reader.stored.folder, "torch").engine
+    assert isinstance(differentiable, TorchEngine)
     rows = np.tile(np.array([-1, 1], np.float32), (2, 1))
     maps, gradients = differentiable.gradients(patches[:2], "6x6", rows)
     found = tiny_reader.explain(patches[:2], layer="6x6", target="tumour minus normal").attribution
@@ -205,6 +208,7 @@ def test_no_hooks_are_left_behind(tiny_bundle, patches):
     for method in CHEAP:
         reader.explain(patches[:2], method, "6x6")
     reader.read(patches[:2])
+    assert isinstance(reader.engine, TorchEngine)
     for module in reader.engine.net.modules():
         for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
             assert not getattr(module, kind), f"{kind} on {type(module).__name__}"

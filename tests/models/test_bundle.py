@@ -16,14 +16,13 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import BundleError, ModelNameError, ModelNotFoundError, UnknownArchitectureError
 from core.inference.engines.torch_engine import load_net
-from core.models.bundle import (
+from core.models.schema import Bundle, OperatingPoint
+from core.models.store import (
     DESCRIPTION,
     MAX_DESCRIPTION_BYTES,
     OOD_DETECTOR,
     OOD_DETECTOR_1,
     WEIGHTS,
-    Bundle,
-    OperatingPoint,
     StoredBundle,
     bundle_folder,
     bundle_names,

@@ -15,9 +15,10 @@ from torch import nn
 from core.errors import BundleError, ModelValueError
 from core.inference.engines.torch_engine import load_net
 from core.models.architectures import ARCHITECTURES
-from core.models.bundle import WEIGHTS, StoredBundle, Training
 from core.models.checkpoints import read_state
 from core.models.nets import import_weights
+from core.models.schema import Training
+from core.models.store import WEIGHTS, StoredBundle
 
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 

@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from core.errors import BundleError, PretrainedWeightsError, UnknownArchitectureError
 from core.inference.engines.torch_engine import load_net
 from core.models.architectures import ARCHITECTURES
-from core.models.bundle import WEIGHTS, StoredBundle, Training
 from core.models.nets import PatchNet, import_weights, state_groups
+from core.models.schema import Training
+from core.models.store import WEIGHTS, StoredBundle
 
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 

@@ -4,8 +4,9 @@ import shutil
 import time
 
 import pytest
+import streamlit as st
 
-from core import jobs
+from core import jobs, line
 from core.errors import LineFullError, NodeLensError, ReadOnlyError
 from core.jobs import Job, jobs_in_line
 from core.settings import settings
@@ -90,7 +91,7 @@ def labels(page):
 def test_pages_only_show_wherever_others_reach_the_server(monkeypatch, address, expected):
     monkeypatch.delenv("NODELENS_READONLY", raising=False)
     settings.cache_clear()
-    monkeypatch.setattr(access.st, "get_option", lambda name: {"server.address": address}[name])
+    monkeypatch.setattr(st, "get_option", lambda name: {"server.address": address}[name])
     assert access.readonly() is expected
     for value in ("0", "1"):
         set_readonly(monkeypatch, value)
@@ -208,7 +209,7 @@ def test_a_waiting_run_cannot_be_deleted(run, busy):
 
 
 def test_a_full_line_leaves_nothing_behind(screen, runs, busy, monkeypatch):
-    monkeypatch.setattr(jobs.line, "LONGEST", 1)
+    monkeypatch.setattr(line, "LONGEST", 1)
     page = screen("train").press("Start a smoke run")
     assert [error.value for error in page.at.error] == [str(LineFullError(1))]
     assert run_names(runs) == []

@@ -13,6 +13,7 @@ from core import service
 from core.evaluation.explanations.runner import Examination
 from core.evaluation.schema import EVIDENCE, ExaminedModel, Plan
 from core.evaluation.trust import FIGURES, percentile, trust_figures
+from core.inference import load_reader
 from core.jobs import Job
 from core.settings import settings
 from core.view.narrative import answer, position_bias_finding
@@ -94,8 +95,7 @@ def test_a_report_made_on_other_patches_says_so(screen, kept, report):
 def test_a_report_is_told_from_another_without_loading_a_network(screen, kept, models, monkeypatch):
     shutil.copytree(models / "densenet169", models / "other")
     loaded = []
-    load = service.load_reader
-    monkeypatch.setattr(service, "load_reader", lambda name: loaded.append(name) or load(name))
+    monkeypatch.setattr(service, "load_reader", lambda name: loaded.append(name) or load_reader(name))
     screen("evidence").calm()
     assert "other" not in loaded
 

@@ -14,7 +14,7 @@ from core.data.flags import FLAGS
 from core.evaluation.ood import fit_ood_detector
 from core.inference import load_reader
 from core.inference.scores import ScoreStore
-from core.models.bundle import write_description
+from core.models.store import write_description
 from core.settings import settings
 
 FLAG = "unlike training tissue"

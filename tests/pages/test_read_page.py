@@ -16,8 +16,8 @@ from core.explain.registry import METHODS
 from core.inference import load_reader
 from core.inference.reader import REFER
 from core.kept import digest
-from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
 from core.settings import settings
 from core.task import PCAM
 from pages.parts.components import gallery

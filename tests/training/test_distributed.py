@@ -63,7 +63,7 @@ def test_normalisation_over_a_process_group_is_that_of_the_whole_batch(monkeypat
         return total
 
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
-    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     halves = [half.clone().requires_grad_() for half in whole.split(3)]
     answers = [None, None]
 

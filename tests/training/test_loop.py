@@ -18,8 +18,8 @@ from timm.utils import ModelEmaV3
 from core.errors import NodeLensError, OutputError, RunBusyError, SplitNotFoundError, TrainingError
 from core.inference import load_reader
 from core.models.architectures import ARCHITECTURES
-from core.models.bundle import StoredBundle, sha256_of
 from core.models.nets import PatchNet
+from core.models.store import StoredBundle, sha256_of
 from core.training import precision, runs
 from core.training.launch import opener
 from core.training.loop import EMA_WARMUP, fit

@@ -10,6 +10,7 @@ import torch
 
 from core.training import lr_range
 from core.training.config import make_config
+from core.training.losses.objective import loss_of
 from core.training.lr_range import compare_decay, ran_away, range_test, read_between, record, smooth, steepest, valley
 from core.training.start import starting_net
 
@@ -133,7 +134,7 @@ def test_the_loss_is_that_of_the_network_that_learns(config, open_split):
 
 
 def test_it_ends_when_the_loss_is_no_number(config, open_split, monkeypatch):
-    real = lr_range.loss_of
+    real = loss_of
     calls = []
 
     def poisoned(*args):

@@ -6,14 +6,14 @@ import pytest
 
 from core.data.pcam import Split, file_of
 from core.errors import CalibrationError, ModelNameError, ModelValueError, OutputError, SplitFormatError, TrainingError
-from core.evaluation.report import SEEN, record_of
+from core.evaluation.report import SEEN, calibrate, record_of
 from core.inference import load_reader
-from core.models.bundle import (
+from core.models.schema import Training
+from core.models.store import (
     CARD,
     DESCRIPTION,
     OOD_DETECTOR,
     WEIGHTS,
-    Training,
     bundle_names,
     read_description,
     sha256_of,
@@ -64,13 +64,13 @@ def test_what_training_tissue_looks_like_comes_along(run, known_tissue, tmp_path
 
 def test_nothing_half_made_is_ever_to_be_seen(run, split, tmp_path, monkeypatch):
     models = tmp_path / "models"
-    real = module.calibrate
+    real = calibrate
 
-    def calibrate(reader, split, progress):
+    def watched(reader, split, progress):
         assert bundle_names(models) == []  # not yet, though its files are on this disk
         return real(reader, split, progress)
 
-    monkeypatch.setattr(module, "calibrate", calibrate)
+    monkeypatch.setattr(module, "calibrate", watched)
     promote(run, "mine", split, models, quiet)
     assert bundle_names(models) == ["mine"]
 

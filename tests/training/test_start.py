@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from core.errors import BundleError, ModelNotFoundError, TrainingConfigError
-from core.models.bundle import Training
 from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
 from core.training.config import make_config
 from core.training.start import LITE_PACKAGE, starting_net
 

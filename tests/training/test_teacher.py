@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from core.inference import load_reader
-from core.models.bundle import StoredBundle, Training
 from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
+from core.models.store import StoredBundle
 from core.training.config import Distillation
 from core.training.loop import fit
 from core.training.optimiser import layer_groups

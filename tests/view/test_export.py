@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 from core.view import export
 from core.view.export import as_picture, as_record
+from core.view.overlay import overlay_image
 
 NOTES = ("The file holds several images; the first is read.", "Transparent parts were laid on white.")
 
@@ -26,7 +27,7 @@ def test_a_record_holds_the_notes_as_sentences(readings):
 
 def test_a_picture_says_the_notes_under_it(readings, patches, monkeypatch):
     captions = []
-    drawn = export.overlay_image
+    drawn = overlay_image
 
     def watched(*arguments, caption, **how):
         captions.append(caption)
@@ -43,7 +44,7 @@ def test_a_picture_says_the_notes_under_it(readings, patches, monkeypatch):
 @pytest.mark.parametrize(("point", "said"), [(None, "calibrated"), (OperatingPoint(), "not calibrated")])
 def test_a_calibration_is_claimed_where_there_is_one(readings, patches, monkeypatch, point, said):
     captions = []
-    drawn = export.overlay_image
+    drawn = overlay_image
     monkeypatch.setattr(export, "overlay_image", lambda *a, **how: captions.append(how["caption"]) or drawn(*a, **how))
     served = replace(readings, point=point or readings.point)
     as_picture(patches[3], served, 0)

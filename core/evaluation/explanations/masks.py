@@ -15,7 +15,7 @@ from core.evaluation.explanations.table import row
 from core.evaluation.metrics import localisation
 from core.evaluation.metrics.bootstrap import intervals, mean_interval
 from core.evaluation.schema import Findings, Row
-from core.models.bundle import Interval
+from core.models.schema import Interval
 
 
 def of_patches(sample: Sample) -> Findings:

@@ -12,7 +12,7 @@ from core.evaluation.explanations.stage import Sample, Stage
 from core.evaluation.metrics.classification import Scored, reliability, reliability_intervals, with_intervals
 from core.evaluation.metrics.decisions import referral, risk_coverage
 from core.evaluation.schema import Curves, Figure, Findings
-from core.models.bundle import Interval
+from core.models.schema import Interval
 
 MOST_POINTS = 200
 """Of the risk-coverage curve that are kept."""

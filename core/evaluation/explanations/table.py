@@ -9,7 +9,7 @@ from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, MEASURES
 from core.evaluation.metrics.bootstrap import mean_interval, paired_difference
 from core.evaluation.schema import Paired, Row
-from core.models.bundle import Interval
+from core.models.schema import Interval
 
 Groups = NDArray[np.str_] | None
 

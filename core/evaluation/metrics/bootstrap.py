@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from core.models.bundle import Interval
+from core.models.schema import Interval
 
 RESAMPLES = 1000
 LEVEL = (0.025, 0.975)

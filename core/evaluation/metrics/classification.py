@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from core.evaluation.calibration import negative_log_likelihood
 from core.evaluation.metrics.bootstrap import RESAMPLES, intervals, share_interval
-from core.models.bundle import Interval, OperatingPoint
+from core.models.schema import Interval, OperatingPoint
 
 ECE_BINS = 15
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 
 Probability = NDArray[np.floating]
 Labels = NDArray[np.integer]

@@ -19,7 +19,8 @@ from skimage.metrics import structural_similarity
 from core.evaluation.metrics.faithfulness import pearson
 from core.explain.grid import enlarge
 from core.inference.reader import Reader
-from core.models.bundle import Bundle, StoredBundle
+from core.models.schema import Bundle
+from core.models.store import StoredBundle
 
 Maps = NDArray[np.floating]
 

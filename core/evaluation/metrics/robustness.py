@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.evaluation.metrics.bootstrap import RESAMPLES
 from core.evaluation.metrics.classification import Scored, area_under_roc, expected_calibration_error, with_intervals
 from core.evaluation.metrics.stability import Held
-from core.models.bundle import Interval, OperatingPoint
+from core.models.schema import Interval, OperatingPoint
 
 
 def robustness(

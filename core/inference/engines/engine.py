@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core.errors import EngineError
 from core.inference.engines.memory import share_arenas
-from core.models.bundle import StoredBundle
+from core.models.store import StoredBundle
 from core.settings import ENGINES, Settings
 
 

@@ -23,7 +23,7 @@ from core.errors import EngineError, OutputError
 from core.files import publish, write_text
 from core.inference.batcher import COMPUTE_LOCK, MicroBatcher
 from core.inference.engines.precision import worth_rounding
-from core.models.bundle import StoredBundle
+from core.models.store import StoredBundle
 
 log = logging.getLogger(__name__)
 

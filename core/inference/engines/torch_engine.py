@@ -17,9 +17,9 @@ import torch
 from core.errors import BundleError
 from core.inference.batcher import COMPUTE_LOCK, MicroBatcher
 from core.inference.engines.memory import give_back
-from core.models.bundle import StoredBundle
 from core.models.checkpoints import misfit
 from core.models.nets import PatchNet
+from core.models.store import StoredBundle
 
 
 def load_net(stored: StoredBundle) -> PatchNet:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from core.models.bundle import OperatingPoint
+from core.models.schema import OperatingPoint
 from core.task import PCAM, Task
 
 BINS = 40

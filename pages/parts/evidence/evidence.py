@@ -21,7 +21,7 @@ from core.evaluation.metrics.localisation import tiled
 from core.evaluation.schema import EVIDENCE, EvidenceReport, Plan, read_report
 from core.jobs import Job
 from core.kept import Kept
-from core.models.bundle import bundle_folder, read_description
+from core.models.store import bundle_folder, read_description
 from core.settings import settings, without_paths
 from core.view import narrative
 from core.view import report as evidence_report

@@ -13,7 +13,7 @@ from core.data.pcam import split_names
 from core.errors import NodeLensError, RunBusyError, TrainingConfigError
 from core.jobs import Job
 from core.models.architectures import ARCHITECTURES
-from core.models.bundle import bundle_names
+from core.models.store import bundle_names
 from core.settings import ROOT, settings, without_paths
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
 from core.training.runs import NAME, Run, check_run_name, run_names
