@@ -111,11 +111,12 @@ def histogram(scores: Scores, split: Split) -> None:
 
 
 def _brush() -> None:
-    boxes = st.session_state["histogram"].selection.box
-    if boxes:
-        low, high = sorted(boxes[0]["x"])
-        st.session_state["p"] = (max(0.0, round(low, 2)), min(1.0, round(high, 2)))
-        _first_page()
+    match st.session_state.get("histogram"):
+        case {"selection": {"box": [{"x": [int() | float() as one, int() | float() as other]}, *_]}}:
+            low, high = (round(min(max(end, 0.0), 1.0), 2) for end in sorted((one, other)))
+            if low <= high:  # NaN is not
+                st.session_state["p"] = (low, high)
+                _first_page()
 
 
 def patch_gallery(scores: Scores, split: Split, model: str, found: NDArray[np.int64]) -> None:

@@ -88,15 +88,17 @@ def gallery(
         on_tick: told the index of a tile and its new tick; without it no tile can be ticked.
     """
 
+    shown = {tile.index for tile in tiles}  # a browser may say anything: what is not of this gallery is not heard
+
     def opened() -> None:
-        index = st.session_state[key].opened
-        if index is not None:
-            on_open(int(index))
+        match st.session_state.get(key):
+            case {"opened": int(index)} if index in shown:
+                on_open(index)
 
     def ticked() -> None:
-        event = st.session_state[key].ticked
-        if event is not None and on_tick is not None:
-            on_tick(int(event["index"]), bool(event["ticked"]))
+        match st.session_state.get(key):
+            case {"ticked": {"index": int(index), "ticked": bool(ticked)}} if on_tick is not None and index in shown:
+                on_tick(index, ticked)
 
     _component(
         key=key,
