@@ -298,6 +298,19 @@ def test_a_tile_opens_in_read_and_a_reload_keeps_the_view(visit):
     expect(page.get_by_test_id("gallery")).to_be_visible()
 
 
+def test_a_choice_is_answered_while_a_costly_map_is_computed(visit):
+    """RISE of eight views asks the network 4,096 times; whoever thinks better of it waits for one batch."""
+    page = visit("?views=8")
+    pick(page, "method", "RISE")
+    expect(page.get_by_text("passes through the network")).to_be_visible()
+    pick(page, "method", "Occlusion")
+    expect(page.get_by_text(re.compile(r"^Occlusion: [\d,]+ of 200 passes"))).to_be_visible()
+    pick(page, "method", "Grad-CAM")
+    page.wait_for_selector(READY)
+    expect(page.get_by_test_id("caption").nth(1)).to_contain_text("Grad-CAM for")
+    assert query(page).get("method", ["gradcam"]) == ["gradcam"]
+
+
 def test_a_deep_link_to_a_server_nobody_has_visited(fresh_server, visit):
     page = visit("compare?panels=3&patch1=9&patch2=8&patch3=7&views=1", on=fresh_server)
     expect(page.get_by_test_id("panel")).to_have_count(3)
