@@ -183,28 +183,30 @@ async def lifespan(_: object) -> AsyncIterator[None]:
 
 
 async def _sweep_for_ever() -> None:
-    left: dict[str, AppSession] = {}
+    known: dict[str, AppSession] = {}
+    pause = min(
+        SWEEP_SECONDS, config.get_option("server.disconnectedSessionTTL") / 2
+    )  # so that none comes and goes unseen
     while True:
-        await asyncio.sleep(SWEEP_SECONDS)
-        left = sweep(runtime.get_instance()._session_mgr, left)  # noqa: SLF001 - it has no public name
+        await asyncio.sleep(pause)
+        known = sweep(runtime.get_instance()._session_mgr, known)  # noqa: SLF001 - it has no public name
 
 
-def sweep(sessions: SessionManager, left: Mapping[str, AppSession]) -> dict[str, AppSession]:
-    """End the sessions that waited for their reader longer than `server.disconnectedSessionTTL`.
+def sweep(sessions: SessionManager, before: Mapping[str, AppSession]) -> dict[str, AppSession]:
+    """End the sessions whose reader did not come back within `server.disconnectedSessionTTL`.
 
-    Streamlit forgets them then, but lets go of what they hold only when the next tab is closed and the garbage
+    Streamlit no longer knows them then, but lets go of what they hold only when the next tab is closed and the garbage
     collector comes by.
 
     Args:
         sessions: all that Streamlit knows.
-        left: those that waited at the last sweep, by id.
+        before: those it knew at the last sweep, by id.
 
     Returns:
-        Those that wait now.
+        Those it knows now.
     """
     known = {info.session.id: info.session for info in sessions.list_sessions()}
-    for number, session in left.items():
-        if number not in known:
-            session.shutdown()
-            session.session_state.clear()
-    return {number: session for number, session in known.items() if not sessions.is_active_session(number)}
+    for number in before.keys() - known.keys():
+        before[number].shutdown()
+        before[number].session_state.clear()
+    return known
