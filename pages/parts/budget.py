@@ -8,7 +8,7 @@ A caller reserves before it holds, and keeps the reservation beside what it hold
 
 A reservation lasts as long as somebody refers to it, so what lies in a reader's session is given back when the session
 ends (`server.sweep` sees to that soon after a tab is closed). Files that still lie in Streamlit's own store are counted
-by themselves, whoever sent them: a page that keeps one of its own removes it from there.
+by themselves, whoever sent them; `take` moves one out of there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import weakref
 from collections.abc import Callable
 
 from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import FullError
 
@@ -77,3 +79,12 @@ def _sent() -> int:
 
 HELD = Budget(LIMIT, _sent)
 """The budget of this process."""
+
+
+def take(file: UploadedFile) -> bytes:
+    """The bytes of a file from a drop zone that is about to be replaced; Streamlit's store lets go of them."""
+    data = file.getvalue()
+    context = get_script_run_ctx()
+    if context is not None:
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
+    return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -63,13 +64,14 @@ def test_frames_of_any_kind_end_their_own_session_at_most(server, frame):
 
 
 def browse(server: Server) -> Visitor:
-    """A visitor of Browse, whose first page of patches has been read."""
+    """A visitor of Browse, whose patches have all been read."""
     visitor = Visitor(server)
-    for _ in range(60):
+    for _ in range(240):
         answer = visitor.open("browse")
         assert answer.faults == []
-        if "gallery" in visitor._widgets:
+        if "gallery" in visitor._widgets and "progress" not in answer.kinds:
             return visitor
+        time.sleep(0.5)
     raise AssertionError("nothing was read")
 
 
@@ -85,22 +87,27 @@ def test_a_forged_word_from_the_gallery_is_not_heard(server):
     visitor = browse(server)
     trigger = f"$$STREAMLIT_INTERNAL_KEY_{visitor._widgets['gallery']}__events"
 
-    def say(value: object) -> Answer:
-        return visitor._answer(lambda: ask_once(visitor, WidgetState(id=trigger, json_trigger_value=json.dumps(value))))
+    def say(value: object, own: str = "{}") -> Answer:
+        own_state = WidgetState(id=visitor._widgets["gallery"], json_value=own)
+        event = WidgetState(id=trigger, json_trigger_value=json.dumps(value))
+        return visitor._answer(lambda: ask_once(visitor, own_state, event))
 
     for value in FORGED:
         answer = say(value)
         assert (answer.faults, answer.refusals) == ([], []), value
         assert "To compare" not in answer.text
+    for own in ("[]", "7", '{"opened": []}', '{"ticked": {"index": NaN, "ticked": {}}}'):
+        answer = say([{"event": "opened", "value": "x"}, {"event": "ticked", "value": 7}], own)
+        assert (answer.faults, answer.refusals) == ([], []), own
     true = say([{"event": "ticked", "value": {"index": 0, "ticked": True}}])
     assert "To compare: demo 0" in true.text
     visitor.close()
 
 
-def ask_once(visitor: Visitor, state: WidgetState) -> None:
+def ask_once(visitor: Visitor, *states: WidgetState) -> None:
     ask = BackMsg()
     ask.rerun_script.page_name = "browse"
-    ask.rerun_script.widget_states.widgets.extend([*visitor._states.values(), state])
+    ask.rerun_script.widget_states.widgets.extend(states)
     visitor._send(ask)
 
 
