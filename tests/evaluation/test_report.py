@@ -236,7 +236,7 @@ def test_labels_that_cannot_be_calibrated_on():
     for counts, said in (
         ((12, 0), "0 of its 12 patches are labelled tumour, and 5 of either are needed"),
         ((0, 12), "0 of its 12 patches are labelled no tumour"),
-        ((0, 1), "0 of its 1 patches are labelled no tumour"),
+        ((0, 1), "1 of its 1 patches are labelled tumour"),
         ((4, 100), "4 of its 104 patches are labelled no tumour"),
     ):
         with pytest.raises(CalibrationError, match=said):
