@@ -119,6 +119,17 @@ class SplitFormatError(DataError):
         super().__init__(f"{path.name} is not a PCam file NodeLens can read: {reason}.")
 
 
+class OtherTaskError(DataError):
+    """A split belongs to another task than the model that is to read it."""
+
+    def __init__(self, split: str, field: str, found: object, wanted: object) -> None:
+        """Of a split whose task has `found` in a field where the model's has `wanted`."""
+        self.split, self.field, self.found, self.wanted = split, field, found, wanted
+        super().__init__(
+            f"'{split}' holds data of another task than the model's: its {field} is {found}, the model's is {wanted}."
+        )
+
+
 class TooFewPatchesError(DataError):
     """A split has too few patches for what is to be learned from them."""
 

@@ -139,6 +139,14 @@ class Task(_Record):
         """What the margin's map explains: 'tumour minus normal'."""
         return f"{self.positive} minus {self.other}"
 
+    def difference(self, other: Task) -> tuple[str, str, str] | None:
+        """What sets two tasks apart for a model: a field in words and both values; None but for names and words."""
+        for field, words in _FIELDS.items():
+            one, another = getattr(self, field), getattr(other, field)
+            if one != another:
+                return words, _said(one), _said(another)
+        return None
+
     def headline(self, verdict: str) -> str:
         """A verdict as a headline; one that is no class as it is."""
         if verdict == self.positive:
@@ -164,6 +172,21 @@ class Task(_Record):
             self.positive: f"the {self.positive} logit alone",
             self.other: f"the {self.other} logit alone",
         }
+
+
+_FIELDS = {
+    "side": "patch side in px",
+    "classes": "pair of classes",
+    "positive": "positive class",
+    "label_region": "label box in px",
+    "um_per_px": "pixel size in um",
+    "stain": "stain",
+}
+"""What a reading depends on, in words."""
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else " and ".join(value) if isinstance(value, tuple) else f"{value}"
 
 
 PCAM = Task(

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from core.cli.options import NewData, PixelSize, data_app
+from core.cli.options import NewData, PixelSize, TaskFile, data_app
 from core.cli.terminal import into, progress, tell_changed
-from core.errors import printable
+from core.errors import OutputError, printable
 from core.settings import settings
 
 
@@ -21,24 +21,28 @@ def import_data(
         str, typer.Option("--split", help="Name of the split; else what the source says, or its own name.")
     ] = "",
     um_per_px: PixelSize = None,
+    task: TaskFile = None,
 ) -> None:
-    """Turn labelled pictures into official PCam HDF5 files.
+    """Turn labelled pictures into HDF5 files as PCam's, with their task in task.json beside them.
 
     Labels are read from a table beside the pictures (label, and file or id; row where it is known), as in the Kaggle
-    copy of PCam, or from folders named 0 and 1, or normal and tumour.
+    copy of PCam, or from folders named 0 and 1, or after the task's classes (PCam's: normal and tumour). Without --task
+    they are read for the task of the folder they go into.
     """
     from core.data.imports import import_all
     from core.data.intake import check_pixel_size
+    from core.task import read_task
 
     if um_per_px is not None:
         check_pixel_size(um_per_px)
+    asked = read_task(task) if task else None
     with progress("import", "patch") as bar:
 
         def show(name: str, done: int, total: int) -> None:
             bar.set_description(f"import {printable(name)}")
             into(bar)(done, total)
 
-        imported = import_all(source, out, show, split=split, um_per_px=um_per_px)
+        imported = import_all(source, out, show, split=split, um_per_px=um_per_px, task=asked)
     print(f"{out}: " + ", ".join(f"{one.split} {one.patches:,}" for one in imported))
     tell_changed([change for one in imported for change in one.changed])
 
@@ -54,6 +58,10 @@ def fetch_data(
     """
     from core.data.download import fetch_split
     from core.data.pcam import SPLITS, Split
+    from core.task import PCAM, task_of
+
+    if PCAM.difference(task_of(out)):
+        raise OutputError(out, "it holds data of another task; choose another folder")
 
     for name in split or SPLITS:
         with progress("fetch", "B") as bar:

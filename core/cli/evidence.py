@@ -19,7 +19,7 @@ def evidence(
     data: DataFolder,
     model: Model,
     split: SplitName = "valid",
-    sample: Annotated[int, typer.Option(help="Patches, half of them tumour.", min=20, max=100_000)] = 1000,
+    sample: Annotated[int, typer.Option(help="Patches, half of them positive.", min=20, max=100_000)] = 1000,
     regions: Annotated[Path | None, typer.Option(help="Folder of regions with masks: NAME.jpg, NAME_mask.png.")] = None,
     ood: Annotated[
         Path | None,

@@ -17,7 +17,7 @@ from core.files import atomic_path
 
 @app.command(epilog="Example: python -m core explain patch.png --out explained --layer 6x6 --method layercam")
 def explain(
-    image: Annotated[Path, typer.Argument(help="One 96 x 96 patch.")],
+    image: Annotated[Path, typer.Argument(help="One patch, of the model's size.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
     model: Model,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "gradcam",
@@ -25,7 +25,9 @@ def explain(
         str | None,
         typer.Option(help="last, 6x6 or 12x12 for the CAM family; input for the others.", show_default="last"),
     ] = None,
-    target: Annotated[str, typer.Option(help="predicted, tumour, normal or 'tumour minus normal'.")] = "predicted",
+    target: Annotated[
+        str, typer.Option(help="predicted, either class, or their margin, as in 'tumour minus normal'.")
+    ] = "predicted",
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
     um_per_px: PixelSize = None,
     engine: EngineName = "auto",
@@ -38,13 +40,14 @@ def explain(
 
     if image.is_dir():
         raise OutputError(image, "name one image, not a folder")
-    item = next(items(check_inputs([image], um_per_px), um_per_px), None)
+    paths = check_inputs([image], um_per_px)
+    reader = load_reader(model, engine)
+    item = next(items(paths, um_per_px, reader.task), None)
     if item is None or item.patch is None:
         raise (item and item.refusal) or NodeLensError(f"There is no patch in {image}.")
     with progress("explain", "pass") as bar:
-        readings = load_reader(model, engine).explain(
-            item.patch, method, layer, target, views=8 if tta else 1, progress=into(bar)
-        )
+        views = 8 if tta else 1
+        readings = reader.explain(item.patch, method, layer, target, views=views, progress=into(bar))
     with atomic_path(out / "map.npy") as part, part.open("wb") as handle:
         np.save(handle, readings.attribution[0])
     with atomic_path(out / "overlay.png") as part:

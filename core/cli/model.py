@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from core.cli.options import DataFolder, Replace, SplitName, VersionText, model_app
+from core.cli.options import DataFolder, Replace, SplitName, TaskFile, VersionText, model_app
 from core.cli.terminal import into, progress
 from core.errors import NodeLensError
 from core.files import write_text
@@ -38,24 +38,30 @@ def import_model(
     std: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = (60, 71, 57),
     data: Annotated[Path | None, typer.Option(help="Folder with the split it was trained on.")] = None,
     split: Annotated[str, typer.Option(help="Split it was trained on, when --data is given.")] = "train",
+    task: TaskFile = None,
     replace: Replace = False,
 ) -> None:
     """Make a bundle of weights trained elsewhere; calibrate it next.
 
-    Two logits, tumour the second, or the one logit of tumour. Names may stand behind a prefix such as `module.`, and
+    Two logits, the positive class (PCam's: tumour) the second, or the one logit of it. The task is that of --task, else
+    of the data. Names may stand behind a prefix such as `module.`, and
     the state dict beside other things in a checkpoint. Nothing in the file is executed.
     """
     from core.data.pcam import Split
     from core.evaluation.report import record_of
     from core.models.schema import Training
     from core.models.store import check_model_name
+    from core.task import PCAM, read_task
 
     models = settings().models
     check_model_name(name, models, replace=replace)  # before torch is loaded
     from core.models.nets import import_weights
     from core.training.promote import new_model
 
-    trained_on = (record_of(Split.open(data, split)),) if data else ()
+    learned = Split.open(data, split) if data else None
+    asked = read_task(task) if task else learned.task if learned else PCAM
+    if learned:
+        learned.require(asked)
     with new_model(name, models, replace=replace) as folder:
         import_weights(
             weights,
@@ -64,7 +70,8 @@ def import_model(
             version=version,
             mean=mean,
             std=std,
-            training=Training(recipe=recipe, data=trained_on),
+            training=Training(recipe=recipe, data=(record_of(learned),) if learned else ()),
+            task=asked,
         )
     print(f"{models / name}: calibrate it with `python -m core model calibrate {name}`")
 

@@ -34,13 +34,13 @@ Model = Annotated[
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
 PixelSize = Annotated[
     float | None,
-    typer.Option("--um-per-px", help="Micrometres per pixel of all pictures; else what a file says, or 0.97."),
+    typer.Option("--um-per-px", help="Micrometres per pixel of all pictures; else what a file says, or the task's."),
 ]
 DataFolder = Annotated[
     Path,
     typer.Option(
         "--data",
-        help="Folder with official PCam files.",
+        help="Folder with imported or official files.",
         default_factory=lambda: settings().data,
         show_default="NODELENS_DATA, else data/pcam",
     ),
@@ -49,10 +49,13 @@ NewData = Annotated[
     Path,
     typer.Option(
         "--out",
-        help="Folder for the official files.",
+        help="Folder for the files.",
         default_factory=lambda: settings().data,
         show_default="NODELENS_DATA, else data/pcam",
     ),
+]
+TaskFile = Annotated[
+    Path | None, typer.Option("--task", help="JSON file that defines what patches are read for; else PCam.")
 ]
 SplitName = Annotated[str, typer.Option("--split", help="train, valid, test, demo, ...")]
 ConfigFile = Annotated[

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: python -m core score patches/ --out scores.csv --tta")
 def score(
-    inputs: Annotated[list[Path], typer.Argument(help="Folders, images, zips of images or PCam HDF5 files.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Folders, images, zips of images or HDF5 files.")],
     out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
     model: Model,
     tta: Annotated[bool, typer.Option("--tta", help="Mean over eight flips and turns.")] = False,
@@ -51,7 +51,7 @@ def score(
         with part.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
             writer.writerow(("id", "probability", "logit", "verdict", "flags", "notes"))
-            for group in batches(items(paths, um_per_px), reader.engine.batch):
+            for group in batches(items(paths, um_per_px, reader.task), reader.engine.batch):
                 patches = [item.patch for item in group if item.patch is not None]
                 readings = reader.read(np.stack(patches), views=views) if patches else None
                 position = 0

@@ -19,7 +19,7 @@ import numpy as np
 from core.data.archive import Files, is_junk, opened
 from core.data.labelled import LabelledSet, expected, labelled_sets, says_labels
 from core.data.pcam import ROWS, file_of, split_names
-from core.data.sources import Item, read_item
+from core.data.sources import Item, check_scale, read_item
 from core.errors import ImportSourceError, OutputError
 from core.files import atomic_path, sync, write_text
 from core.task import PCAM, TASK, Task, task_json, task_of
@@ -83,6 +83,7 @@ def import_all(
         OutputError: `out` cannot be written. Nothing half-written stays under an official name.
     """
     task = _settled_task(out, task)
+    check_scale(um_per_px, task, path)
     sources = find_sources(path, task)
     imported: list[Imported] = []
     for source in sources:
@@ -94,23 +95,27 @@ def import_all(
                 name = _split_name(source, split or one.split)
                 if name in [earlier.split for earlier in imported]:
                     raise ImportSourceError(source, f"'{name}' was imported from another source just now; remove one")
+                _write_task(out, task)
                 imported.append(_import_set(files, one, name, out, progress, um_per_px, task))
     return imported
 
 
 def _settled_task(out: Path, asked: Task | None) -> Task:
-    """The task of a folder of data, written down before the first split: one folder holds one task's.
+    """The task of a folder of data, or the one asked for: one folder holds one task's.
 
     Raises:
         ImportSourceError: the folder holds data of another task.
     """
-    held, path = task_of(out), out / TASK
-    if asked is None or asked == held:
-        return held
-    if split_names(out):
+    held = task_of(out)
+    if asked is not None and asked != held and split_names(out):
         raise ImportSourceError(out, f"it holds data of the task '{held.name}'; choose another folder")
-    write_text(path, task_json(asked))
-    return asked
+    return asked or held
+
+
+def _write_task(out: Path, task: Task) -> None:
+    """Say beside the files what they are read for, before the first split is written."""
+    if task != task_of(out):
+        write_text(out / TASK, task_json(task))
 
 
 def _split_name(source: Path, named: str) -> str:

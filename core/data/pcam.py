@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from core.data.chunks import check_chunks, read_rows
 from core.data.tables import MAX_PATCHES, MAX_TABLE_BYTES, read_columns
-from core.errors import SplitFormatError, SplitNotFoundError
+from core.errors import OtherTaskError, SplitFormatError, SplitNotFoundError
 from core.task import Task, task_of
 
 SPLITS = ("train", "valid", "test")
@@ -121,6 +121,11 @@ class Split:
         if not file_of(self.folder, self.name, "mask.h5").is_file():
             return None
         return (self._read("mask", indices)[..., 0] > 0).astype(np.uint8)
+
+    def require(self, task: Task) -> None:
+        """Refuse to be read for another task than the split's; raises OtherTaskError."""
+        if (apart := self.task.difference(task)) is not None:
+            raise OtherTaskError(self.name, *apart)
 
     def index_of_row(self, row: int) -> int | None:
         """Position of an official row number, or None when the split does not hold it."""

@@ -69,6 +69,16 @@ def check_inputs(paths: Iterable[Path], um_per_px: float | None = None) -> list[
     return checked
 
 
+def check_scale(um_per_px: float | None, task: Task, source: Path = Path()) -> None:
+    """Refuse a pixel size where the task's pixels have none, so that it is not passed over in silence.
+
+    Raises:
+        ImportSourceError: naming the source.
+    """
+    if um_per_px is not None and task.um_per_px is None:
+        raise ImportSourceError(source, f"pixels of the task '{task.name}' have no size; leave --um-per-px out")
+
+
 def items(paths: Sequence[Path], um_per_px: float | None = None, task: Task = PCAM) -> Iterator[Item]:
     """Every patch in `paths`, in order; files of a folder or zip by name. Memory grows with their names only.
 
@@ -84,6 +94,7 @@ def items(paths: Sequence[Path], um_per_px: float | None = None, task: Task = PC
     Raises:
         ImportSourceError, SplitFormatError: a container cannot be opened. A single bad image only refuses its item.
     """
+    check_scale(um_per_px, task, *paths[:1])
     for path, prefix in zip(paths, _prefixes(paths), strict=True):
         if _holds_files(path):
             with opened(path) as files:

@@ -94,6 +94,7 @@ def fit_ood_detector(reader: Reader, bundle: Bundle, valid: Split, progress: Pro
     """
     train = Split.open(valid.folder, "train")
     for split in (train, valid):
+        split.require(reader.task)
         if len(split) < FEWEST:
             raise TooFewPatchesError(split.name, len(split), "tell what is unlike them")
     (known, fitted_on), (others, limit_on) = (_drawn(reader, split, progress) for split in (train, valid))

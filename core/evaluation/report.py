@@ -107,7 +107,9 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
 
     Raises:
         CalibrationError: what keeps a calibration from being fitted on that split.
+        OtherTaskError: it is of another task.
     """
+    split.require(reader.task)
     check_labels(split.labels, split.name, reader.task)
     pieces = [(r.view_logits, r.attribution) for r in read_split(reader, split, 1, progress)]
     logits, last_maps = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
@@ -156,7 +158,11 @@ def evaluate(reader: Reader, split: Split, views: int, progress: Progress) -> tu
     Returns:
         The record that a bundle may keep, and the full report (the record, reliability diagram, confusion matrix,
         operating point) as JSON-ready values.
+
+    Raises:
+        OtherTaskError: the split is of another task.
     """
+    split.require(reader.task)
     probability = np.concatenate([r.probability for r in read_split(reader, split, views, progress)])
     point = reader.model.point(views)
     scored = Scored(probability, split.labels, point)

@@ -30,7 +30,11 @@ def recipe_of(config: TrainConfig) -> str:
         parts.append(f"label smoothing {config.label_smoothing:g}")
     if config.ema_decay:
         parts.append(f"weights averaged (decay {config.ema_decay:g})")
-    varied = [f"{name} {value:g}" for name, value in config.augmentation.model_dump().items() if value]
+    varied = [
+        f"{name} {value:g}"
+        for name, value in config.augmentation.model_dump().items()
+        if value and (name != "stain" or config.task.stain)
+    ]
     parts.append("flips and turns" + (", " + ", ".join(varied) if varied else ""))
     if config.distillation:
         distillation = config.distillation
@@ -43,7 +47,9 @@ def recipe_of(config: TrainConfig) -> str:
     if config.mosaic_batches:
         parts.append("every other batch read as mosaics of four patches")
     if config.background_evidence:
-        parts.append(f"{config.background_evidence:g} times the evidence for tumour in cells of patches without")
+        parts.append(
+            f"{config.background_evidence:g} times the evidence for {config.task.positive} in cells of patches without"
+        )
     if config.init_bias_prior is not None:
         parts.append(f"a head that starts from a prior of {config.init_bias_prior:g}")
     return ", ".join(parts) + "."

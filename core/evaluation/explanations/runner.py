@@ -71,7 +71,11 @@ class Examination:
 
         On `regions` (a folder, see `read_regions`) too where given, and on `odd`, a folder of pictures that the model
         should not know (see `core.evaluation.ood.of_folder`).
+
+        Raises:
+            OtherTaskError: the split is of another task than the reader's.
         """
+        split.require(reader.task)
         self.sample = Sample(reader, split, plan or Plan(methods=METHODS), regions, odd, self.tell)
         self._told, self._noted = tell, 0.0
         self._folder: Path | None = None
