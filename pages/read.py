@@ -41,7 +41,8 @@ if chosen is None:
     table.info("Drop a patch below, or choose another patch: none that can be read is on the table.")
 else:
     e = explanation
-    readings = library.explain(model, chosen.patch, e.method, e.layer, e.target, views)
+    patch, notes = chosen.patch, chosen.notes
+    readings = library.explain(model, patch, e.method, e.layer, e.target, views)
     heatmap = readings.attribution[0]
     with table:
         pictures, words = st.columns([2, 1], gap="medium")
@@ -75,7 +76,7 @@ else:
         np.save(array, heatmap)
         st.download_button(
             "Picture (PNG)",
-            lambda: png(as_picture(chosen.patch, readings, 0, notes=chosen.notes, own=scale == OWN)),
+            lambda: png(as_picture(patch, readings, 0, notes=notes, own=scale == OWN)),
             f"{stem}.png",
             "image/png",
             on_click="ignore",

@@ -185,7 +185,7 @@ def _answer(url: str, part: Path, etag: str) -> Iterator[httpx2.Response]:
         headers["Range"] = f"bytes={held}-"
         if etag.startswith('"'):  # a weak one, W/"...", does not vouch for every byte
             headers["If-Range"] = etag
-    hooks = {"response": [partial(_check_redirect, url)]}
+    hooks: dict[str, list[Callable[..., object]]] = {"response": [partial(_check_redirect, url)]}
     web = httpx2.Client(timeout=TIMEOUT, follow_redirects=True, event_hooks=hooks)
     try:
         with web, web.stream("GET", url, headers=headers) as response:

@@ -16,9 +16,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from typing import cast
 
 from streamlit import runtime
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.stats import CacheStat
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import FullError
@@ -74,7 +77,7 @@ def _sent() -> int:
     if not runtime.exists():
         return 0
     families = runtime.get_instance().uploaded_file_mgr.get_stats().values()
-    return sum(stat.byte_length for family in families for stat in family)
+    return sum(stat.byte_length for family in families for stat in family if isinstance(stat, CacheStat))
 
 
 HELD = Budget(LIMIT, _sent)
@@ -86,5 +89,5 @@ def take(file: UploadedFile) -> bytes:
     data = file.getvalue()
     context = get_script_run_ctx()
     if context is not None:
-        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
+        cast(MemoryUploadedFileManager, context.uploaded_file_mgr).remove_file(context.session_id, file.file_id)
     return data

@@ -79,7 +79,8 @@ def kept(
 
 def own(name: str, most: int, most_bytes: float = inf, size: Callable[[Any], int] | None = None) -> Kept[Any]:
     """A shelf of this reader's session, gone with it; see `Kept`."""
-    return st.session_state.setdefault(f"kept_{name}", Kept(most, most_bytes, size))
+    shelf: Kept[Any] = st.session_state.setdefault(f"kept_{name}", Kept(most, most_bytes, size))
+    return shelf
 
 
 def pictures() -> Kept[str]:

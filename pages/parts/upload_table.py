@@ -67,7 +67,7 @@ def _row(upload: Upload, model: str, views: int) -> dict[str, object]:
     """One line of the table, which is copied and kept elsewhere: no cell of it is a formula."""
     twin = uploads.twin_of(upload)
     same = () if twin is None else (f"The same picture as {twin.name}.",)
-    words = {"file": csv_cell(upload.name), "notes": " ".join((*same, *upload.notes))}
+    words: dict[str, object] = {"file": csv_cell(upload.name), "notes": " ".join((*same, *upload.notes))}
     if upload.patch is None:
         return words | {"reading": "refused", "flags": upload.refusal}
     readings = library.predict(model, upload.patch, views)

@@ -36,7 +36,8 @@ class Compared:
 
 
 def _ticks() -> list[tuple[str, int, str]]:
-    return st.session_state.setdefault("ticks", [])
+    ticks: list[tuple[str, int, str]] = st.session_state.setdefault("ticks", [])
+    return ticks
 
 
 def tick(split: str, index: int, model: str, ticked: bool) -> None:

@@ -134,7 +134,7 @@ def light_table(
     """
     heatmaps = [panel for panel in panels if panel.heatmap is not None]
     bars = dict.fromkeys((panel.scale, f"{panel.scale_note}, {panel.unit}", panel.diverging) for panel in heatmaps)
-    grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in heatmaps)
+    grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in panels if panel.heatmap is not None)
     _component(
         key=key,
         data={

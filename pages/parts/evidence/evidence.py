@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from core.evaluation.explanations.stage import MAIN, METHODS
 from core.evaluation.measures import MEASURES
 from core.evaluation.metrics.decisions import predictive_values
 from core.evaluation.metrics.localisation import tiled
-from core.evaluation.schema import EVIDENCE, EvidenceReport, Plan, read_report
+from core.evaluation.schema import EVIDENCE, EvidenceReport, Figure, Plan, read_report
 from core.jobs import Job
 from core.kept import Kept
 from core.models.store import bundle_folder, read_description
@@ -318,6 +319,10 @@ def _by_method(report: EvidenceReport, other: EvidenceReport | None, group: str)
             chart(figures.forest(one.rows, measure), f"{name}-{measure}")
 
 
+def _measured(figure: Figure) -> float:
+    return nan if figure.value is None else figure.value
+
+
 def show_decision(report: EvidenceReport) -> None:
     """What a call is worth at a prevalence and a sensitivity that the reader sets."""
     curve, known, point = report.curves.roc, report.curves.figures, report.curves.point
@@ -337,7 +342,10 @@ def show_decision(report: EvidenceReport) -> None:
     reached = int(np.flatnonzero(np.array(curve.sensitivity) >= wanted - 1e-9)[0])
     sensitivity, false_alarms = curve.sensitivity[reached], curve.false_positive_rate[reached]
     rows = {
-        f"The model's threshold, {point.threshold:.2f}": (known["sensitivity"].value, known["specificity"].value),
+        f"The model's threshold, {point.threshold:.2f}": (
+            _measured(known["sensitivity"]),
+            _measured(known["specificity"]),
+        ),
         f"The sensitivity wanted, threshold {curve.thresholds[reached]:.2f}": (sensitivity, 1 - false_alarms),
     }
     with words:

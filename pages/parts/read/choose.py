@@ -84,6 +84,7 @@ def chosen_from(split: Split, index: int) -> Chosen:
 
 def chosen_upload(upload: Upload) -> Chosen:
     """A file that was not refused."""
+    assert upload.patch is not None
     return Chosen(upload.name, upload.patch, notes=upload.notes)
 
 

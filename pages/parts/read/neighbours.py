@@ -95,7 +95,8 @@ def _show(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np
 
 
 def _nearest(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np.float32]) -> list[Neighbour]:
-    return library.own("nearest", 16).get(
+    found: list[Neighbour] = library.own("nearest", 16).get(
         (split.fingerprint(), scores.done, digest(patch), digest(at)),
         lambda: nearest(split, scores.coordinates, np.isfinite(scores.probability), patch, at),
     )
+    return found

@@ -14,7 +14,7 @@ from core.evaluation.schema import EvidenceReport, TrustSpread
 from core.evaluation.trust import Figure, figures_of, percentile, trust_figures
 from core.inference import Readings
 from core.inference.caching import caching_reader
-from core.kept import digest
+from core.kept import Kept, digest
 from core.settings import settings
 from core.view.export import scale_of
 from pages.parts import choices, library
@@ -121,4 +121,5 @@ def _forgetful(model: str, patch: Patch) -> Readings:
         return forgetful.read(patch)
 
     key = (reader.model.identity, digest(patch))
-    return library.kept(library.own("forgetful", 8), key, read, "Forgetting the head ...")
+    shelf: Kept[Readings] = library.own("forgetful", 8)
+    return library.kept(shelf, key, read, "Forgetting the head ...")

@@ -100,7 +100,8 @@ def plain(name: str) -> str:
 
 def kept() -> dict[str, Upload]:
     """The session's uploads by key, in the order they came."""
-    return st.session_state.setdefault("uploads", {})
+    files: dict[str, Upload] = st.session_state.setdefault("uploads", {})
+    return files
 
 
 def opened() -> Upload | None:
@@ -169,7 +170,8 @@ _pasted = count(1)
 
 def _left_out() -> list[str]:
     """What could not be kept of the last drop, in a sentence for each reason."""
-    return st.session_state.setdefault("left_out", [])
+    reasons: list[str] = st.session_state.setdefault("left_out", [])
+    return reasons
 
 
 def _keep(key: str, name: str, data: bytes, task: Task) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -20,7 +21,7 @@ from pages.parts.choices import FIXED, SCALE_NOTES, Explanation
 from pages.parts.components.light_table import Panel, light_table
 
 NOTHING, CENTRE, SURROUND = "nothing", "the centre", "the surround"
-KEYS = {"stain": 0, "brightness": 0, "blur": 0.0, "jpeg": 100, "mask": NOTHING}
+KEYS: dict[str, Any] = {"stain": 0, "brightness": 0, "blur": 0.0, "jpeg": 100, "mask": NOTHING}
 
 
 def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation: Explanation, views: int) -> None:
