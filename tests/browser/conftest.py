@@ -115,6 +115,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def strange_browser(browser: Browser) -> Iterator[Browser]:
+    """A browser for which a stranger's name means this machine, as after DNS rebinding."""
+    mapped = browser.browser_type.launch(
+        executable_path=CHROMIUM, args=[*ARGUMENTS, "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+    )
+    yield mapped
+    mapped.close()
+
+
+@pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A tab of its own; fails its test when anything goes wrong in the console."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})

@@ -7,18 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import ARGUMENTS, CHROMIUM
-from playwright.sync_api import Browser, expect
-
-
-@pytest.fixture
-def strange_browser(browser: Browser) -> Iterator[Browser]:
-    """A browser for which a stranger's name means this machine, as after DNS rebinding."""
-    mapped = browser.browser_type.launch(
-        executable_path=CHROMIUM, args=[*ARGUMENTS, "--host-resolver-rules=MAP evil.example 127.0.0.1"]
-    )
-    yield mapped
-    mapped.close()
+from playwright.sync_api import expect
 
 
 @pytest.fixture
