@@ -212,7 +212,7 @@ def test_hematoxylin_is_found_again():
 
 def test_baselines_know_nothing_but_the_middle():
     images = np.full((400, 96, 96, 3), 200, np.uint8)
-    found = baselines(images, (3, 3))
+    found = baselines(images, (3, 3), PCAM)
     assert list(found) == ["random", "centre prior", "hematoxylin"]
     assert {maps.shape for maps in found.values()} == {(400, 3, 3)}
     assert centre_share(found["random"], PCAM).mean() == pytest.approx(PCAM.label_share, abs=0.03)

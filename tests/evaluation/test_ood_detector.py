@@ -179,7 +179,7 @@ def test_one_s_own_patches_made_strange(patches):
 
 def test_scikit_image_s_own_pictures_need_no_network(monkeypatch):
     monkeypatch.setattr("socket.socket", None)
-    kinds = {kind.name: kind for kind in of_scikit_image()}
+    kinds = {kind.name: kind for kind in of_scikit_image(96)}
     assert set(kinds) == {"immunohistochemistry (scikit-image)", "photographs (scikit-image)"}
     for kind in kinds.values():
         assert kind.patches.shape[1:] == (96, 96, 3)
@@ -201,7 +201,7 @@ def folder(tmp_path):
 
 
 def test_pictures_of_a_folder_are_cut_side_by_side(folder):
-    liver, skin = of_folder(folder)
+    liver, skin = of_folder(folder, 96)
     assert (liver.name, skin.name) == ("liver", "skin")
     assert len(liver.patches) == 12  # 2 x 3 of each
     corners = {tuple(patch[0, 0, :2]) for patch in liver.patches}
@@ -212,23 +212,23 @@ def test_pictures_of_a_folder_are_cut_side_by_side(folder):
 
 def test_a_name_of_its_own_makes_no_kind(folder):
     (folder / "skin_1.png").rename(folder / "other.png")
-    (kind,) = of_folder(folder)
+    (kind,) = of_folder(folder, 96)
     assert (kind.name, len(kind.patches)) == ("pictures of odd", 24)
 
 
 def test_what_a_mac_leaves_behind_is_no_picture(folder):
-    before = [kind.name for kind in of_folder(folder)]
+    before = [kind.name for kind in of_folder(folder, 96)]
     for path in list(folder.glob("*.png")):
         path.with_name(f"._{path.name}").write_bytes(b"left behind")
-    assert [kind.name for kind in of_folder(folder)] == before
+    assert [kind.name for kind in of_folder(folder, 96)] == before
 
 
 def test_a_folder_that_will_not_do(folder, tmp_path):
     with pytest.raises(ImportSourceError, match="holds no pictures"):
-        list(of_folder(tmp_path / "nowhere"))
+        list(of_folder(tmp_path / "nowhere", 96))
     (folder / "skin_2.png").write_bytes(b"no")
     with pytest.raises(ImportSourceError, match=r"skin_2\.png"):
-        list(of_folder(folder))
+        list(of_folder(folder, 96))
 
 
 class Colours:

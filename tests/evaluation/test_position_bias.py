@@ -82,7 +82,7 @@ def pale():
 
 def told(region, dark, pale):
     """The summary and the verdicts of an oracle."""
-    curve = position_bias.summary(position_bias.measured(dark, pale, looking(region), region))
+    curve = position_bias.summary(position_bias.measured(dark, pale, looking(region), region, PCAM.label_box))
     return curve, {line.name: line.verdict for line in finding(curve)}
 
 
@@ -107,7 +107,7 @@ def test_context_holds_the_patch_and_its_mirror_images(patches):
 
 
 def test_the_same_tissue_is_in_every_cell_without_seams(patches):
-    found = position_bias.same_tissue(patches)
+    found = position_bias.same_tissue(patches, PCAM.label_box)
     centre = patches[:, 32:64, 32:64]
     assert found.shape == patches.shape
     assert (found[:, 32:64, 32:64] == centre).all()
@@ -120,7 +120,7 @@ def test_the_same_tissue_is_in_every_cell_without_seams(patches):
 
 def test_what_is_exchanged_is_the_donors_and_nothing_else(dark, pale):
     before = dark.copy(), pale.copy()
-    found = position_bias.exchanged(dark, pale)
+    found = position_bias.exchanged(dark, pale, PCAM.label_box)
     inside = np.zeros((96, 96), bool)
     inside[32:64, 32:64] = True
     for part, own, other in (("centre", ~inside, inside), ("surround", inside, ~inside)):
@@ -214,7 +214,7 @@ def test_a_map_that_never_moves_has_no_share_of_its_own(dark, pale):
 
 
 def test_patches_without_positive_evidence_are_counted_and_told(dark, pale):
-    values = position_bias.measured(dark, pale, looking(local), local)
+    values = position_bias.measured(dark, pale, looking(local), local, PCAM.label_box)
     assert position_bias.summary(values)["silent"] == 0
     assert "no positive evidence" not in finding(position_bias.summary(values))[0].text
     values["served"][:3] = np.nan
@@ -224,7 +224,7 @@ def test_patches_without_positive_evidence_are_counted_and_told(dark, pale):
 
 
 def test_slides_are_drawn_whole(dark, pale):
-    values = position_bias.measured(dark, pale, looking(local), local)
+    values = position_bias.measured(dark, pale, looking(local), local, PCAM.label_box)
     by_patch = position_bias.summary(values)
     by_slide = position_bias.summary(values, np.repeat(["a", "b"], COUNT // 2))
     assert (by_patch["resampled_by"], by_slide["resampled_by"]) == ("patch", "slide")
@@ -272,7 +272,7 @@ def test_windows_are_cut_with_their_masks_and_no_region_outweighs():
     tumour[:, :320] = True
     place = np.arange(512 * 512).reshape(512, 512)
     image = np.stack([place % 251, place // 1021, tumour * 255], axis=-1).astype(np.uint8)
-    (piece,) = position_bias.windows([Region("a", image, tumour)])
+    (piece,) = position_bias.windows([Region("a", image, tumour)], PCAM.side)
     kinds, count = np.unique(position_bias.lies(piece.masks), return_counts=True)
     assert dict(zip(kinds, count, strict=True)) == {"around": PER_REGION, "everywhere": PER_REGION}
     assert set(piece.sources) == {"a"}
@@ -280,9 +280,9 @@ def test_windows_are_cut_with_their_masks_and_no_region_outweighs():
     corner = piece.patches[:, 0, 0, :2].tolist()
     places = [[image[y, x, :2].tolist() for x in range(0, 417, 32)] for y in range(0, 417, 32)]
     assert all(any(one in row for row in places) for one in corner)
-    (again,) = position_bias.windows([Region("a", image, tumour)])
+    (again,) = position_bias.windows([Region("a", image, tumour)], PCAM.side)
     assert (again.patches == piece.patches).all()
-    (none,) = position_bias.windows([Region("b", image, np.zeros((512, 512), bool))])
+    (none,) = position_bias.windows([Region("b", image, np.zeros((512, 512), bool))], PCAM.side)
     assert len(none.patches) == 0
 
 

@@ -18,6 +18,7 @@ from core.evaluation.metrics.stability import (
     varied,
 )
 from core.models.schema import OperatingPoint
+from core.task import PCAM
 
 GRID = (6, 6)
 
@@ -57,7 +58,7 @@ def tissue():
 def test_varied_patches_meet_every_perturbation_once(tissue):
     patches = np.concatenate([tissue] * 6)[:43]
     before = patches.copy()
-    found = varied(patches)
+    found = varied(patches, PCAM)
     np.testing.assert_array_equal(patches, before)
     assert found.shape == (43, 96, 96, 3)
     places = [(name, strength) for name in PERTURBATIONS for strength in STRENGTHS]
@@ -68,8 +69,8 @@ def test_varied_patches_meet_every_perturbation_once(tissue):
 
 
 def test_few_patches_can_be_varied_too(tissue):
-    assert varied(tissue[:3]).shape == (3, 96, 96, 3)
-    assert varied(tissue[:0]).shape == (0, 96, 96, 3)
+    assert varied(tissue[:3], PCAM).shape == (3, 96, 96, 3)
+    assert varied(tissue[:0], PCAM).shape == (0, 96, 96, 3)
 
 
 def test_what_turns_with_the_patch_holds_still(tissue):

@@ -183,7 +183,7 @@ def test_targets_are_rows_of_the_two_logits():
 )
 def test_unknown_words_are_refused_with_the_known_ones(words, named):
     with pytest.raises(ExplanationError, match=named):
-        check_vocabulary(*words, ("last", "6x6"), PCAM)
+        check_vocabulary(*words, layers=("last", "6x6"), task=PCAM)
 
 
 # Against others ---------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def test_eight_views_are_the_mean_of_eight_readings(tiny_reader, patches):
     turned_back = [dihedral_back(single.attribution, index) for index, single in enumerate(singles)]
     np.testing.assert_allclose(eight.attribution, np.mean(turned_back, axis=0), atol=1e-5)
     assert eight.point == tiny_reader.model.points["8"]
-    assert eight.verdict.tolist() == verdicts(eight.probability, eight.point).tolist()
+    assert eight.verdict.tolist() == verdicts(eight.probability, eight.point, PCAM).tolist()
 
 
 @pytest.mark.parametrize("layer", ["last", "6x6"])
@@ -141,9 +141,9 @@ def test_views_are_one_or_eight(tiny_reader, patches):
 def test_verdicts_by_hand():
     point = OperatingPoint(threshold=0.5, refer_low=0.4, refer_high=0.7)
     probability = np.array([0, 0.39, 0.4, 0.5, 0.69, 0.7, 1])
-    assert verdicts(probability, point).tolist() == ["no tumour"] * 2 + ["refer"] * 3 + ["tumour"] * 2
+    assert verdicts(probability, point, PCAM).tolist() == ["no tumour"] * 2 + ["refer"] * 3 + ["tumour"] * 2
     no_band = OperatingPoint(threshold=0.3, refer_low=0.3, refer_high=0.3)
-    assert verdicts(np.array([0.29, 0.3]), no_band).tolist() == ["no tumour", "tumour"]
+    assert verdicts(np.array([0.29, 0.3]), no_band, PCAM).tolist() == ["no tumour", "tumour"]
 
 
 def with_point(reader, **fields):

@@ -32,6 +32,7 @@ def knowing(tiny_bundle, demo, write_split, tmp_path_factory):
     valid = type(demo).open(data, "valid")
     write_description(folder, fit_ood_detector(reader, reader.model, valid, lambda done, total: None))
     reader = load_reader(folder, "openvino")
+    assert reader.ood is not None
     median = np.median(reader.ood.distance(reader.features(valid.patches(slice(None)))))
     reader.ood = replace(reader.ood, limit=np.array([median], np.float32))  # some are flagged, some not
     return reader

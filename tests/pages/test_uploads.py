@@ -241,7 +241,7 @@ def test_all_sessions_share_one_budget(screen, monkeypatch, demo, png):
 
 def test_no_pixels_are_held_but_those_that_are_read(demo, png):
     picture = np.tile(demo.patches([3])[0], (20, 20, 1))
-    upload = uploads._read(uploads.Upload("k", "n", "d", png(picture)))
+    upload = uploads._read(uploads.Upload("k", "n", "d", PCAM, png(picture)))
     assert upload.size == (1920, 1920)
     assert upload.held - len(upload.data) < picture.nbytes / 8
     moved = uploads._read(upload, (0, 5))
@@ -305,7 +305,9 @@ def test_a_forged_number_opens_the_usual_patch(screen, forged):
 def test_a_forged_window_stays_inside_the_picture(monkeypatch, forged, told):
     heard, callbacks = [], {}
     monkeypatch.setattr(window_picker, "_component", lambda **given: callbacks.update(given))
-    window_picker.pick_window("data:,", (300, 200), at=(0, 0), key="w", on_move=lambda *corner: heard.append(corner))
+    window_picker.pick_window(
+        "data:,", (300, 200), side=96, at=(0, 0), key="w", on_move=lambda *corner: heard.append(corner)
+    )
     monkeypatch.setattr(st, "session_state", {callbacks["key"]: {"window": forged}})
     callbacks["on_window_change"]()
     assert heard == ([] if told is None else [told])

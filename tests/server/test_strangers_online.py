@@ -8,10 +8,10 @@ import time
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
-from test_doors import knock
 from websockets.exceptions import ConnectionClosed
 
 from bench.visitor import Answer, Server, Visitor
+from tests.server.test_doors import knock
 
 PASSWD = b"root:"
 OURS = b"disconnectedSessionTTL"

@@ -13,12 +13,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from test_doors import knock
 
 from bench.visitor import Server, Visitor
 from core.errors import FullError
 from pages.parts import server as doors
 from pages.parts.budget import LIMIT, Budget
+from tests.server.test_doors import knock
 
 STORED = re.compile(r'cache_memory_bytes\{[^}]*"UploadedFileManager"[^}]*\} (\d+)')
 

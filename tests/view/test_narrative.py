@@ -103,7 +103,7 @@ def test_no_zero_is_negative():
 
 
 def test_a_lean_that_the_padding_makes_does_not_hold():
-    gone, kept = (row("centre_context", *figures, 0.11) for figures in ((0.10, 0.08, 0.13), (0.2, 0.18, 0.22)))
+    gone, kept = (row("centre_context", *figures, chance=0.11) for figures in ((0.10, 0.08, 0.13), (0.2, 0.18, 0.22)))
     (line,) = answer_of([GOOD[1], gone], "gradcam/last")
     assert not line.holds
     assert "by place, not by what lies there" in line.text
@@ -119,8 +119,8 @@ def test_a_lean_that_the_padding_makes_does_not_hold():
 @pytest.mark.parametrize("rows", [GOOD, BAD])
 def test_what_matters_goes_by_tissue_filled_in_and_names_a_blur_that_disagrees(rows):
     inpainted = rows[2]
-    agrees = row("gap_blurred", *(9, 8, 10) if inpainted is GOOD[2] else (0.0, -0.2, 0.2), 0.0)
-    differs = row("gap_blurred", *(0.08, -0.10, 0.26) if inpainted is GOOD[2] else (0.8, 0.6, 1.0), 0.0)
+    agrees = row("gap_blurred", *(9, 8, 10) if inpainted is GOOD[2] else (0.0, -0.2, 0.2), chance=0.0)
+    differs = row("gap_blurred", *(0.08, -0.10, 0.26) if inpainted is GOOD[2] else (0.8, 0.6, 1.0), chance=0.0)
     found = [answer_of([inpainted, *other], "gradcam/last") for other in ([], [agrees], [differs])]
     alone, beside, against = found
     assert alone == beside
