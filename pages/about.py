@@ -5,7 +5,7 @@ from importlib import metadata
 
 import streamlit as st
 
-from core import __version__
+from core import __version__, service
 from core.evaluation.card import model_card
 from pages.parts import choices, frame, library
 from pages.parts.evidence.evidence import kept_report, show_lines
@@ -15,8 +15,8 @@ left, right = st.columns([2, 1], gap="large")
 with right:
     reader = library.reader(choices.model())
     st.subheader("Data in use")
-    for name in library.split_names():
-        split = library.split(name)
+    for name in service.split_names():
+        split = service.split(name)
         kind = "synthetic, not tissue" if split.synthetic else "files as PCam's"
         slides = f", {len(set(split.slides))} slides" if split.slides is not None else ""
         st.markdown(

@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 import streamlit as st
 
+from core import service
 from core.explain.registry import METHODS
 from core.view.export import as_picture, as_record, scale_of
 from core.view.overlay import png
@@ -19,7 +20,7 @@ from pages.parts.upload_table import show_table
 
 frame.require()
 model = choices.model()
-task = library.task(model)
+task = service.task(model)
 table = st.container(key="read_table")
 controls = st.container()
 panels = st.container()

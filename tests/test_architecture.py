@@ -70,7 +70,7 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.service": ["."],
         "core.view": [
-            ". charts overlay selection",
+            ". charts duration overlay selection",
             "contact_sheet export narrative",
             "charts.evidence",
             "report",
@@ -85,7 +85,7 @@ EXCEPTIONS = {
     ("core.training.promote", "core.evaluation"): "a model is promoted with an operating point and a card",
     ("core.training.recipe", "core.evaluation"): "a record of data is written the same way everywhere",
 }
-HANDS_ERRORS_ON = {"core.inference.scores", "core.inference.batcher"}
+HANDS_ERRORS_ON = {"core.service", "core.inference.batcher"}
 HEAVY = {"torch", "torchvision", "timm", "openvino", "captum", "h5py"}
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from core import cli
 from core.data.pcam import Split, file_of
-from core.inference import load_reader
+from core.inference import Reader, load_reader
 from core.models.architectures import ARCHITECTURES
 from core.models.store import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of
 from core.settings import settings
@@ -165,14 +165,13 @@ def test_score_streams(tmp_path, command, tiny_bundle, write_split, monkeypatch)
     """No more patches are held than one batch of the engine."""
     many = np.random.default_rng(0).integers(0, 256, (70, 96, 96, 3), dtype=np.uint8)
     path = file_of(write_split(tmp_path / "s", many, np.zeros(70, np.uint8)), "valid", "x.h5")
-    held, batches = [], cli.score.batches
+    held, read = [], Reader.read
 
-    def watch(stream, size):
-        for group in batches(stream, size):
-            held.append(len(group))
-            yield group
+    def watch(self, patches, views=1):
+        held.append(len(patches))
+        return read(self, patches, views=views)
 
-    monkeypatch.setattr(cli.score, "batches", watch)
+    monkeypatch.setattr(Reader, "read", watch)
     assert command("score", path, "--out", tmp_path / "s.csv", "--model", tiny_bundle)[0] == 0
     assert held == [32, 32, 6]
     assert len(rows_of(tmp_path / "s.csv")) == 70

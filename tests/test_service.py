@@ -6,11 +6,13 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core import service
 from core.data.pcam import Split
-from core.errors import ModelNotFoundError, OutputError
+from core.data.sources import Item
+from core.errors import IntakeError, ModelNotFoundError, OutputError
 from core.inference.scores import ScoreStore
 from core.settings import settings
 
@@ -50,7 +52,7 @@ def test_a_model_that_is_not_there_is_said_to_be_missing(model):
 
 
 def test_a_split_is_opened_once():
-    assert service.split(DEMO, "demo") is service.split(DEMO, "demo")
+    assert service.open_split(DEMO, "demo") is service.open_split(DEMO, "demo")
     service.forget()
 
 
@@ -87,3 +89,57 @@ def test_what_stopped_a_job_is_said_once(store, monkeypatch):
     with pytest.raises(OutputError, match="no space left"):
         service.scoring_job(store)
     service.scoring_job(store).end()
+
+
+def test_one_job_computes_at_a_time_and_who_waits_can_leave(tiny_reader, tmp_path, monkeypatch):
+    go, at_work = threading.Event(), []
+
+    def wait(self, stop):
+        at_work.append(self)
+        go.wait(20)
+        yield 400
+
+    monkeypatch.setattr(ScoreStore, "compute", wait)
+    first, second, third = (ScoreStore(tmp_path / name, tiny_reader, Split.open(DEMO, "demo")) for name in "abc")
+    jobs = [service.scoring_job(one) for one in (first, second, third)]
+    assert [job.before for job in jobs] == [0, 1, 2]
+    service.stop_scoring(second)
+    jobs[1].end()
+    assert [job.before for job in jobs] == [0, 0, 1]
+    assert not service.starts_unasked(second)  # somebody has stopped it
+    assert service.starts_unasked(third)
+    go.set()
+    for job in jobs:
+        job._thread.join(20)
+    assert at_work == [first, third]
+    service.scoring_job(second).end()
+    assert service.starts_unasked(second)  # somebody has said so
+    service.forget()
+
+
+def test_what_is_read_unasked_is_little(store, monkeypatch):
+    assert service.starts_unasked(store)
+    monkeypatch.setattr(service, "UNASKED", 399)
+    assert not service.starts_unasked(store)
+
+
+def test_an_estimate_is_the_time_that_was_measured(store, monkeypatch):
+    monkeypatch.setattr(service.time, "monotonic", iter(np.arange(0.0, 100.0, 0.5)).__next__)
+    assert service.seconds_to_score(store) == 0.5 * 400 / store.reader.engine.batch
+    assert store.scores().done == 0  # nothing of the split was read for it
+    service._note_speed(store, 100, 2.0)
+    assert service.seconds_to_score(store) == 8
+
+
+def test_pictures_are_scored_in_batches_in_their_order(tiny_reader, patches):
+    kinds = [
+        Item("a", patches[0]),
+        Item("b", None, IntakeError("no")),
+        *(Item(str(i), patches[1]) for i in range(40)),
+    ]
+    found = list(service.score(tiny_reader, kinds))
+    assert [one.item.id for one in found] == [item.id for item in kinds]
+    assert found[1].readings is None
+    one, other = tiny_reader.read(patches[0]), tiny_reader.read(patches[1])
+    assert found[0].readings.logit[found[0].place] == one.logit[0]
+    assert all(read.readings.logit[read.place] == other.logit[0] for read in found[2:])

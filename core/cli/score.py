@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from core.cli.options import EngineName, Model, PixelSize, app
@@ -18,7 +15,7 @@ from core.errors import NodeLensError
 from core.files import atomic_path
 
 if TYPE_CHECKING:
-    from core.data.sources import Item
+    from core.service import Scored
 
 
 @app.command(epilog="Example: python -m core score patches/ --out scores.csv --tta")
@@ -38,43 +35,28 @@ def score(
     nothing at all could be read, no file is written. An id that a spreadsheet would take for a formula stands behind
     an apostrophe.
     """
+    from core import service
     from core.data.sources import check_inputs, count_items, items
-    from core.data.tables import csv_cell
     from core.inference import load_reader
 
     paths = check_inputs(inputs, um_per_px)
     reader = load_reader(model, engine)
-    views = 8 if tta else 1
     read, refusals, changed = 0, [], []
     with atomic_path(out) as part, progress("score", "patch") as bar:
         bar.total = count_items(paths)
         with part.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
             writer.writerow(("id", "probability", "logit", "verdict", "flags", "notes"))
-            for group in batches(items(paths, um_per_px, reader.task), reader.engine.batch):
-                patches = [item.patch for item in group if item.patch is not None]
-                readings = reader.read(np.stack(patches), views=views) if patches else None
-                position = 0
-                for item in group:
-                    if item.patch is None or readings is None:
-                        refusals.append(f"{item.id}: {item.refusal}")
-                        writer.writerow((csv_cell(item.id), "", "", "refused", csv_cell(str(item.refusal)), ""))
-                        continue
+            for scored in service.score(reader, items(paths, um_per_px, reader.task), 8 if tta else 1):
+                item = scored.item
+                writer.writerow(_row(scored))
+                if scored.readings is None:
+                    refusals.append(f"{item.id}: {item.refusal}")
+                else:
+                    read += 1
                     if item.changes:
                         changed.append(f"{item.id}: {' '.join(item.changes)}")
-                    writer.writerow(
-                        (
-                            csv_cell(item.id),
-                            f"{readings.probability[position]:.6f}",
-                            f"{readings.logit[position]:.6f}",
-                            readings.verdict[position],
-                            ";".join(readings.flags[position]),
-                            " ".join(item.notes),
-                        )
-                    )
-                    position += 1
-                read += position
-                bar.update(len(group))
+                bar.update(1)
         if read == 0:
             raise NodeLensError(refusals[0] if refusals else "There is no patch in the input.")
     if refusals:
@@ -82,7 +64,17 @@ def score(
     tell_changed(changed)
 
 
-def batches(stream: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """A stream in lists of `size`, the last one shorter."""
-    while group := list(islice(stream, size)):
-        yield group
+def _row(scored: Scored) -> tuple[str, ...]:
+    from core.data.tables import csv_cell
+
+    item, readings, place = scored.item, scored.readings, scored.place
+    if readings is None:
+        return csv_cell(item.id), "", "", "refused", csv_cell(str(item.refusal)), ""
+    return (
+        csv_cell(item.id),
+        f"{readings.probability[place]:.6f}",
+        f"{readings.logit[place]:.6f}",
+        str(readings.verdict[place]),
+        ";".join(readings.flags[place]),
+        " ".join(item.notes),
+    )

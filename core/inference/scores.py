@@ -7,10 +7,6 @@ same split write the same numbers.
 
 from __future__ import annotations
 
-import atexit
-import logging
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,8 +23,6 @@ from core.files import atomic_path
 from core.inference.reader import Reader, verdicts
 from core.models.schema import OperatingPoint
 from core.task import STRIDE
-
-log = logging.getLogger(__name__)
 
 CHUNK = 64
 """Patches between two writes."""
@@ -154,57 +148,6 @@ class ScoreStore:
             return np.memmap(self.path, self._dtype, mode, offset=len(header), shape=(len(self.split),))  # type: ignore[call-overload, no-any-return]
         except OSError as error:
             raise OutputError(self.path, "the stored scores cannot be opened") from error
-
-
-class ScoringJob:
-    """Scores a split in a thread of its own, so that it outlives the page that asked for it."""
-
-    def __init__(self, store: ScoreStore) -> None:
-        """Start at once."""
-        self.total = len(store.split)
-        self.done = store.scores().done
-        self.error: Exception | None = None
-        self._began = (time.monotonic(), self.done)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(store,), name="scoring", daemon=True)
-        atexit.register(self.end)  # a process that ends inside the engine aborts
-        self._thread.start()
-
-    @property
-    def running(self) -> bool:
-        """Whether there is still something to wait for."""
-        return self._thread.is_alive()
-
-    @property
-    def time_left(self) -> str:
-        """Words such as ", about 2 min left"; empty while that cannot be told."""
-        began, already = self._began
-        fresh = self.done - already
-        if not fresh:
-            return ""
-        seconds = (time.monotonic() - began) / fresh * (self.total - self.done)
-        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
-
-    def stop(self) -> None:
-        """Ask for an end after the current write; what is done stays."""
-        self._stop.set()
-
-    def _run(self, store: ScoreStore) -> None:
-        try:
-            log.info("scoring %s with %s: %d of %d done", store.split.name, store.model.name, self.done, self.total)
-            for done in store.compute(self._stop.is_set):
-                self.done = done
-            log.info("scored %s with %s: %d of %d done", store.split.name, store.model.name, self.done, self.total)
-        except Exception as error:
-            log.exception("scoring %s failed", store.split.name)
-            self.error = error
-        finally:
-            atexit.unregister(self.end)
-
-    def end(self) -> None:
-        """Ask for an end and wait for it."""
-        self.stop()
-        self._thread.join()
 
 
 def _bits(names: tuple[str, ...]) -> int:

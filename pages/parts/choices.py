@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from core import service
 from core.data.pcam import Split
 from core.explain.registry import METHODS
 from core.task import STRIDE
@@ -28,8 +29,8 @@ class Explanation:
 def choose_model_and_split() -> None:
     """The two choices that hold on every page, in the page's top row."""
     with st.container(horizontal=True, horizontal_alignment="right", key="top_row"):
-        st.selectbox("Model", library.model_names(), key="model", bind="query-params", width=200)
-        st.selectbox("Data", library.split_names(), key="split", bind="query-params", width=160)
+        st.selectbox("Model", service.model_names(), key="model", bind="query-params", width=200)
+        st.selectbox("Data", service.split_names(), key="split", bind="query-params", width=160)
 
 
 def model() -> str:
@@ -39,7 +40,7 @@ def model() -> str:
 
 def split() -> Split:
     """The split chosen in the top row."""
-    return library.split(st.session_state["split"])
+    return service.split(st.session_state["split"])
 
 
 def synthetic_badge(shown: bool) -> None:
@@ -53,7 +54,7 @@ def synthetic_badge(shown: bool) -> None:
 def choose_explanation(model: str, number: str = "") -> Explanation:
     """Target, method and layer side by side; `number` tells the panels of a comparison apart in the URL."""
     left, middle, right = st.columns(3)
-    task = library.task(model)
+    task = service.task(model)
     cells = task.side // STRIDE
     target = left.selectbox(
         "Explain",

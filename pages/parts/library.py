@@ -5,11 +5,10 @@ Nothing is kept in `st.cache_data` or `st.cache_resource`: any client may empty 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from math import inf
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,15 +16,10 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core import service
-from core.data.pcam import Split, find_splits
-from core.errors import ModelNotFoundError
 from core.explain.registry import LAST, METHODS
 from core.inference import Reader, Readings
 from core.inference.scores import ScoreStore
 from core.kept import Kept, digest
-from core.models.store import bundle_folder, bundle_names, read_description
-from core.settings import settings
-from core.task import Task
 
 Value = TypeVar("Value")
 
@@ -36,37 +30,10 @@ FEW_PASSES = 8
 """A method that asks the network oftener than this shows how far it is."""
 
 
-def model_names() -> list[str]:
-    """Installed models, the one to open with first."""
-    names = bundle_names(settings().models)
-    if not names:
-        raise ModelNotFoundError(settings().model)
-    return sorted(names, key=lambda name: (name != settings().model, name))
-
-
 def reader(name: str) -> Reader:
     """The one Reader of a model, by name or path; loaded anew when the model was replaced."""
     with nullcontext() if service.has_reader(name) else st.spinner(LOADING):
         return service.reader(name)
-
-
-def task(name: str) -> Task:
-    """What a model reads for, from its description; no network is loaded."""
-    return read_description(bundle_folder(name, settings().models)).task
-
-
-def split_names() -> list[str]:
-    """Splits present; validation first where there is PCam, else the demo."""
-    return sorted(_folders(), key=lambda name: name != "valid")
-
-
-def _folders() -> Mapping[str, Path]:
-    return find_splits(settings().data, settings().demo)
-
-
-def split(name: str) -> Split:
-    """A split by name; opened anew when its files were replaced."""
-    return service.split(_folders().get(name, settings().data), name)
 
 
 def kept(
@@ -116,7 +83,7 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
 def predict(model: str, patch: NDArray[np.uint8], views: int) -> Readings:
     """A reading of one patch, however it is explained: one that is here, else the one that costs least."""
     read = (model, service.changed(model), digest(patch), views)
-    return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, task(model).margin, views))
+    return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, service.task(model).margin, views))
 
 
 def _readings(name: str) -> Kept[Readings]:
@@ -125,4 +92,5 @@ def _readings(name: str) -> Kept[Readings]:
 
 def store(model: str, split_name: str) -> ScoreStore:
     """Where the one-view readings of a split are kept."""
-    return ScoreStore(settings().cache, reader(model), split(split_name))
+    reader(model)  # with words on the page while it is loaded
+    return service.store(model, split_name)

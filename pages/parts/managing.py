@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core import service
 from core.data.tables import csv_text
 from core.jobs import Job
 from core.models.store import bundle_names, read_description
 from core.settings import settings, without_paths
 from core.training.runs import LONGEST_NOTE, Run
-from pages.parts import access, library
+from pages.parts import access
 from pages.parts.train.runs import EVERY, GOING, state_of
 from pages.parts.train.start import go_on, go_to, training
 
@@ -93,7 +94,7 @@ def _promote(run: Run) -> None:
     one, two, three = st.columns([3, 2, 1], vertical_alignment="bottom")
     name = one.text_input("Make a model of it, named", run.name, max_chars=80, key=f"promote_{run.name}").strip()
     own = run.config.valid_split if run.config.holdout == "split" else run.config.train_split
-    splits = [name for name in library.split_names() if name not in ("train", "test")]
+    splits = [name for name in service.split_names() if name not in ("train", "test")]
     split = two.selectbox(
         "Calibrated on",
         splits,
@@ -109,7 +110,7 @@ def _promote(run: Run) -> None:
 
 
 def _start_promotion(run: Run, name: str, split: str) -> None:
-    folder = library.split(split).folder
+    folder = service.split(split).folder
     access.start(
         _promotion(run),
         ["model", "promote", str(run.folder), "--name", name, "--data", str(folder), "--split", split],

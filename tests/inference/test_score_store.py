@@ -13,7 +13,8 @@ from core.data.pcam import Split
 from core.errors import OutputError
 from core.inference import scores
 from core.inference.reader import Reader
-from core.inference.scores import ScoreStore, ScoringJob
+from core.inference.scores import ScoreStore
+from core.service import ScoringJob
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from core import service
 from core.inference.reader import REFER
 from core.task import PCAM
 
@@ -36,6 +37,25 @@ def test_the_first_visit_shows_progress_and_then_everything(screen, demo):
     assert count(page) == 400
     assert tiles(page) == list(range(PAGE))
     assert "synthetic, not tissue" in page.html
+
+
+def test_a_long_job_starts_on_a_persons_word_with_an_estimate_and_can_be_stopped(screen, demo, monkeypatch):
+    monkeypatch.setattr(service, "UNASKED", 399)
+    page = screen("browse").calm()
+    store = service.store("densenet169", "demo")
+    assert not page.at.get("progress")
+    assert not service.is_scoring(store)
+    assert store.scores().done == 0
+    assert re.search(r"takes about [\d]+ (s|min)", page.at.info[0].value)
+    assert page.at.info[1].value == "No patch has been read yet."
+    read = page.at.button(key="read_split")
+    assert re.fullmatch(r"Read 400 patches \(about \d+ (s|min)\)", read.label)
+    read.click().run()
+    assert service.is_scoring(store)
+    page.calm().at.button(key="stop_scoring").click().run()
+    service.scoring_job(store).end()
+    page.at.run()
+    assert not service.is_scoring(store)
 
 
 @pytest.mark.parametrize(

@@ -227,12 +227,12 @@ def test_nobody_empties_what_all_readers_share(screen, shipped_reader, monkeypat
     loads = []
     monkeypatch.setattr(service, "load_reader", lambda name: loads.append(name) or shipped_reader)
     page = screen("read", patch=11).calm()
-    split = service.split(settings().demo, "demo")
+    split = service.open_split(settings().demo, "demo")
     caching.cache_data.clear()
     caching.cache_resource.clear()
     page.choose("scale", "own").calm()
     assert loads == ["densenet169"]
-    assert service.split(settings().demo, "demo") is split
+    assert service.open_split(settings().demo, "demo") is split
 
 
 def test_what_a_reader_dropped_is_kept_with_their_tab_alone(screen, png):

@@ -12,11 +12,12 @@ from core import service
 from core.data.flags import FLAGS
 from core.data.pcam import Split
 from core.inference.reader import verdict_words
-from core.inference.scores import Scores, ScoreStore, ScoringJob
+from core.inference.scores import Scores, ScoreStore
 from core.task import Task
 from core.view.charts.scores import probability_histogram
+from core.view.duration import duration
 from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, losses, outcomes
-from pages.parts import library
+from pages.parts import access, library
 from pages.parts.compare import comparing
 from pages.parts.components.gallery import Tile, gallery
 from pages.parts.read.choose import SPLIT
@@ -31,24 +32,53 @@ PRESETS = {
 
 
 def wait_for_scores(store: ScoreStore, model: str) -> Scores:
-    """The scores of the split; while some are missing, start their job and show how far it is."""
+    """The scores of the split; while some are missing, how far their job is, or the button that starts it.
+
+    A long job starts when somebody says so: few patches are read unasked, and none of what somebody has stopped.
+    """
+    job = service.scoring(store)  # asked first: what ends meanwhile has left all its scores
     scores = store.scores()
     if scores.done < len(scores.probability):
-        _progress(service.scoring_job(store), f"{store.split.name} with {model}", shown=scores.done)
+        if job is None and service.starts_unasked(store):
+            job = service.scoring_job(store)
+        if job is None:
+            _ask(store, model, len(scores.probability) - scores.done)
+        else:
+            _progress(job, store, f"{store.split.name} with {model}", shown=scores.done)
     return scores
 
 
+def _ask(store: ScoreStore, model: str, missing: int) -> None:
+    takes = duration(service.seconds_to_score(store))
+    st.info(
+        f"{missing:,} of the {len(store.split):,} patches of '{store.split.name}' have not been read with {model}. "
+        f"Reading them takes about {takes} here, once; it goes on when you leave, and can be stopped."
+    )
+    if st.button(f"Read {missing:,} patches (about {takes})", key="read_split"):
+        service.scoring_job(store)
+        st.rerun()
+
+
 @st.fragment(run_every=1.0)
-def _progress(job: ScoringJob, what: str, shown: int) -> None:
+def _progress(job: service.ScoringJob, store: ScoreStore, what: str, shown: int) -> None:
     if not job.running or (shown < PAGE <= job.done):
         st.rerun()
+    if job.before:
+        said = f"Reading {what} waits: {job.before} {'job' if job.before == 1 else 'jobs'} before it. "
+    else:
+        left = job.seconds_left
+        said = f"Reading {what}: {job.done:,} of {job.total:,} patches"
+        said += f", about {duration(left)} left. " if left else ". "
     st.progress(
         job.done / job.total,
-        f"Reading {what}: {job.done:,} of {job.total:,} patches{job.time_left}. "
-        "It goes on when you leave, and the patches read so far are shown below.",
+        said + "It goes on when you leave, and the patches read so far are shown below.",
     )
-    if st.button("Show what has been read since", key="refresh_scores"):
-        st.rerun()
+    with st.container(horizontal=True):
+        if st.button("Show what has been read since", key="refresh_scores"):
+            st.rerun()
+        if not access.readonly() and st.button("Stop", key="stop_scoring", help="What has been read is kept."):
+            access.attempt(service.stop_scoring, store)
+            st.rerun()
 
 
 def choose_preset() -> None:
@@ -132,8 +162,8 @@ def patch_gallery(scores: Scores, split: Split, model: str, found: NDArray[np.in
     where = f", {first:,} to {first + len(shown) - 1:,} shown" if len(shown) else ""
     count.markdown(f"**{len(found):,} of {len(split):,} patches**{where}; page {page} of {pages}. One view each.")
     if not len(shown):
-        waiting = scores.done == 0
-        st.info("The first patches are being read ..." if waiting else "No patch passes these filters. Clear one.")
+        nothing = scores.done == 0
+        st.info("No patch has been read yet." if nothing else "No patch passes these filters. Clear one.")
         return
     comparing.tray()
     gallery(

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import streamlit as st
 
+from core import service
 from core.errors import NodeLensError
 from core.evaluation.metrics.agreement import difference, rank_correlation
 from core.explain.registry import METHODS
@@ -70,7 +71,7 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     """A panel for each patch; a single one is shown twice, by another model or, for want of one, at another layer."""
     panels = [{"split": split, "patch": str(index), "model": model} for split, index, model in ticks]
     if len(panels) == 1:
-        others = [name for name in library.model_names() if name != panels[0]["model"]]
+        others = [name for name in service.model_names() if name != panels[0]["model"]]
         panels.append(panels[0] | ({"model": others[0]} if others else {"layer": "6x6"}))
     query = {"panels": str(len(panels))}
     for number, panel in enumerate(panels, start=1):
@@ -85,7 +86,7 @@ def choose_count() -> int:
 
 def choose_panels(count: int, views: int) -> list[Compared]:
     """A column of choices for each panel; returns what they read."""
-    compared, names = [], library.model_names()
+    compared, names = [], service.model_names()
     for number, column in enumerate(st.columns(count, gap="medium"), start=1):
         with column:
             try:
@@ -106,7 +107,7 @@ def _choose_panel(number: int, count: int, names: list[str], views: int) -> Comp
     patch_place = st.container()
     model = st.selectbox("Model", names, (number - 1) % len(names), key=f"model{number}", bind="query-params")
     with patch_place:
-        chosen = _choose_patch(number, library.task(model))
+        chosen = _choose_patch(number, service.task(model))
     e = choose_explanation(model, str(number))
     if chosen is None:
         return None
@@ -116,7 +117,7 @@ def _choose_panel(number: int, count: int, names: list[str], views: int) -> Comp
 def _choose_patch(number: int, task: Task) -> Chosen | None:
     uploads.decode_for(task)
     files = uploads.kept()
-    sources = [*library.split_names(), *([FILES] if files else [])]
+    sources = [*service.split_names(), *([FILES] if files else [])]
     source_column, patch_column = st.columns(2)
     source = source_column.selectbox("Data", sources, key=f"split{number}", bind="query-params")
     if source == FILES:
@@ -130,7 +131,7 @@ def _choose_patch(number: int, task: Task) -> Chosen | None:
             st.error(f"{uploads.plain(upload.name)}: {upload.refusal}{repair}")
             return None
         return chosen_upload(upload)
-    split = library.split(source)
+    split = service.split(source)
     last = len(split) - 1
     if st.session_state.get(f"patch{number}", 0) > last:
         st.session_state[f"patch{number}"] = last

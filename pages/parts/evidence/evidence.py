@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from core import service
 from core.data.pcam import Split
 from core.data.tables import csv_cell
 from core.evaluation.explanations.runner import DOING, Examination
@@ -28,6 +29,7 @@ from core.view import narrative
 from core.view import report as evidence_report
 from core.view.charts import evidence as figures
 from core.view.charts.evidence import Mosaics
+from core.view.duration import duration
 from core.view.narrative import method_title
 from pages.parts import access, library
 from pages.parts.train.runs import chart
@@ -142,7 +144,7 @@ def _watch(job: Job, model: str, split: Split, sample: int) -> None:
     share, stage = _examination(model, split, sample).progress(settings().cache)
     began, first = st.session_state.setdefault("examined_since", (time.monotonic(), share))
     gone, done = time.monotonic() - began, share - first
-    left = f", about {max(1, round(gone / done * (1 - share) / 60))} min left" if gone > 15 and done > 0.02 else ""
+    left = f", about {duration(gone / done * (1 - share))} left" if gone > 15 and done > 0.02 else ""
     st.progress(
         share,
         f"Examining {model} on {min(sample, len(split)):,} patches of {split.name}: "
@@ -192,7 +194,7 @@ def _lines(report: EvidenceReport) -> str:
 
 def choose_other(model: str, split: Split) -> EvidenceReport | None:
     """A second model's report on the same patches; None unless one is asked for."""
-    others = [name for name in library.model_names() if name != model and report_of(name, split) is not None]
+    others = [name for name in service.model_names() if name != model and report_of(name, split) is not None]
     if not others:
         return None
     with st.container(horizontal=True, horizontal_alignment="right"):

@@ -10,8 +10,9 @@ from core import service
 from core.data.pcam import Split
 from core.evaluation.trust import Neighbour, nearest
 from core.inference import Readings
-from core.inference.scores import Scores, ScoreStore, ScoringJob
+from core.inference.scores import Scores, ScoreStore
 from core.kept import digest
+from core.view.duration import duration
 from pages.parts import choices, library
 from pages.parts.components.gallery import Tile, gallery
 from pages.parts.read.choose import SPLIT
@@ -39,7 +40,7 @@ def _stores(model: str) -> list[ScoreStore]:
     """Where neighbours are sought: the training patches that lie beside the split in use, then that split itself."""
     here = choices.split()
     names = [here.name]
-    if here.name != "train" and "train" in library.split_names() and library.split("train").folder == here.folder:
+    if here.name != "train" and "train" in service.split_names() and service.split("train").folder == here.folder:
         names.insert(0, "train")
     return [library.store(model, name) for name in names]
 
@@ -49,19 +50,23 @@ def _complete(store: ScoreStore, running: bool) -> None:
     if running:
         _progress(service.scoring_job(store), store.split.name)
         return
-    name, count = store.split.name, len(store.split)
-    if st.button(f"Seek among '{name}'", help=f"Reads its {count:,} patches once, in the background, as Browse does."):
+    name, count = store.split.name, len(store.split) - store.scores().done
+    takes = duration(service.seconds_to_score(store))
+    told = f"Reads {count:,} patches once, in the background, as Browse does: about {takes}."
+    if st.button(f"Seek among '{name}'", help=told):
         service.scoring_job(store)
         st.rerun()
 
 
 @st.fragment(run_every=EVERY)
-def _progress(job: ScoringJob, name: str) -> None:
+def _progress(job: service.ScoringJob, name: str) -> None:
     if not job.running:
         st.rerun()
+    left = f", about {duration(job.seconds_left)} left" if job.seconds_left else ""
+    waits = f", waits: {job.before} before it" if job.before else left
     st.progress(
         job.done / job.total,
-        f"Reading {name}: {job.done:,} of {job.total:,} patches{job.time_left}. It goes on when you leave.",
+        f"Reading {name}: {job.done:,} of {job.total:,} patches{waits}. It goes on when you leave.",
     )
 
 

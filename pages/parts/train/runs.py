@@ -17,6 +17,7 @@ from core.training.config import make_config
 from core.training.runs import Fact, Run
 from core.training.watch import Progress, progress_of
 from core.view.charts import training as figures
+from core.view.duration import duration
 from pages.parts import access
 from pages.parts.train.start import NEW, RUNS, go_to, start, training
 
@@ -182,7 +183,7 @@ def _headline(run: Run, state: str, progress: Progress) -> str:
             f"epoch {progress.epoch:.1f} of {cycles[progress.cycle - 1].epochs:g}"
         )
     if state == "running" and progress.seconds_left is not None:
-        words.append(f"about {_time(progress.seconds_left)} left")
+        words.append(f"about {duration(progress.seconds_left)} left")
     return ", ".join(words)
 
 
@@ -211,10 +212,3 @@ def _strip(numbers: dict[str, str]) -> str:
 def _first_line(note: str) -> str:
     line = note.strip().partition("\n")[0]
     return line if len(line) <= NOTE_WIDTH else f"{line[: NOTE_WIDTH - 4]} ..."
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
