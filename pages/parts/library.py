@@ -83,7 +83,8 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
 def predict(model: str, patch: NDArray[np.uint8], views: int) -> Readings:
     """A reading of one patch, however it is explained: one that is here, else the one that costs least."""
     read = (model, service.changed(model), digest(patch), views)
-    return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, service.task(model).margin, views))
+    margin = service.task(model).margin
+    return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, margin, views))
 
 
 def _readings(name: str) -> Kept[Readings]:
