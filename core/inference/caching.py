@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.inference.engines.engine import Engine
 from core.inference.reader import Reader
+from core.task import PCAM
 
 
 class CachingEngine:
@@ -17,11 +18,12 @@ class CachingEngine:
     So that several methods explain the same patches for the price of one forward pass. Not for use by several threads.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, side: int = PCAM.side) -> None:
+        """In front of `engine`, which reads patches of `side` px."""
         self.name, self.batch = engine.name, engine.batch
         self.passes = 0
-        """Patches (of 96 x 96 px) that went through the network."""
-        self._engine = engine
+        """Patches that went through the network; a larger picture counts as the patches it has room for."""
+        self._engine, self._area = engine, side * side
         self._asked: bytes = b""
         self._answer: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
@@ -31,11 +33,11 @@ class CachingEngine:
         if self._answer is None or asked != self._asked:
             self._answer = self._engine.forward(patches)
             self._asked = asked
-            self.passes += patches.size // (96 * 96 * 3)
+            self.passes += patches.size // (3 * self._area)
         maps, logits = self._answer
         return maps.copy(), logits.copy()
 
 
 def caching_reader(reader: Reader) -> Reader:
     """A Reader of the same model that remembers what it was asked last; for one thread."""
-    return Reader(reader.stored, CachingEngine(reader.engine))
+    return Reader(reader.stored, CachingEngine(reader.engine, reader.task.side))

@@ -44,6 +44,12 @@ def test_another_question_is_asked(tiny_reader, patches):
     assert shared.passes == 8
 
 
+def test_patches_of_another_size_are_counted_as_they_are(tiny_reader, patches):
+    shared = CachingEngine(tiny_reader.engine, side=64)
+    shared.forward(patches[:3, :64, :64])
+    assert shared.passes == 3
+
+
 def test_who_writes_in_an_answer_spoils_nobody_elses(tiny_reader, patches):
     shared = CachingEngine(tiny_reader.engine)
     maps, logits = shared.forward(patches[:2])

@@ -60,7 +60,7 @@ class Sample:
         tell: Tell = lambda stage, done, total: None,  # noqa: ARG005
     ) -> None:
         """Of `plan`'s patches; `regions` and `odd` are folders, see `Examination`."""
-        self.engine = CachingEngine(reader.engine)
+        self.engine = CachingEngine(reader.engine, reader.task.side)
         self.reader = Reader(reader.stored, self.engine)
         self.split, self.plan, self.regions, self.odd, self.tell = split, plan, regions, odd, tell
 
