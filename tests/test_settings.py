@@ -65,3 +65,17 @@ def test_read_only_is_said_or_left_open(value, meant):
 def test_settings_are_frozen():
     with pytest.raises(FrozenInstanceError):
         Settings.from_environment({}).engine = "torch"
+
+
+def test_names_by_which_others_may_call_the_app():
+    found = Settings.from_environment(
+        {"NODELENS_HOSTS": " Lens.example.org, *.clinic.example ,192.0.2.7,[2001:db8::1],"}
+    )
+    assert found.hosts == ("lens.example.org", "*.clinic.example", "192.0.2.7", "[2001:db8::1]")
+    assert Settings.from_environment({}).hosts == ()
+
+
+@pytest.mark.parametrize("names", ["*", "https://lens.example.org", "lens.example.org:8501", "a b", "a/..", "*.*.org"])
+def test_a_host_name_is_a_name(names):
+    with pytest.raises(SettingsError, match="NODELENS_HOSTS names"):
+        Settings.from_environment({"NODELENS_HOSTS": names})

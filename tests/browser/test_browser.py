@@ -51,7 +51,7 @@ def brush(page, low, high):
         page.mouse.move(box["x"] + box["width"] * high, height, steps=8)
         page.mouse.up()
         with suppress(PlaywrightTimeout):
-            return page.wait_for_function("location.search.includes('p=')", timeout=10_000)
+            return page.wait_for_url(lambda address: "p=" in address, timeout=10_000, wait_until="commit")
     return None
 
 
