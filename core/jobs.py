@@ -29,6 +29,7 @@ MISTAKE = "nodelens: "
 TAIL_BYTES = 4096
 PATIENCE = 0.5
 """Seconds that a start waits for somebody who only looks whether the job runs."""
+NOT_HERE = "Long jobs cannot be started from a page on this system. Start them with `python -m core`."
 KILLED = "It was ended from outside, without a word (signal {}); perhaps memory ran out."
 
 
@@ -50,9 +51,12 @@ class Job:
         """Put the command in line; it goes on when this process ends.
 
         Raises:
-            NodeLensError: it is running already, or so many are in line that nobody else may join.
+            NodeLensError: it is running already, so many are in line that nobody else may join, or the system cannot
+                hand locked files on.
             OutputError: its files cannot be written.
         """
+        if not hasattr(os, "fork"):
+            raise NodeLensError(NOT_HERE)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock.open("a+", encoding="utf-8") as lock:

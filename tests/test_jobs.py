@@ -109,6 +109,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         Job(tmp_path / "file" / "work").start(["anything"])
 
 
+def test_a_system_that_hands_no_locked_files_on_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "fork")  # as on Windows
+    with pytest.raises(NodeLensError, match="`python -m core`"):
+        Job(tmp_path / "work").start(["anything"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refused_second_start_leaves_the_log_as_it_is(started):
     job = started("echo said; exec sleep 600")
     wait_for(lambda: job.log.read_text() == "said\n")
