@@ -70,8 +70,9 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.service": ["."],
         "core.view": [
-            ". charts duration overlay selection",
-            "contact_sheet export narrative",
+            ". charts charts.style overlay selection words",
+            "charts.training contact_sheet export narrative",
+            "charts.explanations charts.prediction",
             "charts.evidence",
             "report",
         ],

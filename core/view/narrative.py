@@ -5,8 +5,8 @@ Nothing here is kept: every sentence is made from the figures when it is read, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from core.evaluation.ood import CHANCE
 from core.evaluation.schema import ALL, EvidenceReport, Figure, OODFigures, PositionBias, Replaced, Replacement, Row
 from core.explain.registry import METHODS
 from core.task import Task
+from core.view.words import interval_words, percent_words, signed_words
 
 PLACES = (
     *("upper left", "at the top", "upper right"),
@@ -28,48 +29,6 @@ LEAST = 20
 again and again, and its interval is too narrow (of two patches that agree it has no width at all)."""
 EVEN = 1e-6
 """Figures nearer than this are the same: what is left of rounding is no finding."""
-
-
-class WithInterval(Protocol):
-    """A figure with its interval, None where it is undefined."""
-
-    @property
-    def value(self) -> float | None:
-        """The figure."""
-        ...
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of its 95 % interval."""
-        ...
-
-    @property
-    def high(self) -> float | None:
-        """Upper end."""
-        ...
-
-
-def interval_words(figure: WithInterval) -> str:
-    """'0.57 [0.54, 0.60]'; 'undefined' where there is none. No zero is negative."""
-    return _worded(figure, lambda number: f"{round(number, 2) + 0.0:.2f}")
-
-
-def signed_words(figure: WithInterval) -> str:
-    """The same with a sign, as '+2.00 [+1.50, +2.50]'."""
-    return _worded(figure, lambda number: f"{round(number, 2) + 0.0:+.2f}")
-
-
-def percent_words(figure: WithInterval) -> str:
-    """The same of a share, as '52.7% [49.1, 55.8]'."""
-    if figure.value is None or figure.low is None or figure.high is None:
-        return "undefined"
-    return f"{figure.value:.1%} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-
-
-def _worded(figure: WithInterval, written: Callable[[float], str]) -> str:
-    if figure.value is None or figure.low is None or figure.high is None:
-        return "undefined"
-    return f"{written(figure.value)} [{written(figure.low)}, {written(figure.high)}]"
 
 
 def method_title(name: str) -> str:

@@ -11,8 +11,10 @@ from plotly.io import to_html
 from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import AGREEMENT, BASELINES, MEASURES, RANDOMISATION
 from core.evaluation.schema import EvidenceReport, Row
-from core.view.charts.evidence import PREDICTION, Chart, Facts, Mosaics, charts
-from core.view.narrative import answer, beats_chance, enough, interval_words, method_title, provenance
+from core.view.charts.evidence import PREDICTION, Chart, Facts, charts
+from core.view.charts.explanations import Mosaics
+from core.view.narrative import answer, beats_chance, enough, method_title, provenance
+from core.view.words import interval_words
 
 _HOLDS = {True: "Holds", False: "Does not hold", None: "Not known"}
 BEST, NO_BETTER = "\u25b2", "\u25cb"

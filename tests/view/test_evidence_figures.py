@@ -6,8 +6,9 @@ import pytest
 from core.evaluation.measures import FAITHFULNESS, LOCALISATION, RANDOMISATION, STABILITY
 from core.evaluation.metrics.position_bias import GRIDS
 from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PositionBias, Row
-from core.view.charts import evidence as figures
-from core.view.charts.evidence import PREDICTION, Mosaics, charts
+from core.view.charts import explanations, prediction
+from core.view.charts.evidence import PREDICTION, charts
+from core.view.charts.explanations import Mosaics
 from core.view.narrative import method_title
 
 
@@ -105,7 +106,7 @@ def test_each_question_has_its_charts(curves):
 
 
 def test_the_grids_stand_side_by_side_under_one_scale(leaning):
-    figure = figures.cells(PositionBias.model_validate(leaning).grids, 1 / 9)
+    figure = explanations.cells(PositionBias.model_validate(leaning).grids, 1 / 9)
     assert [trace.z[1][1] for trace in figure.data] == pytest.approx([5, 10, 15])
     assert figure.data[0].customdata[1][1] == pytest.approx([4, 6])
     assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
@@ -117,7 +118,7 @@ def test_the_grids_stand_side_by_side_under_one_scale(leaning):
 
 def test_an_undefined_cell_is_drawn_empty(leaning):
     leaning["grids"]["same"][0][2] = {"value": None, "low": None, "high": None}
-    assert figures.cells(PositionBias.model_validate(leaning).grids, 1 / 9).data[2].z[0][2] is None
+    assert explanations.cells(PositionBias.model_validate(leaning).grids, 1 / 9).data[2].z[0][2] is None
 
 
 def test_why_the_map_leans_is_told_with_its_tables(leaning):
@@ -155,7 +156,7 @@ def test_what_a_replacement_reads_as_stands_with_the_deletion(curves):
 
 
 def test_removal_draws_the_curves_and_hides_the_minor_ones(curves):
-    figure = figures.removal(curves.deletion, "deletion")
+    figure = explanations.removal(curves.deletion, "deletion")
     assert names(figure) == ["Grad-CAM, last layer", "Eigen-CAM, last layer", "random (baseline)"]
     assert list(figure.data[0].y) == [2.0, 1.0, -1.0]
     assert [trace.visible for trace in figure.data] == [True, "legendonly", True]
@@ -163,29 +164,29 @@ def test_removal_draws_the_curves_and_hides_the_minor_ones(curves):
 
 
 def test_cascade_has_intervals_and_chance(curves):
-    figure = figures.cascade(curves, "spearman")
+    figure = explanations.cascade(curves, "spearman")
     assert list(figure.data[0].x) == ["classifier", "stem"]
     np.testing.assert_allclose(figure.data[0].error_y.array, [0.1, 0.1])
     assert figure.layout.shapes[0].y0 == 0.05
-    assert not figures.cascade(curves, "ssim").layout.shapes
+    assert not explanations.cascade(curves, "ssim").layout.shapes
 
 
 def test_robustness_is_in_order_of_strength(curves):
-    trace = figures.robustness(curves, "auc").data[0]
+    trace = prediction.robustness(curves, "auc").data[0]
     assert (list(trace.x), list(trace.y)) == ([0, 1], [0.9, 0.8])
 
 
 def test_the_operating_point_lies_on_the_roc(curves):
-    figure = figures.roc(curves, (0.3, 0.8))
+    figure = prediction.roc(curves, (0.3, 0.8))
     own, chosen = figure.data[2:]
     assert own.name == "threshold 0.45"
     assert (own.x[0], own.y[0]) == (pytest.approx(0.3), 0.8)
     assert (chosen.x[0], chosen.y[0]) == (0.3, 0.8)
-    assert len(figures.roc(curves).data) == 3
+    assert len(prediction.roc(curves).data) == 3
 
 
 def test_referral_lies_at_what_is_left(curves):
-    trace = figures.risk(curves).data[1]
+    trace = prediction.risk(curves).data[1]
     assert (trace.x[0], trace.y[0]) == (0.75, 0.04)
 
 
@@ -194,7 +195,7 @@ def test_forest_puts_the_best_on_top():
         Row(measure="mosaic2", method=m, chance=0.25, patches=9, baseline=m == "random", **interval(v))
         for m, v in (("gradcam/last", 0.6), ("random", 0.25), ("layercam/last", 0.7))
     ]
-    figure = figures.forest(rows, "mosaic2")
+    figure = explanations.forest(rows, "mosaic2")
     assert list(figure.layout.yaxis.categoryarray)[-1] == "LayerCAM, last layer"
     chance, methods, baselines = figure.data
     assert set(chance.x) == {0.25}
@@ -214,7 +215,7 @@ def odd():
 
 
 def test_ood_patches_stand_beside_chance(odd):
-    figure = figures.ood(OODFigures.model_validate(odd))
+    figure = prediction.ood(OODFigures.model_validate(odd))
     assert list(figure.data[0].y) == ["blur", "liver", "scale 0.5x"]
     assert list(figure.data[0].x) == [0.8, 0.6, 0.52]
     np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.1, 0.1, 0.07])
@@ -235,7 +236,7 @@ def test_ood_patches_that_cannot_be_told_are_named(odd):
 def test_the_frame_lies_on_the_tumour_patch():
     images = np.zeros((2, 192, 192, 3), np.uint8)
     drawn = Mosaics(images, np.zeros((2, 6, 6), np.float32), np.array([1, 2]), 2)
-    figure = figures.mosaics(drawn)
+    figure = explanations.mosaics(drawn)
     assert len(figure.layout.images) == 4  # colour above map, for both
     first = figure.layout.shapes[0]
     picture = figure.layout.images[0]

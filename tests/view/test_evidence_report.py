@@ -7,7 +7,8 @@ import pytest
 
 from core.evaluation.measures import LOCALISATION, RANDOMISATION
 from core.evaluation.schema import EvidenceReport, Row
-from core.view.charts.evidence import PREDICTION, Mosaics
+from core.view.charts.evidence import PREDICTION
+from core.view.charts.explanations import Mosaics
 from core.view.narrative import answer, provenance
 from core.view.report import BEST, NO_BETTER, as_page, groups, table
 

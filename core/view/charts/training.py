@@ -14,12 +14,10 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 
+from core.view.charts.style import ACCENT, COLOURS, HEIGHT, SECOND
+
 Facts = Sequence[Mapping[str, Any]]
 
-COLOURS = ("#2f7fb5", "#c2701c", "#8a5fb0", "#2e8b74", "#b0526f", "#7d7f2a", "#7a828a")
-"""Told apart by colour-blind readers, on light ground and on dark."""
-ACCENT, SECOND = COLOURS[:2]
-HEIGHT = 290
 MOST_POINTS = 1000
 """Points of a curve: more than a screen shows, and few enough to be sent every other second."""
 

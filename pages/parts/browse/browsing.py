@@ -15,8 +15,8 @@ from core.inference.reader import verdict_words
 from core.inference.scores import Scores, ScoreStore
 from core.task import Task
 from core.view.charts.scores import probability_histogram
-from core.view.duration import duration
 from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, losses, outcomes
+from core.view.words import duration
 from pages.parts import access, library
 from pages.parts.compare import comparing
 from pages.parts.components.gallery import Tile, gallery

@@ -28,9 +28,10 @@ from core.settings import settings, without_paths
 from core.view import narrative
 from core.view import report as evidence_report
 from core.view.charts import evidence as figures
-from core.view.charts.evidence import Mosaics
-from core.view.duration import duration
+from core.view.charts import explanations, prediction
+from core.view.charts.explanations import Mosaics
 from core.view.narrative import method_title
+from core.view.words import duration
 from pages.parts import access, library
 from pages.parts.train.runs import chart
 
@@ -318,7 +319,7 @@ def _by_method(report: EvidenceReport, other: EvidenceReport | None, group: str)
     for column, one in zip(st.columns(2, gap="medium"), both, strict=False):
         with column:
             name = one.model.name
-            chart(figures.forest(one.rows, measure), f"{name}-{measure}")
+            chart(explanations.forest(one.rows, measure), f"{name}-{measure}")
 
 
 def _measured(figure: Figure) -> float:
@@ -367,7 +368,7 @@ def show_decision(report: EvidenceReport) -> None:
     )
     st.markdown("**ROC**. The circle is the model's own operating point, the diamond the sensitivity wanted.")
     with st.columns(2)[0]:
-        chart(figures.roc(report.curves, (false_alarms, sensitivity)), f"{report.model.name}-chosen")
+        chart(prediction.roc(report.curves, (false_alarms, sensitivity)), f"{report.model.name}-chosen")
 
 
 def _share(value: float) -> str:

@@ -12,7 +12,7 @@ from core.evaluation.trust import Neighbour, nearest
 from core.inference import Readings
 from core.inference.scores import Scores, ScoreStore
 from core.kept import digest
-from core.view.duration import duration
+from core.view.words import duration
 from pages.parts import choices, library
 from pages.parts.components.gallery import Tile, gallery
 from pages.parts.read.choose import SPLIT

@@ -17,7 +17,7 @@ from core.training.config import make_config
 from core.training.runs import Fact, Run
 from core.training.watch import Progress, progress_of
 from core.view.charts import training as figures
-from core.view.duration import duration
+from core.view.words import duration
 from pages.parts import access
 from pages.parts.train.start import NEW, RUNS, go_to, start, training
 

@@ -1,0 +1,56 @@
+"""Numbers in words: durations, and figures with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+def duration(seconds: float) -> str:
+    """Seconds below one and a half minutes, else minutes, and hours from 90 of those: '40 s', '5 min', '2 h 5 min'."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class WithInterval(Protocol):
+    """A figure with its interval, None where it is undefined."""
+
+    @property
+    def value(self) -> float | None:
+        """The figure."""
+        ...
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of its 95 % interval."""
+        ...
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+        ...
+
+
+def interval_words(figure: WithInterval) -> str:
+    """'0.57 [0.54, 0.60]'; 'undefined' where there is none. No zero is negative."""
+    return _worded(figure, lambda number: f"{round(number, 2) + 0.0:.2f}")
+
+
+def signed_words(figure: WithInterval) -> str:
+    """The same with a sign, as '+2.00 [+1.50, +2.50]'."""
+    return _worded(figure, lambda number: f"{round(number, 2) + 0.0:+.2f}")
+
+
+def percent_words(figure: WithInterval) -> str:
+    """The same of a share, as '52.7% [49.1, 55.8]'."""
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "undefined"
+    return f"{figure.value:.1%} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+
+
+def _worded(figure: WithInterval, written: Callable[[float], str]) -> str:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "undefined"
+    return f"{written(figure.value)} [{written(figure.low)}, {written(figure.high)}]"
