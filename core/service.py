@@ -136,8 +136,8 @@ def score(served: Reader, items: Iterable[Item], views: int = 1) -> Iterator[Sco
     """Read a stream of pictures, in batches of the engine; no more than one batch is held."""
     stream = iter(items)
     while group := list(islice(stream, served.engine.batch)):
-        read = [item for item in group if item.patch is not None]
-        readings = served.read(np.stack([item.patch for item in read]), views=views) if read else None
+        patches = [item.patch for item in group if item.patch is not None]
+        readings = served.read(np.stack(patches), views=views) if patches else None
         place = 0
         for item in group:
             yield Scored(item, readings if item.patch is not None else None, place)

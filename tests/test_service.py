@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,7 +125,8 @@ def test_what_is_read_unasked_is_little(store, monkeypatch):
 
 
 def test_an_estimate_is_the_time_that_was_measured(store, monkeypatch):
-    monkeypatch.setattr(service.time, "monotonic", iter(np.arange(0.0, 100.0, 0.5)).__next__)
+    clock = SimpleNamespace(monotonic=iter(np.arange(0.0, 100.0, 0.5)).__next__)
+    monkeypatch.setattr("core.service.time", clock)
     assert service.seconds_to_score(store) == 0.5 * 400 / store.reader.engine.batch
     assert store.scores().done == 0  # nothing of the split was read for it
     service._note_speed(store, 100, 2.0)
