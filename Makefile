@@ -11,10 +11,11 @@ PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 LOCKED := --no-deps --require-hashes -r
 TORCH := $(shell grep -E '^torch(vision)?==' requirements.txt)
+# What `make check` runs; training, examinations, pages, servers, browsers and untrusted input are left to `make test`.
 SLOW := $(patsubst %,tests/test_%.py,bench cli endurance jobs)
 FAST := tests/data tests/view tests/explain $(filter-out $(SLOW),$(wildcard tests/test_*.py))
 
-.PHONY: env run check test lint lock clean
+.PHONY: env run check check-all test lint lock clean
 
 $(VENV)/run.stamp: requirements.lock requirements-torch.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +40,11 @@ lint: $(VENV)/dev.stamp
 
 check: lint
 	$(BIN)/pytest -q $(FAST)
+
+# The same with every interpreter of these that is here, each in an environment of its own.
+check-all:
+	for version in 3.11 3.12 3.13; do ! python$$version -c '' 2>/dev/null || \
+		$(MAKE) check PYTHON=python$$version VENV=.venv-$$version || exit 1; done
 
 test: lint
 	$(BIN)/pytest

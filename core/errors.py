@@ -6,6 +6,7 @@ NodeLensError
 ├── DataError
 │   ├── SplitNotFoundError   the folder holds no such split
 │   ├── SplitFormatError     a file is not an official PCam file
+│   ├── OtherTaskError       data of another task than the model's
 │   ├── TooFewPatchesError   a split is too small for what is to be learned from it
 │   ├── ImportSourceError    a zip or folder cannot be imported
 │   ├── DownloadError        an official file cannot be fetched

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -95,10 +96,20 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports_of(path: Path) -> tuple[str, ...]:
     """Every module a file imports or runs: inside functions, for types alone, and by a string; absolute names."""
+    return tuple(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[str]:
     package = module_of(path).split(".") if path.name == "__init__.py" else module_of(path).split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         yield from named_by_string(node)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -133,6 +144,7 @@ def known_part(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else "?"
 
 
+@cache
 def places() -> dict[str, tuple[int, str, int]]:
     """Storey, room and rank of every name in STOREYS."""
     return {
@@ -225,7 +237,7 @@ def test_torch_is_imported_at_the_top_by_few():
     }
     top_level = set()
     for path in CORE:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree_of(path).body:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if {name.split(".")[0] for name in names} & {"torch", "torchvision", "timm", "captum"}:
@@ -235,7 +247,7 @@ def test_torch_is_imported_at_the_top_by_few():
 
 @pytest.mark.parametrize("path", CORE, ids=module_of)
 def test_every_module_says_what_it_is(path):
-    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    said = ast.get_docstring(tree_of(path))
     assert said
     assert said.split("\n")[0].rstrip().endswith((".", "?", ":"))
 
@@ -260,7 +272,7 @@ def test_every_error_of_ours_stands_in_the_drawn_tree():
 @pytest.mark.parametrize("path", [*CORE, *PAGES], ids=module_of)
 def test_nobody_catches_everything(path):
     """`except Exception` hides bugs; only who must hand an error on to another thread may catch it all."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ExceptHandler) and module_of(path) not in HANDS_ERRORS_ON:
             assert node.type is not None, f"{path.name}:{node.lineno} has a bare except"
             caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
@@ -271,7 +283,5 @@ def test_nobody_catches_everything(path):
 @pytest.mark.parametrize("path", PAGES, ids=module_of)
 def test_pages_keep_nothing_where_any_client_may_empty_it(path):
     """A message of Streamlit's protocol, `clear_cache`, empties its caches for everybody; see `core.kept`."""
-    names = {
-        node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)
-    }
+    names = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
     assert names.isdisjoint({"cache_data", "cache_resource"})
