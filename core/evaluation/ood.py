@@ -29,6 +29,7 @@ from core.inference.reader import Reader
 from core.models.ood import Array, Features, Mahalanobis, save_detector
 from core.models.schema import Bundle, DataRecord, OODRecord
 from core.models.store import OOD_DETECTOR, OOD_DETECTOR_1, sha256_of, write_description
+from core.task import Task
 
 FALSE_ALARMS = 0.05
 """Share of validation patches that the limit calls strange."""
@@ -243,7 +244,7 @@ def of_scikit_image(side: int) -> Iterator[Kind]:
             yield _cut(f"{name} (scikit-image)", pictures, side)
 
 
-def of_folder(folder: Path, side: int) -> Iterator[Kind]:
+def of_folder(folder: Path, task: Task) -> Iterator[Kind]:
     """Pictures of a folder, read as an upload would be: a kind for each first part of their names where all share one.
 
     Raises:
@@ -258,7 +259,7 @@ def of_folder(folder: Path, side: int) -> Iterator[Kind]:
     if len(kinds) == 1 or min(map(len, kinds.values())) == 1:
         kinds = {f"pictures of {folder.name}": paths}
     for name, files in kinds.items():
-        yield _cut(COLON.get(name, name), [(path.name, picture_of(path)) for path in files], side)
+        yield _cut(COLON.get(name, name), [(path.name, picture_of(path, task=task)) for path in files], task.side)
 
 
 def _cut(name: str, pictures: Sequence[tuple[str, Patches]], side: int) -> Kind:

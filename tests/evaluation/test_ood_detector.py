@@ -24,6 +24,7 @@ from core.evaluation.ood import (
 from core.evaluation.schema import OODFigures
 from core.models.ood import load_detector, save_detector
 from core.models.store import StoredBundle, read_description, write_description
+from core.task import PCAM
 from core.view.narrative import ood_finding
 
 
@@ -201,7 +202,7 @@ def folder(tmp_path):
 
 
 def test_pictures_of_a_folder_are_cut_side_by_side(folder):
-    liver, skin = of_folder(folder, 96)
+    liver, skin = of_folder(folder, PCAM)
     assert (liver.name, skin.name) == ("liver", "skin")
     assert len(liver.patches) == 12  # 2 x 3 of each
     corners = {tuple(patch[0, 0, :2]) for patch in liver.patches}
@@ -212,23 +213,23 @@ def test_pictures_of_a_folder_are_cut_side_by_side(folder):
 
 def test_a_name_of_its_own_makes_no_kind(folder):
     (folder / "skin_1.png").rename(folder / "other.png")
-    (kind,) = of_folder(folder, 96)
+    (kind,) = of_folder(folder, PCAM)
     assert (kind.name, len(kind.patches)) == ("pictures of odd", 24)
 
 
 def test_what_a_mac_leaves_behind_is_no_picture(folder):
-    before = [kind.name for kind in of_folder(folder, 96)]
+    before = [kind.name for kind in of_folder(folder, PCAM)]
     for path in list(folder.glob("*.png")):
         path.with_name(f"._{path.name}").write_bytes(b"left behind")
-    assert [kind.name for kind in of_folder(folder, 96)] == before
+    assert [kind.name for kind in of_folder(folder, PCAM)] == before
 
 
 def test_a_folder_that_will_not_do(folder, tmp_path):
     with pytest.raises(ImportSourceError, match="holds no pictures"):
-        list(of_folder(tmp_path / "nowhere", 96))
+        list(of_folder(tmp_path / "nowhere", PCAM))
     (folder / "skin_2.png").write_bytes(b"no")
     with pytest.raises(ImportSourceError, match=r"skin_2\.png"):
-        list(of_folder(folder, 96))
+        list(of_folder(folder, PCAM))
 
 
 class Colours:

@@ -37,7 +37,7 @@ def of_regions(sample: Sample) -> Findings:
     pieces: list[Maps] = []
     masks: list[NDArray[np.bool_]] = []
     count = len(region_files(sample.regions))
-    for number, region in enumerate(read_regions(sample.regions), start=1):
+    for number, region in enumerate(read_regions(sample.regions, sample.reader.task), start=1):
         if masks and region.mask.shape != masks[0].shape:
             raise ImportSourceError(sample.regions, f"'{region.name}' is not of the size of the regions before it")
         image = region.image[None]

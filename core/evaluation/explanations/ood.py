@@ -16,7 +16,7 @@ def measure(sample: Sample) -> Findings:
     own = ood.Kind("own", sample.patches(places), places.astype(str) if slides is None else slides)
     kinds = [*ood.of_own(own), *ood.of_scikit_image(sample.reader.task.side)]
     if sample.odd is not None:
-        kinds += ood.of_folder(sample.odd, sample.reader.task.side)
+        kinds += ood.of_folder(sample.odd, sample.reader.task)
     curve = ood.measured(sample.reader, own, kinds, lambda done, total: sample.tell(STAGE.name, done, total))
     return Findings(curves=Curves.of(ood=curve))
 

@@ -48,7 +48,8 @@ def measure(sample: Sample) -> Findings:
 def _masked(sample: Sample) -> Iterator[position_bias.Masked]:
     """Patches with masks: windows of the regions where there are any, otherwise the sample's own."""
     if sample.regions is not None:
-        yield from position_bias.windows(read_regions(sample.regions), sample.reader.task.side, sample.plan.seed)
+        task = sample.reader.task
+        yield from position_bias.windows(read_regions(sample.regions, task), task.side, sample.plan.seed)
         return
     masks = sample.split.masks(sample.indices)
     if masks is not None:
