@@ -106,3 +106,18 @@ def test_the_page_stands_alone(report):
     assert "data:image/png;base64" in page
     assert page.count("plotly.js v") == 1  # the script, once
     assert re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="http', page) == []
+
+
+def test_a_figure_of_a_few_is_neither_best_nor_no_better():
+    few = [figure.model_copy(update={"units": 5}) for figure in ROWS]
+    for group in (LOCALISATION, RANDOMISATION):
+        cells = [cell.text for cell in table(few, group).cells.values()]
+        assert cells
+        assert not any(mark in words for words in cells for mark in (BEST, NO_BETTER))
+
+
+def test_a_line_that_is_not_known_neither_holds_nor_fails(report):
+    few = [figure.model_copy(update={"units": 5}) for figure in ROWS]
+    page = as_page(report.model_copy(update={"rows": few}))
+    assert "<b>Not known.</b>" in page
+    assert "<b>Holds.</b>" not in page

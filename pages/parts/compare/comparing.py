@@ -13,6 +13,7 @@ from core.errors import NodeLensError
 from core.evaluation.metrics.agreement import difference, rank_correlation
 from core.explain.registry import METHODS
 from core.inference import Readings
+from core.settings import without_paths
 from core.task import Task
 from core.view.export import scale_of
 from pages.parts import library
@@ -92,7 +93,7 @@ def choose_panels(count: int, views: int) -> list[Compared]:
             try:
                 panel = _choose_panel(number, count, names, views)
             except NodeLensError as error:  # of this panel's model or split: the others stand
-                st.error(str(error))
+                st.error(without_paths(str(error)))
                 continue
         if panel is not None:
             compared.append(panel)
