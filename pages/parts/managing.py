@@ -7,7 +7,7 @@ import streamlit as st
 from core import service
 from core.data.tables import csv_text
 from core.jobs import Job
-from core.models.store import bundle_names, read_description
+from core.models.store import bundle_names, check_model_name, read_description
 from core.settings import settings, without_paths
 from core.training.runs import LONGEST_NOTE, Run
 from pages.parts import access
@@ -110,6 +110,7 @@ def _promote(run: Run) -> None:
 
 
 def _start_promotion(run: Run, name: str, split: str) -> None:
+    check_model_name(name, settings().models)  # a wrong name is refused before the wait
     folder = service.split(split).folder
     access.start(
         _promotion(run),
