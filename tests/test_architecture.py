@@ -203,6 +203,20 @@ def test_every_name_in_the_drawing_is_a_module_and_every_exception_is_needed():
         assert [name for name in imports_of(path) if name == what or name.startswith(f"{what}.")], (who, what)
 
 
+@pytest.mark.parametrize(
+    ("module", "other"),
+    [
+        ("core.data.pcam", "core.models.store"),  # another room of its storey
+        ("core.models.schema", "core.models.nets"),  # a later rank of its room
+        ("core.data.labelled", "core.data.regions"),  # its own rank
+        ("core.inference.reader", "core.evaluation.report"),  # a storey above
+        ("core.evaluation.explanations.masks", "core.evaluation.explanations.trust"),  # both under one name
+    ],
+)
+def test_what_the_drawing_forbids(module, other):
+    assert not may_import(module, other)
+
+
 def test_an_import_by_a_string_is_seen():
     def seen(code: str) -> list[str]:
         return [name for node in ast.walk(ast.parse(code)) for name in named_by_string(node)]
