@@ -142,7 +142,7 @@ function createTable(root) {
   // Content ---------------------------------------------------------------------------------------------------------
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 
-  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption, unit }) {
+  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption, unit, box, inset_of_box }) {
     const part = (name) => panel.querySelector(name);
     part("h3").textContent = title;
     part(".stage").ariaLabel = `${title}. Plus and minus zoom, arrow keys pan.`;
@@ -150,6 +150,9 @@ function createTable(root) {
     part(".inset").hidden = !inset;
     if (inset) part(".inset").src = inset;
     part(".heatmap").hidden = !values;
+    part(".label-box").hidden = !box;
+    part(".label-box").ariaLabel = `Label box: the ${box} pixels`;
+    part(".label-box").style.inset = `${100 * inset_of_box}%`;
     if (values) {
       part(".smooth").src = smooth;
       part(".cells").src = cells;
@@ -185,6 +188,8 @@ function createTable(root) {
     root.style.setProperty("--panels", data.panels.length);
     root.toggleAttribute("data-bare", data.bars.length === 0); // no heatmap, no controls for it
     root.querySelector(".bars").replaceChildren(...data.bars.map(bar));
+    root.querySelector(".tick").hidden = !data.boxes;
+    root.querySelector(".where").textContent = `Label box (${data.boxes})`;
     root.querySelector(".grids").textContent = `Cells (${data.grids})`;
     readAt(null);
     restore();

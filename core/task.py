@@ -124,6 +124,16 @@ class Task(_Record):
         scale = f" at {self.um_per_px:g} um/px" if self.um_per_px else ""
         return f"{self.side} x {self.side} px{scale}"
 
+    def is_as(self, other: Task) -> bool:
+        """Whether the same is read, whatever it is called and however it is spoken of."""
+        said = {"name", "words"}
+        return self.model_dump(exclude=said) == other.model_dump(exclude=said)
+
+    @property
+    def patches(self) -> str:
+        """What its patches are, for a sentence that tells tasks apart."""
+        return f"patches of the task '{self.name}' ({self.size}; {' or '.join(self.classes)})"
+
     @property
     def subject(self) -> str:
         """What a patch shows."""

@@ -17,7 +17,7 @@ with right:
     st.subheader("Data in use")
     for name in service.split_names():
         split = service.split(name)
-        kind = "synthetic, not tissue" if split.synthetic else "files as PCam's"
+        kind = "synthetic, not tissue" if split.synthetic else f"files as {split.task.name}'s"
         slides = f", {len(set(split.slides))} slides" if split.slides is not None else ""
         st.markdown(
             f"**{name}** ({kind}): {len(split):,} patches, {int(split.labels.sum()):,} positive{slides}. "

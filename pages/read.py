@@ -50,10 +50,11 @@ else:
         with pictures:
             light_table(
                 [
-                    Panel(chosen.name, chosen.patch, colour=True, caption=" ".join(chosen.notes)),
+                    Panel(chosen.name, chosen.patch, task, colour=True, caption=" ".join(chosen.notes)),
                     Panel(
                         "Why",
                         chosen.patch,
+                        task,
                         heatmap=heatmap,
                         scale=scale_of(readings, 0, own=scale == OWN),
                         unit=METHODS[e.method].unit,

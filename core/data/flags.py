@@ -26,6 +26,12 @@ FLAGS: dict[str, str] = {
 }
 """Stored scores keep flags as bits in this order: a new one goes last."""
 
+
+def flags_of(task: Task) -> tuple[str, ...]:
+    """Names of FLAGS that can be said of a task's patches."""
+    return tuple(FLAGS) if task.stain else (UNLIKE,)
+
+
 STAINED_OD = 0.3  # red + green + blue; slide background stays near 0.1
 # Haematoxylin and eosin both absorb green most; gray gives 0, brown (DAB), skin and retina give less.
 MIN_GREEN_EXCESS = 0.045  # median 0.17; lower in 0.5 % of the patches

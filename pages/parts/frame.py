@@ -45,7 +45,7 @@ def around() -> Iterator[None]:
         st.error(without_paths(str(error)))
     st.html(
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
-        "A heatmap shows what moved the network, not where tumour is.</p>"
+        "A heatmap shows what moved the network, not where the finding is.</p>"
     )
     sweep.if_due()  # in the place of Streamlit's own search after every run, which the configuration turns off
 

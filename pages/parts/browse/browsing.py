@@ -9,7 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core import service
-from core.data.flags import FLAGS
+from core.data.flags import flags_of
 from core.data.pcam import Split
 from core.inference.reader import verdict_words
 from core.inference.scores import Scores, ScoreStore
@@ -98,7 +98,7 @@ def choose_filter(task: Task) -> tuple[Filter, str]:
         probability=st.slider(
             "Probability", 0.0, 1.0, (0.0, 1.0), 0.01, key="p", bind="query-params", on_change=_first_page
         ),
-        flag=_menu("Flags", ("none", *FLAGS), "flag"),
+        flag=_menu("Flags", ("none", *flags_of(task)), "flag"),
     )
     st.button("Clear filters", on_click=_clear)
     return wanted, order

@@ -112,6 +112,8 @@ def _choose_panel(number: int, count: int, names: list[str], views: int) -> Comp
     e = choose_explanation(model, str(number))
     if chosen is None:
         return None
+    if chosen.split is not None:
+        service.require_same_task(model, chosen.split)
     return Compared(chosen, library.explain(model, chosen.patch, e.method, e.layer, e.target, views))
 
 
@@ -128,7 +130,7 @@ def _choose_patch(number: int, task: Task) -> Chosen | None:
         )
         upload = files[key]
         if upload.patch is None:
-            repair = " Its pixel size can be corrected on Read." if upload.data else ""
+            repair = " Its pixel size can be corrected on Read." if upload.data and task.um_per_px else ""
             st.error(f"{uploads.plain(upload.name)}: {upload.refusal}{repair}")
             return None
         return chosen_upload(upload)
@@ -193,6 +195,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
                 Panel(
                     f"Panel {number} minus {number - 1}",
                     panel.chosen.patch,
+                    panel.readings.model.task,
                     heatmap=difference(before.readings.attribution[0], heatmap),
                     unit=METHODS[panel.readings.method].unit,
                     scale=difference_scale,
@@ -206,6 +209,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
             Panel(
                 f"{number}: {panel.chosen.name}",
                 panel.chosen.patch,
+                panel.readings.model.task,
                 heatmap=heatmap,
                 scale=scales[number - 1],
                 unit=METHODS[panel.readings.method].unit,

@@ -17,6 +17,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.kept import Kept
+from core.task import Task
 from core.view import overlay
 from pages.parts import library
 
@@ -37,7 +38,7 @@ HTML = """
             <img class="smooth" alt="" decoding="sync" draggable="false">
             <img class="cells" alt="" decoding="sync" draggable="false">
           </div>
-          <div class="label-box" role="img" aria-label="Label box: the centre 32 x 32 pixels"></div>
+          <div class="label-box" role="img" ></div>
         </div>
       </div>
       <p class="readout" data-testid="readout"></p>
@@ -74,7 +75,8 @@ HTML = """
         <button type="button" data-testid="zoom-in" aria-label="Zoom in">+</button>
         <button type="button" data-testid="zoom-reset">Reset</button>
       </div>
-      <label class="tick"><input type="checkbox" name="box" data-testid="label-box"> Label box (centre 32 x 32)</label>
+      <label class="tick"><input type="checkbox" name="box" data-testid="label-box">
+        <span class="where"></span></label>
     </div>
   </form>
 </div>
@@ -94,7 +96,8 @@ class Panel:
 
     Attributes:
         title: short heading above the picture.
-        patch: (96, 96, 3) uint8 RGB.
+        patch: (side, side, 3) uint8 RGB.
+        task: what it is read for; says where the label's box lies.
         colour: the tissue in its own colours; grayscale otherwise.
         heatmap: (h, w) float32 in `unit` on its native grid; positive speaks for the target.
         unit: of the heatmap and its scale.
@@ -108,6 +111,7 @@ class Panel:
 
     title: str
     patch: NDArray[np.uint8]
+    task: Task
     colour: bool = False
     heatmap: NDArray[np.float32] | None = None
     unit: str = "logits"
@@ -130,11 +134,12 @@ def light_table(
     Args:
         panels: from left to right.
         key: Streamlit's key for this table.
-        label_box: whether the label box is outlined until the reader chooses otherwise.
+        label_box: whether label boxes are outlined until the reader chooses otherwise.
     """
     heatmaps = [panel for panel in panels if panel.heatmap is not None]
     bars = dict.fromkeys((panel.scale, f"{panel.scale_note}, {panel.unit}", panel.diverging) for panel in heatmaps)
     grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in panels if panel.heatmap is not None)
+    boxes = dict.fromkeys(_box(panel.task) for panel in panels if panel.task.label_share is not None)
     _component(
         key=key,
         data={
@@ -142,6 +147,7 @@ def light_table(
             "bars": [_bar(*bar) for bar in bars],
             "grids": ", ".join(grids),
             "label_box": label_box,
+            "boxes": ", ".join(boxes),
         },
     )
 
@@ -151,7 +157,9 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
     shown = {
         "title": panel.title,
         "tissue": overlay.data_url(tissue, kept),
-        "alt": f"H&E patch, {'in its own colours' if panel.colour else 'grayscale'}",
+        "alt": f"{panel.task.stain or 'RGB'} patch, {'in its own colours' if panel.colour else 'grayscale'}",
+        "box": None if panel.task.label_share is None else _box(panel.task),
+        "inset_of_box": panel.task.label_box.start / panel.task.side,
         "inset": overlay.data_url(panel.patch, kept) if panel.inset else None,
         "caption": panel.caption,
         "message": panel.message,
@@ -164,6 +172,10 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
         "values": panel.heatmap.round(6).tolist(),
         "unit": panel.unit,
     }
+
+
+def _box(task: Task) -> str:
+    return f"centre {task.label_region} x {task.label_region}"
 
 
 def _bar(scale: float, note: str, diverging: bool) -> dict[str, Any]:

@@ -88,13 +88,15 @@ def invite(model: str, split: Split) -> None:
     st.subheader("Can you believe the map?")
     st.markdown(
         f"Nobody has examined **{model}** on **{split.name}** yet. An examination asks of every heatmap method: does "
-        "it point at tumour, does it matter to the prediction, does it depend on what was learned, does it hold still? "
-        "Each answer comes with a 95 % interval, with chance, and beside maps that know nothing of the network."
+        f"it point at {service.task(model).positive}, does it matter to the prediction, does it depend on what was "
+        "learned, does it hold still? Each answer comes with a 95 % interval, with chance, and beside maps that "
+        "know nothing of the network."
     )
 
 
 def examine(model: str, split: Split) -> None:
-    """Start an examination, or watch the one that runs."""
+    """Start an examination, or watch the one that runs; raises TaskMismatchError."""
+    service.require_same_task(model, split)
     for sample in SAMPLES:
         job = _job(model, split, sample)
         if job.running:
@@ -111,7 +113,7 @@ def examine(model: str, split: Split) -> None:
             bind="query-params",
             width=140,
             format_func=lambda count: f"{count:,} patches",
-            help="Half of them tumour. More patches give narrower intervals and take longer.",
+            help=f"Half of them {split.task.positive}. More patches give narrower intervals and take longer.",
         )
         job = _job(model, split, sample)
         pressed = st.button("Examine", type="primary")
@@ -328,15 +330,16 @@ def _measured(figure: Figure) -> float:
 
 def show_decision(report: EvidenceReport) -> None:
     """What a call is worth at a prevalence and a sensitivity that the reader sets."""
-    curve, known, point = report.curves.roc, report.curves.figures, report.curves.point
+    curve, known, point, positive = report.curves.roc, report.curves.figures, report.curves.point, report.task.positive
     if curve is None or point is None:
         return
     with st.container(key="evidence_decision"):
         controls, words = st.columns([1, 1], gap="large")
     with controls:
         prevalence = st.slider(
-            "Prevalence of tumour where it is used (%)", 0.5, 50.0, 5.0, 0.5, key="prevalence", bind="query-params",
-            help="PCam's is 50 %, which no clinic's is.",
+            f"Prevalence of {positive} where it is used (%)", 0.5, 50.0, 5.0, 0.5,
+            key="prevalence", bind="query-params",
+            help="Rarely that of the patches examined: those of most data sets are half positive.",
         ) / 100  # fmt: skip
         wanted = st.slider(
             "Sensitivity wanted (%)", 50, 100, 95, 1, key="sensitivity", bind="query-params",
@@ -363,8 +366,8 @@ def show_decision(report: EvidenceReport) -> None:
             strip = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
             st.html(f'<p class="nl-why"><b>{name}</b></p><dl class="nl-strip">{strip}</dl>')
     st.caption(
-        f"One view of each patch, {point.state}. PPV is the share of tumour among what is called tumour, NPV the share "
-        "without among what is not."
+        f"One view of each patch, {point.state}. PPV is the share of {positive} among what is called {positive}, NPV "
+        "the share without among what is not."
     )
     st.markdown("**ROC**. The circle is the model's own operating point, the diamond the sensitivity wanted.")
     with st.columns(2)[0]:

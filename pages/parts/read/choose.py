@@ -9,8 +9,9 @@ import streamlit as st
 from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
+from core import service
 from core.data.pcam import Split
-from core.errors import DataError
+from core.errors import DataError, TaskError, TaskMismatchError
 from core.task import Task
 from pages.parts import choices
 from pages.parts.components.gallery import Tile, gallery
@@ -31,6 +32,7 @@ class Chosen:
     label: str = ""
     synthetic: bool = False
     notes: tuple[str, ...] = ()
+    split: Split | None = None
 
 
 def choose_patch(task: Task) -> tuple[Chosen | None, DeltaGenerator]:
@@ -62,12 +64,13 @@ def choose_patch(task: Task) -> tuple[Chosen | None, DeltaGenerator]:
 
 
 def _example() -> Chosen | None:
-    """A patch of the split; one that cannot be opened says so, and leaves the reader's files alone."""
+    """A patch of the split; one that cannot be opened or read says so, and leaves the reader's files alone."""
     try:
         split = choices.split()
+        service.require_same_task(choices.model(), split)
         choices.synthetic_badge(split.synthetic)
         return _from_split(split)
-    except DataError as error:
+    except (DataError, TaskError, TaskMismatchError) as error:
         st.error(str(error))
         return None
 
@@ -79,6 +82,7 @@ def chosen_from(split: Split, index: int) -> Chosen:
         patch=split.patches([index])[0],
         label=f"{split.task.label(split.labels[index])} {split.task.label_place}",
         synthetic=split.synthetic,
+        split=split,
     )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from core import service
 from core.data.pcam import Split
+from core.errors import TaskMismatchError
 from core.evaluation.trust import Neighbour, nearest
 from core.inference import Readings
 from core.inference.scores import Scores, ScoreStore
@@ -26,7 +27,11 @@ def show_neighbours(model: str, patch: NDArray[np.uint8], readings: Readings) ->
     if not readings.coordinates.shape[1]:
         st.caption("Not known: nobody has shown this model its training tissue (`python -m core model fit-ood`).")
         return
-    stores = _stores(model)
+    try:
+        stores = _stores(model)
+    except TaskMismatchError as error:
+        st.caption(str(error))
+        return
     running = service.is_scoring(stores[0])  # asked first: what ends meanwhile has left all its scores
     scored = [(store.split, store.scores()) for store in stores]
     found = next(((split, scores) for split, scores in scored if scores.done), None)

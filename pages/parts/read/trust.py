@@ -98,6 +98,7 @@ def _forget(model: str, patch: Patch) -> None:
             Panel(
                 title,
                 patch,
+                one.model.task,
                 heatmap=one.attribution[0],
                 scale=scale_of(one, 0, own=True),
                 scale_note=f"positive evidence, {SCALE_NOTES[OWN]}",

@@ -37,6 +37,7 @@ def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation:
                 Panel(
                     title,
                     tissue,
+                    one.model.task,
                     inset=True,
                     heatmap=one.attribution[0],
                     scale=scale_of(before, 0),

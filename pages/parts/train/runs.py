@@ -13,6 +13,7 @@ from core.data.tables import csv_cell
 from core.errors import NodeLensError
 from core.kept import Kept
 from core.settings import settings, without_paths
+from core.task import task_of
 from core.training.config import make_config
 from core.training.runs import Fact, Run
 from core.training.watch import Progress, progress_of
@@ -33,15 +34,15 @@ def invite() -> None:
     """What a first visitor sees: what training is here, and a run of a minute to try it."""
     st.subheader("Nothing has been trained here yet")
     st.markdown(
-        "Fine-tune a network on PCam with one-cycle schedules, watch it learn, stop and resume it at will, and make a "
-        "model of it that Read, Browse and Compare offer at once.\n\n"
+        f"Fine-tune a network on {task_of(settings().data).name} with one-cycle schedules, watch it learn, stop and "
+        "resume it at will, and make a model of it that Read, Browse and Compare offer at once.\n\n"
         "Try it on the synthetic demo split first: a small network, about a minute on a quiet machine."
     )
     if access.readonly():
         st.info(f"{access.READ_ONLY}no run can be started here.")
         return
     with st.container(horizontal=True):
-        config = make_config("smoke", data=str(settings().demo))
+        config = make_config("smoke", data=str(settings().demo), task=task_of(settings().demo))
         if st.button("Start a smoke run", type="primary") and access.attempt(start, "smoke-1", config):
             go_to(section=RUNS, run=["smoke-1"])
         if st.button("Set up a run of your own"):

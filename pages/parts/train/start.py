@@ -15,12 +15,14 @@ from core.jobs import Job
 from core.models.architectures import ARCHITECTURES
 from core.models.store import bundle_names
 from core.settings import ROOT, settings, without_paths
+from core.task import task_of
 from core.training.config import PRESETS, TrainConfig, make_config, parse_config
+from core.training.launch import with_task_of_data
 from core.training.runs import NAME, Run, check_run_name, run_names
 from pages.parts import access
 
 RUNS, NEW, RANGE, DECAY = SECTIONS = ("Runs", "New run", "Learning-rate range", "Weight decay")
-PCAM, DEMO = "PCam", "demo (synthetic, not tissue)"
+DEMO = "demo (synthetic, not tissue)"
 LONGEST_JSON = 20_000
 """Characters of the form's other values."""
 
@@ -118,8 +120,8 @@ def choose_values(key: str, preset: str, *, cycles: bool, decay: bool = True) ->
             list(sources),
             index=list(sources).index(DEMO) if synthetic else 0,
             key=f"{key}_data",
-            help=f"PCam's training split is looked for in the folder '{without_paths(str(settings().data))}'; "
-            "`python -m core data fetch` brings it there.",
+            help=f"A training split is looked for in the folder '{without_paths(str(settings().data))}'; "
+            "`python -m core data fetch` brings PCam's there, `data import` your own.",
         ),
         "architecture": two.selectbox(
             "Network",
@@ -143,7 +145,7 @@ def choose_values(key: str, preset: str, *, cycles: bool, decay: bool = True) ->
             "Weight decay", value=value, step=1e-3, format="%g", key=f"{key}_decay"
         )
     rest = {name: value for name, value in start_values.items() if name not in entered}
-    for name in ("data", "train_split", "valid_split"):
+    for name in ("data", "task", "train_split", "valid_split"):  # the task is that of the data
         del rest[name]
     entered["cycles"] = []
     if cycles:
@@ -172,7 +174,7 @@ def read_values(entered: dict[str, Any]) -> TrainConfig:
         cycle | chosen[number] if number < len(chosen) and isinstance(cycle, dict) else cycle
         for number, cycle in enumerate(rest["cycles"])
     ]
-    config = parse_config(rest | main | _sources()[entered["source"]] | {"cycles": cycles})
+    config = parse_config(with_task_of_data(rest | main | _sources()[entered["source"]] | {"cycles": cycles}))
     if config.distillation and not NAME.fullmatch(config.distillation.teacher):  # a page opens no path it is given
         raise TrainingConfigError(f"'{config.distillation.teacher}' is no name of a model to learn from")
     return config
@@ -180,7 +182,7 @@ def read_values(entered: dict[str, Any]) -> TrainConfig:
 
 def _choose_cycle(key: str, number: int, cycle: dict[str, Any]) -> dict[str, Any]:
     what = "the head alone" if cycle["frozen"] else "all layers"
-    side = "" if cycle["side"] == 96 else f", {cycle['side']} px crops"
+    side = "" if cycle["side"] is None else f", {cycle['side']} px crops"
     one, two, three, four = st.columns([2, 1, 1, 1], vertical_alignment="bottom")
     one.markdown(f"Cycle {number + 1}: {what}{side}")
     first = cycle["min_group_lr"]
@@ -201,9 +203,9 @@ def _choose_cycle(key: str, number: int, cycle: dict[str, Any]) -> dict[str, Any
 
 def _sources() -> dict[str, dict[str, str]]:
     """Data to train on: what it is called, and where its splits are."""
-    found = {}
-    if "train" in split_names(settings().data):
-        found[PCAM] = {"data": _shown(settings().data), "train_split": "train", "valid_split": "valid"}
+    found, data = {}, settings().data
+    if "train" in split_names(data):
+        found[task_of(data).name] = {"data": _shown(data), "train_split": "train", "valid_split": "valid"}
     found[DEMO] = {"data": _shown(settings().demo), "train_split": "demo", "valid_split": "demo", "holdout": "random"}
     return found
 
