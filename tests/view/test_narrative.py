@@ -8,16 +8,8 @@ from core.evaluation.measures import MEASURES
 from core.evaluation.metrics.position_bias import GRIDS, LIES
 from core.evaluation.schema import Figure, PositionBias, Replacement, Row
 from core.task import PCAM
-from core.view.narrative import (
-    LEAST,
-    answer_of,
-    beats_chance,
-    figure_text,
-    interval_words,
-    percent_words,
-    position_bias_finding,
-    replacement_text,
-)
+from core.view.narrative import LEAST, answer_of, beats_chance, figure_text, position_bias_finding, replacement_text
+from core.view.words import interval_words, percent_words
 
 
 def row(measure, value, low, high, chance, method="gradcam/last", patches=1234):
