@@ -38,7 +38,7 @@ PATCHES = 40
 PAGES = 8
 """Pages of Browse in the demo split of 400 patches, the last of them not full."""
 LAYERS = ("last", "6x6")
-METHODS = ("gradcam", "hirescam", "layercam")
+METHODS = ("Grad-CAM", "HiResCAM", "LayerCAM")
 KINDS = ("open read", "another patch", "earlier layer", "another method", "browse", "compare")
 NUMBER = re.compile(r'data-testid="probability">([0-9.]+)')
 TAIL = 0.15

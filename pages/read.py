@@ -16,7 +16,7 @@ from pages.parts.components.light_table import Panel, light_table
 from pages.parts.components.verdict import show_verdict
 from pages.parts.read.choose import choose_patch
 from pages.parts.read.reliability import reliability_panels
-from pages.parts.upload_table import show_table
+from pages.parts.read.upload_table import show_table
 
 frame.require()
 model = choices.model()

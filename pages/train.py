@@ -5,7 +5,7 @@ import streamlit as st
 from core.settings import settings
 from core.training.runs import run_names
 from pages.parts import frame
-from pages.parts.managing import manage
+from pages.parts.train.managing import manage
 from pages.parts.train.runs import choose_runs, invite, open_runs, show_overlay, show_run
 from pages.parts.train.start import DECAY, NEW, RANGE, RUNS, choose_section, start_run
 from pages.parts.train.study import study_figures

@@ -12,9 +12,9 @@ from core.jobs import Job, jobs_in_line
 from core.settings import settings
 from core.training.config import make_config
 from core.training.runs import Run, run_names
-from pages.parts import access, managing
+from pages.parts import access
 from pages.parts.evidence import evidence
-from pages.parts.train import start, trials
+from pages.parts.train import managing, start, trials
 
 PATIENCE = 120
 

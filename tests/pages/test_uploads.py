@@ -197,7 +197,7 @@ def test_a_bad_file_clears_nothing_and_files_go_one_by_one(screen, shipped_reade
 
 
 def test_a_selected_row_means_the_file_it_showed(monkeypatch):
-    from pages.parts.upload_table import _open_selected
+    from pages.parts.read.upload_table import _open_selected
 
     state = {}
     monkeypatch.setattr(st, "session_state", state)

@@ -16,8 +16,8 @@ from core.task import Task
 from pages.parts import choices
 from pages.parts.components.gallery import Tile, gallery
 from pages.parts.read import uploads
+from pages.parts.read.upload_table import adjust
 from pages.parts.read.uploads import FILES, Upload
-from pages.parts.upload_table import adjust
 
 SPLIT = "a split"
 EXAMPLES = 6
