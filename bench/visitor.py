@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -152,13 +153,13 @@ class Visitor:
         self._server = server
         with urlopen(f"{server.address}/_stcore/health", timeout=PATIENCE) as health:
             self._cookie = health.headers["Set-Cookie"].split(";")[0]
+        self._tab = ExitStack()
         self._socket: ClientConnection | None = None
         self.session = ""
 
     def close(self) -> None:
         """Leave, like a tab that is closed."""
-        if self._socket is not None:
-            self._socket.close()
+        self._tab.close()
 
     def open(self, page: str = "", /, **query: object) -> Answer:
         """Open an address, as a browser does: what the tab held before is left behind, with its session."""
@@ -171,12 +172,14 @@ class Visitor:
         self._states: dict[str, WidgetState] = {}
         self._widgets: dict[str, str] = {}
         address = f"ws://127.0.0.1:{self._server.port}/_stcore/stream"
-        self._socket = connect(
-            address,
-            subprotocols=[Subprotocol("streamlit")],
-            additional_headers={"Cookie": self._cookie},
-            max_size=None,
-            open_timeout=PATIENCE,
+        self._socket = self._tab.enter_context(
+            connect(
+                address,
+                subprotocols=[Subprotocol("streamlit")],
+                additional_headers={"Cookie": self._cookie},
+                max_size=None,
+                open_timeout=PATIENCE,
+            )
         )
         self._ask()
 

@@ -213,7 +213,7 @@ def test_of_its_origin_a_card_says_what_the_bundle_knows(tiny_reader):
     assert "The slides come from two Dutch hospitals." in card(pcam)
     for words, data in (
         ("What it learned from is not recorded.", ()),
-        ("Which laboratory the 1,234 patches it learned from come from is not recorded.", (own, pcam)),
+        ("Where the 1,234 patches it learned from come from is not recorded.", (own, pcam)),
         ("It learned from drawn patches, which are no tissue.", (drawn,)),
     ):
         assert words in card(*data)

@@ -29,6 +29,7 @@ class Dots:
     """Counts dots: a cell's evidence is its dot, their sum the logit."""
 
     model = SimpleNamespace(point=lambda views: SimpleNamespace(threshold=0.5))
+    task = PCAM
 
     def read(self, patches):
         maps = (patches[:, *CENTRES, 0] > 128).astype(np.float32)

@@ -47,7 +47,7 @@ def test_a_patch_has_the_same_bits_in_every_batch(tiny_reader):
 
 
 def test_the_shipped_model_gives_the_same_bits_in_every_compiled_size(shipped_reader, patches):
-    maps, logits = shipped_reader.engine.forward(patches)  # the graph of 32
+    maps, logits = shipped_reader.engine.forward(patches)  # by eights, and the rest by one
     for count in (1, 8):
         some_maps, some_logits = shipped_reader.engine.forward(patches[:count])
         assert some_maps.tobytes() == maps[:count].tobytes()

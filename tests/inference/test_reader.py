@@ -187,7 +187,7 @@ def test_every_method_at_every_layer_explains_the_reading_that_is_shown(tiny_rea
         np.testing.assert_allclose(explained["tumour minus normal"].attribution, difference, rtol=1e-3, atol=1e-3)
     elif method == "eigencam":
         assert all(np.array_equal(found.attribution, explained["tumour"].attribution) for found in explained.values())
-    elif layer == "last":  # maps after a ReLU times positive gradients
+    elif layer == "last" and method != "ablationcam":  # maps after a ReLU times positive gradients; a drop has a sign
         assert min(found.attribution.min() for found in explained.values()) >= 0
 
 

@@ -198,7 +198,7 @@ def test_a_running_examination_is_watched(screen, monkeypatch, models):
     monkeypatch.setattr(Job, "running", property(lambda job: job.path.name.endswith("-300.json")))
     page = screen("evidence").calm()
     assert "Examine" not in [button.label for button in page.at.button]
-    assert "Stop" in [button.label for button in page.at.button]
+    assert "Stop all the same" in [button.label for button in page.at.button]
     (bar,) = page.at.get("progress")
     assert "on 300 patches of demo" in bar.proto.text
 

@@ -158,7 +158,10 @@ def test_stop_signals_and_resume_starts_the_same_command(screen, runs, started):
     ("change", "sentence"),
     [
         (lambda at: at.number_input(key="new_smoke_batch").set_value(1), "batch: Input should be greater than"),
-        (lambda at: at.number_input(key="new_smoke_1_peak").set_value(-1.0), "cycles.1.peak: Input should be greater"),
+        (
+            lambda at: at.number_input(key="new_smoke_1_max_lr").set_value(-1.0),
+            "cycles.1.max_lr: Input should be greater",
+        ),
         (lambda at: at.text_input(key="new_name_smoke").set_value("../up"), "is no name for a run"),
         (lambda at: at.text_input(key="new_name_smoke").set_value("taken"), "there is a run 'taken' already"),
         (lambda at: at.text_area(key="new_smoke_rest").set_value("{"), "the other values are not JSON"),
@@ -171,13 +174,13 @@ def test_stop_signals_and_resume_starts_the_same_command(screen, runs, started):
         (lambda at: with_rest(at, clip=float("nan")), "clip: Input should be"),
         (lambda at: with_rest(at, clip=float("inf")), "clip: Input should be"),
         (
-            lambda at: with_rest(at, cycles=[{"epochs": 1, "peak": 1e-3}] * 30),
+            lambda at: with_rest(at, cycles=[{"epochs": 1, "max_lr": 1e-3}] * 30),
             "cycles: Tuple should have at most 20 items",
         ),
         (lambda at: with_rest(at, distillation={"teacher": "/etc"}), "'/etc' is no name of a model to learn from"),
         (lambda at: at.number_input(key="new_smoke_batch").set_value(-5), "batch: Input should be greater than"),
         (lambda at: at.number_input(key="new_smoke_batch").set_value(10**15), "batch: Input should be less than"),
-        (lambda at: at.number_input(key="new_smoke_1_peak").set_value(-1e300), "cycles.1.peak: Input should be"),
+        (lambda at: at.number_input(key="new_smoke_1_max_lr").set_value(-1e300), "cycles.1.max_lr: Input should be"),
         (lambda at: at.number_input(key="new_smoke_1_epochs").set_value(1e300), "cycles.1.epochs: Input should be"),
     ],
 )
@@ -207,11 +210,11 @@ def test_start_takes_what_was_entered(screen, runs, started):
     page.at.text_input(key="new_name_smoke").set_value("mine")
     page.at.number_input(key="new_smoke_batch").set_value(16)
     page.at.number_input(key="new_smoke_1_epochs").set_value(2.5)
-    page.at.number_input(key="new_smoke_1_peak").set_value(3e-3)
+    page.at.number_input(key="new_smoke_1_max_lr").set_value(3e-3)
     page.press("Start training").calm()
     config = Run.open(runs / "mine").config
     expected = make_config("smoke", batch=16)
-    cycle = expected.cycles[1].model_copy(update={"epochs": 2.5, "peak": 3e-3})
+    cycle = expected.cycles[1].model_copy(update={"epochs": 2.5, "max_lr": 3e-3})
     assert config.cycles == (expected.cycles[0], cycle)
     assert config.model_copy(update={"cycles": expected.cycles, "valid_split": "valid"}) == expected
     assert len(started) == 1

@@ -35,7 +35,7 @@ def learner():
 def taught(config, folder):
     """A run's configuration, short, with a teacher of maps."""
     teacher_output = Distillation(teacher=str(folder), weight=0.5, maps=1)
-    cycles = (config.cycles[1].model_copy(update={"side": 96}),)
+    cycles = (config.cycles[1].model_copy(update={"side": None}),)
     return config.model_copy(update={"distillation": teacher_output, "cycles": cycles})
 
 

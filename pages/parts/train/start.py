@@ -188,7 +188,7 @@ def _choose_cycle(key: str, number: int, cycle: dict[str, Any]) -> dict[str, Any
     first = cycle["min_group_lr"]
     return {
         "epochs": two.number_input("Epochs", value=float(cycle["epochs"]), step=1.0, format="%g", key=f"{key}_epochs"),
-        "max_lr": three.number_input("Peak rate", value=cycle["max_lr"], step=1e-4, format="%g", key=f"{key}_peak"),
+        "max_lr": three.number_input("Peak rate", value=cycle["max_lr"], step=1e-4, format="%g", key=f"{key}_max_lr"),
         "min_group_lr": four.number_input(
             "Peak rate of the first layers",
             value=first,
