@@ -195,7 +195,7 @@ def test_the_window_on_a_larger_picture_is_what_is_read(visit, shipped_reader, d
 
 def test_opacity_and_hold_change_pixels_and_tell_the_server_nothing(page, visit, shipped_reader, demo):
     sent = []
-    page.on("websocket", lambda socket: socket.on("framesent", sent.append))
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
     visit(f"?patch={shipped_reader.read(demo.patches(range(40))).probability.argmax()}")
     stage, opacity, hold = (page.get_by_test_id(name) for name in ("stage", "opacity", "hold"))
     stage = stage.nth(1)

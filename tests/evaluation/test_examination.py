@@ -328,7 +328,7 @@ def test_a_report_of_format_2_is_read_in_the_words_of_today(name, tmp_path):
     assert report.curves.trust["tumour"].patches == tumour["patches"]
     assert report.curves.trust["tumour"].quantiles["centre"] == tumour["centre"]
     assert set(report.speeds) >= {"localisation", "faithfulness", "randomisation", "stability", "position_bias", "ood"}
-    assert [line.text for line in answer(report)] == [line["text"] for line in kept["answer"]]
+    assert [line.holds for line in answer(report)] == [line["holds"] for line in kept["answer"]]
     told = [line._asdict() for line in position_bias_finding(report.curves.position_bias, PCAM)]
     assert told == curves["position"]["finding"]
 
