@@ -25,7 +25,7 @@ from core.training.losses.objective import Objective
 from core.training.optimiser import freeze, make_optimiser, set_rates, set_training
 from core.training.precision import uses_bf16
 from core.training.recipe import describe_environment
-from core.training.runs import Fact, Run
+from core.training.runs import Fact, Run, check_teacher
 from core.training.schedule import one_cycle_momentum
 from core.training.start import starting_net
 from core.training.state import State
@@ -53,7 +53,7 @@ def fit(run: Run, open_split: Callable[[str], Split], stopped: Callable[[], bool
 
     Raises:
         RunBusyError: another process trains it.
-        TrainingError: the data cannot teach, or the loss is no number any more.
+        TrainingError: the data or the teacher cannot teach, or the loss is no number any more.
         OutputError: the disk is full or closed.
     """
     with process_group() as group:
@@ -76,6 +76,7 @@ def _fit(
     tensorboard: TensorBoardWriter | None,
 ) -> Iterator[Fact]:
     config = run.config
+    check_teacher(config)
     train, valid = subsets(config, open_split)
     net = starting_net(config).to(memory_format=torch.channels_last).to(group.device)
     teacher = Teacher(config.distillation, net) if config.distillation else None

@@ -21,7 +21,8 @@ from typing import Any, Literal
 from core.errors import OutputError, RunBusyError, RunNotFoundError, TrainingConfigError, TrainingError
 from core.files import write_text
 from core.locks import ask_to_end, grasp, holder, is_held, sign
-from core.models.store import DESCRIPTION
+from core.models.store import DESCRIPTION, bundle_folder, read_description
+from core.settings import settings
 from core.training.config import TrainConfig, parse_config
 
 Fact = dict[str, Any]
@@ -50,7 +51,9 @@ class Run:
         """Make a new run, or open one that was made with the same configuration.
 
         Raises:
-            TrainingConfigError: the folder's name is none for a run, or differs from another's by capitals alone.
+            TrainingConfigError: the folder's name is none for a run, or differs from another's by capitals alone; or
+                the teacher is of another task.
+            ModelNotFoundError, BundleError: there is no such teacher, or it is damaged.
             TrainingError: the folder holds a run of another configuration.
             OutputError: the folder cannot be written.
         """
@@ -60,6 +63,7 @@ class Run:
             if run.config != config:
                 raise TrainingError(f"{folder} holds a run of another configuration; give a new name, or resume it.")
             return run
+        check_teacher(config)
         write_text(folder / CONFIG, _json(config.model_dump(mode="json")))
         return cls(folder, config)
 
@@ -201,6 +205,24 @@ class Run:
             raise RunBusyError(self.name)
         with self.held():
             shutil.rmtree(self.folder)
+
+
+def check_teacher(config: TrainConfig) -> None:
+    """Refuse a teacher that reads patches for another task than the run's.
+
+    Raises:
+        TrainingConfigError: it does.
+        ModelNotFoundError, BundleError: there is no such teacher, or it is damaged.
+    """
+    if config.distillation is None:
+        return
+    name = config.distillation.teacher
+    apart = read_description(bundle_folder(name, settings().models)).task.difference(config.task)
+    if apart is not None:
+        field, found, wanted = apart
+        raise TrainingConfigError(
+            f"the teacher '{name}' is a model of another task: its {field} is {found}, the run's is {wanted}"
+        )
 
 
 def check_run_name(name: str, runs: Path) -> None:

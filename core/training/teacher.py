@@ -20,7 +20,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """What the teacher says of a batch: maps (n, k, 3, 3) and logits (n, 2), float32."""
+    """What the teacher says of a batch: maps (n, k, h, w) and logits (n, 2), float32."""
 
     maps: Tensor
     logits: Tensor
@@ -60,7 +60,7 @@ class Teacher:
         return TeacherOutput(*(torch.from_numpy(array).to(device) for array in told))
 
     def loss_of_maps(self, maps: Tensor, teacher_output: TeacherOutput) -> Tensor | float:
-        """Weighted distance of projected maps (n, k, 3, 3) to the teacher's; 0 without a weight."""
+        """Weighted distance of projected maps (n, k, h, w) to the teacher's; 0 without a weight."""
         return self._weight and self._weight * distance(
             self._net.get_submodule("feature_projection")(maps), teacher_output.maps
         )

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from core.errors import TrainingConfigError
 from core.inference import load_reader
 from core.models.nets import PatchNet, save_bundle
 from core.models.schema import Training
 from core.models.store import StoredBundle
+from core.task import Task
 from core.training.config import Distillation
 from core.training.loop import fit
 from core.training.optimiser import layer_groups
@@ -92,6 +94,19 @@ def test_without_a_weight_maps_teach_nothing(folder, learner, patches):
     teacher_output = teacher.output(patches, torch.device("cpu"))
     assert teacher.loss_of_maps(teacher_output.maps, teacher_output) == 0
     assert not hasattr(learner, "feature_projection")
+
+
+def test_a_teacher_of_another_task_is_refused_before_anything_is_read(taught, tmp_path):
+    """As of a run of other patches that keeps the preset's teacher; a run that was made before is refused as well."""
+    other = taught.model_copy(update={"task": Task(name="toy", side=64, classes=("a", "b"))})
+    words = "the teacher '.*' is a model of another task: its patch side in px is 96, the run's is 64"
+    with pytest.raises(TrainingConfigError, match=words):
+        Run.create(tmp_path / "run", other)
+    assert not (tmp_path / "run").exists()
+    made = Run.create(tmp_path / "made", taught)
+    with pytest.raises(TrainingConfigError, match=words):
+        list(fit(Run(made.folder, other), lambda name: pytest.fail(f"{name} is read")))
+    assert made.settled == "failed"
 
 
 def test_a_run_comes_to_tell_the_teachers_maps(taught, open_split, tmp_path):
