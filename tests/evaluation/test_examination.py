@@ -1,14 +1,16 @@
 """An examination: every measure with chance and baselines in one table, done once, and resumed."""
 
 import copy
+import dataclasses
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from core.data.pcam import Split
+from core.data.pcam import Split, file_of
 from core.errors import ExplanationError, ImportSourceError, ReportError
 from core.evaluation import schema
 from core.evaluation.explanations import faithfulness as stage
@@ -160,6 +162,7 @@ def test_the_report_is_json_and_says_what_it_is_of(report, tiny_reader, demo):
     assert EvidenceReport.model_validate_json(report.model_dump_json()) == report
     assert report.model.identity == tiny_reader.model.identity
     assert report.data.fingerprint == demo.fingerprint()
+    assert report.examined == 24
     lines = answer(report)
     assert 3 <= len(lines) <= 5
     for line in lines:  # of 24 patches no stage takes enough
@@ -197,7 +200,7 @@ def test_it_goes_on_where_it_was_stopped(report, tiny_reader, demo, cache):
     assert json.loads(kept.read_text())["rows"] == json.loads(before)["rows"]
 
 
-def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monkeypatch):
+def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monkeypatch, write_split, patches):
     def key(reader=tiny_reader, data=demo, plan=PLAN, regions=None):
         return Examination(reader, data, plan, regions).key
 
@@ -208,6 +211,8 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monk
         for name, p in stored.description.points.items()
     }
     calibrated = type(stored)(stored.folder, stored.description.model_copy(update={"points": points}))
+    words = PCAM.model_copy(update={"name": "another"})
+    renamed = type(stored)(stored.folder, stored.description.model_copy(update={"task": words}))
     (tmp_path / "region.png").touch()
     rounded = copy.copy(tiny_reader.engine)
     rounded.name = "openvino-bf16"
@@ -219,7 +224,20 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monk
         key(plan=Plan(sample=24, methods=PLAN.methods[:2])),
         key(reader=Reader(calibrated, tiny_reader.engine)),
         key(regions=tmp_path),
+        key(reader=Reader(renamed, tiny_reader.engine)),
+        key(data=dataclasses.replace(demo, slides=np.repeat("a", len(demo)))),
+        key(data=dataclasses.replace(demo, slides=np.repeat("b", len(demo)))),
     ]
+    masked = write_split(tmp_path / "masked", patches, (np.arange(len(patches)) % 2).astype(np.uint8))
+    data = Split.open(masked, "valid")
+    mask = file_of(masked, "valid", "mask.h5")
+    for content in (b"", b"one", b"two"):
+        others.append(key(data=data))
+        mask.write_bytes(content)
+        os.utime(mask, ns=(0, len(others)))
+    (tmp_path / "region.png").write_bytes(b"")
+    os.utime(tmp_path / "region.png", ns=(0, 1))
+    others.append(key(regions=tmp_path))
     monkeypatch.setattr(schema, "FORMAT", schema.FORMAT - 1)
     others.append(key())
     monkeypatch.undo()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.archive import is_junk
-from core.data.pcam import Split
+from core.data.pcam import Split, file_of
 from core.evaluation import schema
 from core.evaluation.explanations import (
     agreement,
@@ -34,6 +34,7 @@ from core.evaluation.schema import Curves, EvidenceReport, ExaminedModel, Findin
 from core.explain.registry import PREDICTED, check_vocabulary
 from core.files import write_text
 from core.inference.reader import Reader
+from core.kept import digest
 
 STAGES: tuple[Stage, ...] = (
     localisation.STAGE,
@@ -85,9 +86,12 @@ class Examination:
         """Hex digest of all that the result depends on."""
         model, sample = self.sample.reader.model, self.sample
         described = model.model_dump_json(include={"points": {"1"}, "ood": True})  # one view is read
-        facts = (schema.FORMAT, described, model.graph_key, sample.engine.name)
-        names = [_names(folder) for folder in (sample.regions, sample.odd)]
-        text = repr((facts, sample.split.fingerprint(), sample.plan.model_dump(), names))
+        facts = (schema.FORMAT, described, model.graph_key, sample.engine.name, sample.reader.task.model_dump_json())
+        split = sample.split
+        slides = None if split.slides is None else digest(split.slides)
+        files = [_stamps(file_of(split.folder, split.name, "mask.h5"))]
+        files += [_stamps(*folder.glob("*")) if folder else [] for folder in (sample.regions, sample.odd)]
+        text = repr((facts, split.fingerprint(), slides, sample.plan.model_dump(), files))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run(self, cache: Path) -> EvidenceReport:
@@ -161,6 +165,7 @@ def chosen_methods(names: Sequence[str], reader: Reader) -> tuple[str, ...]:
     return tuple(dict.fromkeys((MAIN, *names)))
 
 
-def _names(folder: Path | None) -> list[tuple[str, int]]:
-    found = sorted(path for path in folder.glob("*") if not is_junk(path.name)) if folder else []
-    return [(path.name, path.stat().st_size) for path in found]
+def _stamps(*paths: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of those files that are there."""
+    found = sorted(path for path in paths if path.exists() and not is_junk(path.name))
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
