@@ -265,7 +265,7 @@ class Plan(_Record):
     """What an examination looks at.
 
     Attributes:
-        sample: patches, half of them tumour where there are enough.
+        sample: patches that are wanted, half of each label; see `EvidenceReport.examined`.
         seed: of the sample and every draw.
         methods: `method/layer` names.
     """
@@ -297,6 +297,12 @@ class EvidenceReport(_Record):
     paired: list[Paired] = []
     curves: Curves = Curves()
     speeds: dict[str, Speed] = {}
+
+    @property
+    def examined(self) -> int:
+        """Patches of the sample, which are fewer than the plan's where the split has too few of a label."""
+        every = self.curves.reliability
+        return min(self.plan.sample, self.data.patches) if every is None else sum(every.count)
 
     @model_validator(mode="before")
     @classmethod

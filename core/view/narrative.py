@@ -46,7 +46,7 @@ def provenance(report: EvidenceReport) -> str:
     by = {row.resampled_by for row in report.rows} or {"patch"}
     note = f"{data.note}; " if data.note else ""
     return (
-        f"{report.model.identity} on {min(report.plan.sample, data.patches):,} of {data.patches:,} patches in "
+        f"{report.model.identity} on {report.examined:,} of {data.patches:,} patches in "
         f"'{data.split}' ({note}fingerprint {data.fingerprint[:8]}), engine {report.engine}, finished "
         f"{report.finished}. Intervals are 95 % bootstrap intervals, resampled by {' or '.join(sorted(by))}."
     )

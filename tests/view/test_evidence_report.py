@@ -79,6 +79,13 @@ def test_provenance_names_model_data_and_resampling(report):
     assert "resampled by slide" in words
 
 
+def test_provenance_counts_what_was_examined_and_not_what_was_asked_for():
+    """Of a split with few patches of one label the sample is smaller than the plan's."""
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    bins = {"probability": [0.2, 0.8], "positive": [0.1, 0.9], "count": [20, 7], "intervals": [figure, figure]}
+    assert "tiny 1.0 on 27 of 40 patches" in provenance(report_of(reliability=bins))
+
+
 def test_what_figures_say_stands_with_them_in_the_page():
     figure = {"value": 0.1, "low": 0.05, "high": 0.15}
     position_bias = {
