@@ -14,7 +14,7 @@ from core.data.pcam import Split, file_of
 from core.errors import ExplanationError, ImportSourceError, ReportError
 from core.evaluation import schema
 from core.evaluation.explanations import faithfulness as stage
-from core.evaluation.explanations import localisation, masks, ood, position_bias, prediction
+from core.evaluation.explanations import localisation, masks, ood, position_bias, prediction, randomisation
 from core.evaluation.explanations.runner import STAGES, Examination, chosen_methods
 from core.evaluation.explanations.stage import MAIN, Sample
 from core.evaluation.explanations.table import Table
@@ -276,6 +276,29 @@ def test_slides_are_the_units_of_a_row():
     (by_slide,) = table.rows("turns_drift", np.array(["a", "a", "b", "c"]))
     assert (by_patch.patches, by_patch.units, by_patch.resampled_by) == (3, 3, "patch")
     assert (by_slide.patches, by_slide.units, by_slide.resampled_by) == (3, 2, "slide")
+
+
+def test_masks_are_judged_on_other_slides_than_the_threshold_was_chosen_on(tiny_reader, demo):
+    names = np.array(["a", "b", "c", "d"])[np.arange(len(demo)) % 4]
+    sample = Sample(tiny_reader, dataclasses.replace(demo, slides=names), Plan(sample=24, methods=(MAIN,)))
+    rows = {row.measure: row for row in masks.of_patches(sample).rows if row.method == MAIN}
+    shares, judged = demo.masks(sample.indices).mean(axis=(1, 2)), np.isin(sample.groups(), ["b", "d"])
+    assert {row.resampled_by for row in rows.values()} == {"slide"}
+    assert 0 < judged.sum() < 24
+    assert (rows["masks_iou"].patches, rows["masks_iou"].units) == (judged.sum(), 2)
+    assert rows["masks_iou"].chance == pytest.approx(shares[judged].mean())
+    assert (rows["masks_pixel_auc"].patches, rows["masks_pixel_auc"].units) == (24, 4)
+    assert rows["masks_average_precision"].chance == pytest.approx(shares.mean())
+    assert rows["masks_hit"].patches == (shares > 0).sum()
+
+
+def test_a_single_slide_has_no_other_to_judge_a_threshold_on_and_no_spread(tiny_reader, demo):
+    one = dataclasses.replace(demo, slides=np.repeat("a", len(demo)))
+    sample = Sample(tiny_reader, one, Plan(sample=24, methods=(MAIN,)))
+    assert "masks_iou" not in {row.measure for row in masks.of_patches(sample).rows}
+    cascade = randomisation.measure(sample).curves.cascade[MAIN]
+    assert cascade.ssim
+    assert all(figure.low == figure.high for figure in cascade.ssim)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from core.data.regions import read_regions, region_files
 from core.errors import ImportSourceError
 from core.evaluation.explanations.stage import MAIN, Maps, Sample, Stage, joined
-from core.evaluation.explanations.table import row
+from core.evaluation.explanations.table import Groups, Table, row
 from core.evaluation.metrics import localisation
-from core.evaluation.metrics.bootstrap import intervals, mean_interval
+from core.evaluation.metrics.bootstrap import intervals
 from core.evaluation.schema import Findings, Row
 from core.models.schema import Interval
 
@@ -27,7 +27,7 @@ def of_patches(sample: Sample) -> Findings:
     task, fine = sample.reader.task, sample.reader.task.side // 8
     patches = sample.patches(np.arange(len(sample.indices)))
     known = localisation.baselines(patches, (fine, fine), task, sample.plan.seed)
-    return Findings(rows=_pixel_rows("masks", {**maps, **known}, masks))
+    return Findings(rows=_pixel_rows("masks", {**maps, **known}, masks, sample.groups()))
 
 
 def of_regions(sample: Sample) -> Findings:
@@ -48,31 +48,34 @@ def of_regions(sample: Sample) -> Findings:
     return Findings(rows=_pixel_rows("regions", joined(pieces), np.stack(masks)))
 
 
-def _pixel_rows(where: str, maps: Mapping[str, NDArray[np.float32]], masks: NDArray[Any]) -> list[Row]:
-    """Rows of pixel figures; the IoU's threshold is chosen on every other image and judged on the rest."""
-    rows = []
-    fitted, judged = np.arange(0, len(masks), 2), np.arange(1, len(masks), 2)
+def _pixel_rows(
+    where: str, maps: Mapping[str, NDArray[np.float32]], masks: NDArray[Any], groups: Groups = None
+) -> list[Row]:
+    """Rows of pixel figures; the IoU's threshold is chosen on every other slide, or image, and judged on the rest."""
+    rows: list[Row] = []
+    unit = np.arange(len(masks)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    every, fitted, judged = np.arange(len(masks)), np.flatnonzero(unit % 2 == 0), np.flatnonzero(unit % 2)
+    shares = (np.asarray(masks) > 0).mean(axis=(1, 2))
     for method, heatmaps in maps.items():
         counts = localisation.pixel_counts(heatmaps, masks, localisation.levels(heatmaps))
         level = localisation.best_level(counts[fitted].sum(axis=0))
-        found = _pixel_intervals(counts, None)
-        overlap = {"iou": _pixel_intervals(counts[judged], level).get("iou")}
-        share = float((np.asarray(masks) > 0).mean())
-        chances = {"pixel_auc": 0.5, "average_precision": share, "iou": share}
-        for name, chance in chances.items():
-            interval = {**found, **overlap}.get(name)
-            if interval is not None:
-                rows.append(row(f"{where}_{name}", method, interval, chance, len(masks)))
+        for own, names in ((every, ("pixel_auc", "average_precision")), (judged, ("iou",))):
+            slides = None if groups is None else groups[own]
+            found = _pixel_intervals(counts[own], level, slides) if len(own) else {}
+            for name in names:
+                if name in found:
+                    chance = 0.5 if name == "pixel_auc" else float(shares[own].mean())
+                    rows.append(row(f"{where}_{name}", method, found[name], chance, len(own), slides))
         hit, tumour = localisation.pointing_game(heatmaps, masks)
-        interval = mean_interval(hit)
-        if interval is not None:
-            chance = float(tumour[np.isfinite(hit)].mean())
-            rows.append(row(f"{where}_hit", method, interval, chance, int(np.isfinite(hit).sum())))
+        table = Table()
+        table.add(method, hit)
+        known = np.isfinite(hit)
+        rows += table.rows(f"{where}_hit", groups, float(tumour[known].mean()) if known.any() else None)
     return rows
 
 
-def _pixel_intervals(counts: NDArray[np.integer], level: int | None) -> dict[str, Interval]:
-    return intervals(lambda drawn: localisation.pixel_figures(counts[drawn].sum(axis=0), level), len(counts))
+def _pixel_intervals(counts: NDArray[np.integer], level: int, groups: Groups) -> dict[str, Interval]:
+    return intervals(lambda drawn: localisation.pixel_figures(counts[drawn].sum(axis=0), level), len(counts), groups)
 
 
 MASKS = Stage("masks", "masks", of_patches)

@@ -27,7 +27,7 @@ def measure(sample: Sample) -> Findings:
         for method, heatmaps in last.items():
             curve = cascade.setdefault(method, {"spearman": [], "ssim": []})
             for kind, values in similarity(before[method], heatmaps).items():
-                curve[kind].append(Figure.of(mean_interval(values)))
+                curve[kind].append(Figure.of(mean_interval(values, sample.groups(places))))
         sample.tell(STAGE.name, depth, depth + 1)
     table = Table()
     rows: list[Row] = []

@@ -43,7 +43,7 @@ class Table:
             interval = mean_interval(values, groups)
             if interval is not None:
                 known = np.isfinite(values)
-                slides = None if groups is None else len(np.unique(groups[known]))
+                slides = None if groups is None else groups[known]
                 found.append(row(measure, method, interval, chance, int(known.sum()), slides))
         return found
 
@@ -58,17 +58,15 @@ class Table:
         return found
 
 
-def row(
-    measure: str, method: str, interval: Interval, chance: float | None, count: int, slides: int | None = None
-) -> Row:
-    """One row of so many patches, or of so many slides where those are drawn; baselines are known by their name."""
+def row(measure: str, method: str, interval: Interval, chance: float | None, count: int, groups: Groups = None) -> Row:
+    """One row of so many patches, whose slides are drawn where they are known; baselines are known by their name."""
     return Row(
         measure=measure,
         method=method,
         **interval.model_dump(),
         chance=chance,
         patches=count,
-        units=count if slides is None else slides,
-        resampled_by="patch" if slides is None else "slide",
+        units=count if groups is None else len(np.unique(groups)),
+        resampled_by="patch" if groups is None else "slide",
         baseline=method in BASELINES,
     )
