@@ -64,12 +64,22 @@ class Budget:
         Raises:
             FullError: there is no room for them.
         """
-        with self._guard:
-            if self.held + count > self._limit:
-                raise FullError
-            reservation = Reservation(count)
-            self._reservations.add(reservation)
+        reservation = Reservation(0)
+        self.resize(reservation, count)
         return reservation
+
+    def resize(self, reservation: Reservation, count: int) -> None:
+        """Set `count` bytes aside in the place of what a reservation held; for fewer there is always room.
+
+        Raises:
+            FullError: there is no room for so many; the reservation stays as it is.
+        """
+        with self._guard:
+            more = count - reservation.bytes
+            if more > 0 and self.held + more > self._limit:
+                raise FullError
+            reservation.bytes = count
+            self._reservations.add(reservation)
 
 
 def _sent() -> int:

@@ -11,7 +11,7 @@ import streamlit as st
 from PIL import Image
 
 from core.errors import FullError
-from core.task import PCAM
+from core.task import PCAM, Task
 from core.view.export import as_picture
 from core.view.overlay import png as png_of
 from pages.parts.budget import Budget
@@ -237,6 +237,38 @@ def test_all_sessions_share_one_budget(screen, monkeypatch, demo, png):
     assert budget.held == 0  # nothing of it is kept but its name
     page.drop(files[1])
     assert page.files["file"].tolist() == ["bad.png", "1.png"]
+
+
+def test_what_is_decoded_again_is_counted_again(monkeypatch, demo, png):
+    """A larger patch or view takes more of the budget; where there is no room for it, the file alone is held."""
+    small = Task(name="small", side=64, classes=("a", "b"), um_per_px=PCAM.um_per_px)
+    data = png(np.tile(demo.patches([3])[0], (3, 3, 1)))
+    monkeypatch.setattr(st, "session_state", {})
+    monkeypatch.setattr(uploads, "HELD", Budget(10**6))
+    uploads._keep("a", "a.png", data, small)
+    first = uploads.opened().held
+    for again in (
+        lambda: uploads.decode_for(PCAM),
+        lambda: uploads.state_pixel_size("a", 0.5),
+        lambda: uploads.move_window("a", 1, 2),
+    ):
+        again()
+        upload = uploads.opened()
+        assert upload.refusal == ""
+        assert uploads.HELD.held == upload.held
+    assert upload.corner == (1, 2)
+    assert upload.held != first
+    full = Budget(first)
+    monkeypatch.setattr(uploads, "HELD", full)
+    uploads.remove("a")
+    uploads._keep("b", "b.png", data, small)
+    uploads.decode_for(PCAM)
+    upload = uploads.opened()
+    assert (upload.patch, upload.refusal, upload.data) == (None, str(FullError()), data)
+    assert full.held == len(data)
+    uploads.decode_for(small)
+    assert uploads.opened().refusal == ""
+    assert full.held == first
 
 
 def test_no_pixels_are_held_but_those_that_are_read(demo, png):

@@ -123,9 +123,9 @@ def twin_of(upload: Upload) -> Upload | None:
 
 def decode_for(task: Task) -> None:
     """Decode again, through a window in the middle, what was decoded for another task."""
-    for key, upload in kept().items():
-        if upload.task != task:
-            kept()[key] = _for(upload, task)
+    for upload in list(kept().values()):
+        if upload.task.difference(task):
+            _renew(_for(upload, task))
 
 
 def _for(upload: Upload, task: Task) -> Upload:
@@ -184,14 +184,26 @@ def _keep(key: str, name: str, data: bytes, task: Task) -> None:
         _left_out().append(f"{plain(name)}: {FULL}")
         return
     try:
-        arriving = HELD.reserve(len(data))
-        upload = _read(Upload(key, name, hashlib.sha256(data).hexdigest(), task, data))
-        arriving.release()
-        held[key] = replace(upload, place=HELD.reserve(upload.held))
+        place = HELD.reserve(len(data))
+        _put(_read(Upload(key, name, hashlib.sha256(data).hexdigest(), task, data, place=place)))
     except FullError as error:
         _left_out().append(f"{plain(name)}: {error}")
     else:
         open_upload(key)
+
+
+def _put(upload: Upload) -> None:
+    """Hold an upload, in the place of what its key held; raises FullError when the process has no room for it."""
+    HELD.resize(upload.place, upload.held)
+    kept()[upload.key] = upload
+
+
+def _renew(upload: Upload) -> None:
+    """Hold an upload that was decoded again; the file alone, refused, where there is no room for more."""
+    try:
+        _put(upload)
+    except FullError as error:
+        _put(_refused(upload, str(error)))
 
 
 def shown(name: str) -> str:
@@ -216,16 +228,13 @@ def _read(upload: Upload, corner: tuple[int, int] | None = None) -> Upload:
             return _through(upload, picture, corner)
     except IntakeError as error:
         refused_at = _pixel_size_refused(error, upload.task)
-        return replace(
-            upload,
-            data=upload.data if refused_at or isinstance(error, PatchShapeError) else b"",
-            um_per_px=refused_at or upload.um_per_px,
-            size=(0, 0),
-            patch=None,
-            preview="",
-            notes=(),
-            refusal=str(error),
-        )
+        of_use = refused_at or isinstance(error, PatchShapeError)
+        upload = replace(upload, data=upload.data if of_use else b"", um_per_px=refused_at or upload.um_per_px)
+        return _refused(upload, str(error))
+
+
+def _refused(upload: Upload, why: str) -> Upload:
+    return replace(upload, size=(0, 0), patch=None, preview="", notes=(), refusal=why)
 
 
 def _through(upload: Upload, picture: Picture, corner: tuple[int, int] | None) -> Upload:
@@ -264,14 +273,14 @@ def state_pixel_size(key: str, um_per_px: float) -> None:
     """Read an upload anew at a pixel size the reader knows."""
     upload = kept().get(key)
     if upload is not None and upload.data:
-        kept()[key] = _read(replace(upload, stated=um_per_px))
+        _renew(_read(replace(upload, stated=um_per_px)))
 
 
 def move_window(key: str, left: int, top: int) -> None:
     """Read an upload through another window."""
     upload = kept().get(key)
     if upload is not None and upload.patch is not None and (left, top) != upload.corner:
-        kept()[key] = _read(upload, (left, top))
+        _renew(_read(upload, (left, top)))
 
 
 def remove(key: str) -> None:
@@ -286,4 +295,3 @@ def remove_all() -> None:
     """Forget every upload."""
     for key in list(kept()):
         remove(key)
-    _left_out().clear()
