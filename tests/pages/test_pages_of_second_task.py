@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 
 from core import service
@@ -20,10 +21,11 @@ from core.settings import settings
 from core.task import TASK, Task, task_json
 from core.view.report import groups
 from pages.parts.evidence.evidence import kept_report
+from pages.parts.read import uploads
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = Task(name="toy", side=64, classes=("a", "b"))
-FORBIDDEN = ("tumour", "hospital", "32 x 32", "h&e", "lymph", "metasta", "0.97", "96 x 96")
+FORBIDDEN = ("tumour", "hospital", "32 x 32", "h&e", "lymph", "metasta", "0.97", "96 x 96", "96, 96")
 METHODS = ("gradcam/last",)
 COUNT = 24
 
@@ -140,7 +142,9 @@ def test_every_question_of_the_report(screen, toy):
         assert_of_no_other_task(page.calm())
 
 
-def test_a_file_is_decoded_again_for_a_model_of_another_task(screen, toy, shipped_reader, monkeypatch, tmp_path):
+@pytest.fixture
+def _both_tasks(toy, shipped_reader, monkeypatch, tmp_path):
+    """The machine has a model of PCam's task too."""
     _, reader, _ = toy
     readers = {"toy": reader, "densenet169": shipped_reader}
     (tmp_path / "models").mkdir()
@@ -149,6 +153,10 @@ def test_a_file_is_decoded_again_for_a_model_of_another_task(screen, toy, shippe
     monkeypatch.setenv("NODELENS_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr(service, "load_reader", readers.__getitem__)
     settings.cache_clear()
+
+
+@pytest.mark.usefixtures("_both_tasks")
+def test_a_file_is_decoded_again_for_a_model_of_another_task(screen):
     page = screen("read", source="your files", views=1).upload(own_png=picture(128, 96)).calm()
     assert "left 32, top 16 of 128 x 96" in page.files["notes"][0]
     page.at.session_state["split"], page.at.session_state["model"] = "demo", "densenet169"
@@ -156,6 +164,28 @@ def test_a_file_is_decoded_again_for_a_model_of_another_task(screen, toy, shippe
     page.calm()
     assert "left 16, top 0 of 128 x 96" in page.files["notes"][0]
     assert page.component("light_table")["boxes"] == "centre 32 x 32"
+
+
+@pytest.mark.usefixtures("_both_tasks")
+def test_panels_of_two_tasks_decode_a_file_once_and_leave_its_window_alone(screen, monkeypatch):
+    opened = []
+    open_picture = uploads.open_picture
+    monkeypatch.setattr(uploads, "open_picture", lambda *a, **more: opened.append(a) or open_picture(*a, **more))
+    page = screen("read", source="your files", views=1).drop(
+        ("own.png", picture(128, 96)), ("another.png", picture(130, 99))
+    )
+    (own, _) = page.at.session_state["uploads"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(st, "session_state", {"uploads": page.at.session_state["uploads"]})
+        uploads.move_window(own, 3, 5)
+    page.calm().go("compare").choose("split1", "your files").choose("split2", "your files").choose("model1", "toy")
+    page.choose("model2", "densenet169").choose("file1", own).choose("file2", own).calm()
+    captions = [panel["caption"] for panel in page.component("compare_table")["panels"]]
+    assert ["left 3, top 5 of 128 x 96" in captions[0], "left 16, top 0 of 128 x 96" in captions[1]] == [True, True]
+    before = len(opened)
+    page.at.run()
+    assert len(opened) == before
+    assert page.at.session_state["uploads"][own].corner == (3, 5)
 
 
 @pytest.mark.parametrize("page", ["read", "browse", "evidence"])

@@ -118,7 +118,6 @@ def _choose_panel(number: int, count: int, names: list[str], views: int) -> Comp
 
 
 def _choose_patch(number: int, task: Task) -> Chosen | None:
-    uploads.decode_for(task)
     files = uploads.kept()
     sources = [*service.split_names(), *([FILES] if files else [])]
     source_column, patch_column = st.columns(2)
@@ -128,9 +127,9 @@ def _choose_patch(number: int, task: Task) -> Chosen | None:
         key = patch_column.selectbox(
             "File", list(names), key=f"file{number}", format_func=lambda key: names.get(key, key)
         )
-        upload = files[key]
+        upload = uploads.read_for(files[key], task)
         if upload.patch is None:
-            repair = " Its pixel size can be corrected on Read." if upload.data and task.um_per_px else ""
+            repair = " Its pixel size can be corrected on Read." if files[key].data and task.um_per_px else ""
             st.error(f"{uploads.plain(upload.name)}: {upload.refusal}{repair}")
             return None
         return chosen_upload(upload)

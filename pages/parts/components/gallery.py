@@ -50,7 +50,7 @@ class Tile:
 
     Attributes:
         index: what an event names this tile by; unique within the gallery.
-        patch: (96, 96, 3) uint8 RGB.
+        patch: (side, side, 3) uint8 RGB.
         heatmap: (h, w) float32 in logits, shown in place under the pointer or the keyboard's focus.
         title: names the tile: "row 123".
         lines: the first two, label and verdict, stand on the picture; the others under it.

@@ -28,7 +28,9 @@ from core.errors import (
     PixelSizeError,
     printable,
 )
+from core.kept import Kept
 from core.task import Task
+from pages.parts import library
 from pages.parts.budget import HELD, Reservation, take
 from pages.parts.components.paste_zone import paste_zone
 from pages.parts.components.window_picker import preview_of
@@ -126,6 +128,20 @@ def decode_for(task: Task) -> None:
     for upload in list(kept().values()):
         if upload.task.difference(task):
             _renew(_for(upload, task))
+
+
+def read_for(upload: Upload, task: Task) -> Upload:
+    """What is read of an upload for a task: the upload itself, or where it was decoded for another, beside it."""
+    if not upload.task.difference(task):
+        return upload
+    key = (upload.key, upload.stated, task.side, task.um_per_px)
+    beside: Upload = _beside().get(key, lambda: replace(_for(upload, task), data=b"", preview=""))
+    return beside
+
+
+def _beside() -> Kept[Upload]:
+    """What panels of other tasks show of this session's uploads: a patch each."""
+    return library.own("beside", 8)
 
 
 def _for(upload: Upload, task: Task) -> Upload:
@@ -288,6 +304,7 @@ def remove(key: str) -> None:
     upload = kept().pop(key, None)
     if upload is not None:
         upload.place.release()
+    _beside().clear()
     _left_out().clear()
 
 
