@@ -87,6 +87,7 @@ def test_a_report_made_on_other_patches_says_so(screen, kept, report):
     kept.write_text(report.model_copy(update={"data": elsewhere}).model_dump_json())
     page = screen("evidence").calm()
     assert "made on 'valid'. Nobody has examined the model on 'demo' yet" in page.at.info[0].value
+    assert "button" not in page.at.info[0].value  # there is none while an examination runs, and in read-only mode
     assert answer(report)[0].text in unescape(page.html)
     assert "synthetic" not in page.html
     assert "**Mosaics with their maps**" not in page.markdown

@@ -78,8 +78,8 @@ def say_where_from(report: EvidenceReport, split: Split) -> None:
     """Says of a report that came with the model that it was made on other patches than those chosen."""
     if not _is_of(report, split):
         st.info(
-            f"This report came with the model and was made on '{report.data.split}'. Nobody has examined the "
-            f"model on '{split.name}' yet; the button at the end of the page does."
+            f"This report came with the model and was made on '{report.data.split}'. Nobody has examined the model on "
+            f"'{split.name}' yet; the end of the page tells what can be done about it."
         )
 
 
