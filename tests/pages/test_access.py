@@ -181,6 +181,7 @@ def test_a_second_job_waits_and_can_be_taken_out(screen, runs, busy):
     said = [markdown.value for markdown in page.at.expander[0].markdown]
     assert said[0].startswith("Works: training 'of a colleague', asked for on 2")
     assert said[1].startswith("Waits: training 'smoke-1', asked for on 2")
+    assert [button.key for button in page.at.button if str(runs) in str(button.key)] == []
     job = start.training(Run.open(runs / "smoke-1"))
     assert job.before == 1
     page.at.button(key="stop_run").click().run()  # this tab's own: not asked again
