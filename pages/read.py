@@ -60,7 +60,6 @@ else:
                         unit=METHODS[e.method].unit,
                         scale_note=f"positive evidence, {SCALE_NOTES[scale if readings.scale else OWN]}",
                         caption=readings.explained,
-                        message="" if (heatmap > 0).any() else "No positive evidence for this target.",
                     ),
                 ],
                 label_box=True,

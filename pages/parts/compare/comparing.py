@@ -215,7 +215,6 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
                 scale_note=f"{_kind(panel.readings)}, positive evidence, {note}",
                 inset=True,
                 caption=" ".join((_reading(panel), panel.readings.explained, *panel.chosen.notes)),
-                message="" if (heatmap > 0).any() else "No positive evidence for this target.",
             )
         )
     return panels

@@ -22,8 +22,9 @@ from core.view import overlay
 from pages.parts import library
 
 ASSETS = Path(__file__).parents[3] / "assets"
-SMOOTH_SIDE = 192
-"""Pixels of the smooth heatmap: two per patch pixel, enlarged before it is coloured."""
+SMOOTH = 2
+"""Pixels of the smooth heatmap along a pixel of the patch; it is enlarged before it is coloured."""
+NO_EVIDENCE = "No positive evidence for this target."
 
 HTML = """
 <div class="table" data-testid="light-table">
@@ -106,7 +107,6 @@ class Panel:
         inset: the patch in its own colours, small, beside the heading.
         diverging: the heatmap is a difference of two others: both signs are painted, in colours of their own.
         caption: what is explained, below the picture.
-        message: a plain remark below the picture, such as "No positive evidence for this target".
     """
 
     title: str
@@ -120,7 +120,6 @@ class Panel:
     inset: bool = False
     diverging: bool = False
     caption: str = ""
-    message: str = ""
 
 
 def light_table(
@@ -162,13 +161,15 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
         "inset_of_box": panel.task.label_box.start / panel.task.side,
         "inset": overlay.data_url(panel.patch, kept) if panel.inset else None,
         "caption": panel.caption,
-        "message": panel.message,
+        "message": "",
     }
     if panel.heatmap is None:
         return shown
+    side = SMOOTH * panel.task.side
     return shown | {
+        "message": "" if panel.diverging or (panel.heatmap > 0).any() else NO_EVIDENCE,
         "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, diverging=panel.diverging),
-        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=SMOOTH_SIDE, diverging=panel.diverging),
+        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=side, diverging=panel.diverging),
         "values": panel.heatmap.round(6).tolist(),
         "unit": panel.unit,
     }

@@ -103,7 +103,6 @@ def _forget(model: str, patch: Patch) -> None:
                 scale=scale_of(one, 0, own=True),
                 scale_note=f"positive evidence, {SCALE_NOTES[OWN]}",
                 caption=f"Probability {one.probability[0]:.2f}.",
-                message="" if (one.attribution[0] > 0).any() else "No positive evidence for this target.",
             )
             for title, one in (("As trained", before), ("Head forgotten", after))
         ],

@@ -44,7 +44,6 @@ def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation:
                     unit=METHODS[e.method].unit,
                     scale_note=f"positive evidence, {SCALE_NOTES[FIXED] if before.scale else 'scale of the first map'}",
                     caption=f"Probability {one.probability[0]:.2f}, {one.verdict[0]}.",
-                    message="" if (one.attribution[0] > 0).any() else "No positive evidence for this target.",
                 )
                 for title, tissue, one in (("As it is", patch, before), ("Changed", changed, after))
             ],
