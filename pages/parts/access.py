@@ -15,6 +15,7 @@ import streamlit as st
 
 from core.errors import NodeLensError, ReadOnlyError
 from core.jobs import Job
+from core.service import ScoringJob
 from core.settings import settings, without_paths
 
 READ_ONLY = "This NodeLens is read-only: "
@@ -88,7 +89,7 @@ def stop_button(job: Job, what: str, key: str, stop: Callable[[], Any] | None = 
         attempt(stop or job.stop)
 
 
-def waits(job: Job) -> str:
+def waits(job: Job | ScoringJob) -> str:
     """Where in line a job is, in words; empty when its turn has come."""
     before = job.before
     return f"waits: {before} {'job' if before == 1 else 'jobs'} before it" if before else ""

@@ -63,8 +63,8 @@ def _ask(store: ScoreStore, model: str, missing: int) -> None:
 def _progress(job: service.ScoringJob, store: ScoreStore, what: str, shown: int) -> None:
     if not job.running or (shown < PAGE <= job.done):
         st.rerun()
-    if job.before:
-        said = f"Reading {what} waits: {job.before} {'job' if job.before == 1 else 'jobs'} before it. "
+    if waiting := access.waits(job):
+        said = f"Reading {what} {waiting}. "
     else:
         left = job.seconds_left
         said = f"Reading {what}: {job.done:,} of {job.total:,} patches"

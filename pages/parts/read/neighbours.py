@@ -14,7 +14,7 @@ from core.inference import Readings
 from core.inference.scores import Scores, ScoreStore
 from core.kept import digest
 from core.view.words import duration
-from pages.parts import choices, library
+from pages.parts import access, choices, library
 from pages.parts.components.gallery import Tile, gallery
 from pages.parts.read.choose import SPLIT
 
@@ -68,7 +68,7 @@ def _progress(job: service.ScoringJob, name: str) -> None:
     if not job.running:
         st.rerun()
     left = f", about {duration(job.seconds_left)} left" if job.seconds_left else ""
-    waits = f", waits: {job.before} before it" if job.before else left
+    waits = f", {waiting}" if (waiting := access.waits(job)) else left
     st.progress(
         job.done / job.total,
         f"Reading {name}: {job.done:,} of {job.total:,} patches{waits}. It goes on when you leave.",
