@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -79,8 +80,15 @@ def test_make_check_starts_no_browser():
     done = recipe("check")
     assert "ruff check" in done
     assert "mypy" in done
-    assert "tests/data" in done
-    assert not re.search(r"browser|endurance|bench|strangers", done)
+    (tests,) = [line.split("pytest -q ")[1].split() for line in done.splitlines() if "pytest -q " in line]
+    assert "tests/data" in tests
+    assert not re.search(r"browser|server|pages|adversarial|training|endurance|bench|jobs|cli", " ".join(tests))
+
+
+def test_a_pasted_picture_fits_in_a_message_and_little_else_does():
+    server = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["server"]
+    text = server["maxUploadSize"] * 2**20 * 4 / 3
+    assert text < server["maxMessageSize"] * 10**6 < 1.01 * text
 
 
 def test_the_container_has_limits(service):
