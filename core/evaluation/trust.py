@@ -20,7 +20,7 @@ from core.task import Task
 OTHERS = ("layercam", "eigencam")
 """Methods whose agreement with Grad-CAM is asked for; at the last layer the rest of the CAM family is Grad-CAM."""
 HOTTEST = 2
-"""Cells of the nine that are blurred."""
+"""Cells of the map that are blurred."""
 RANDOM_DRAWS = 4
 QUANTILES = 101
 FEW = 10

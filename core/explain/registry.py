@@ -352,6 +352,11 @@ METHODS: dict[str, Method] = {
 }
 
 
+def layer_words(layer: str) -> str:
+    """A layer in words. An earlier one goes by its name, which is its grid in a patch of PCam's and in no other."""
+    return {LAST: "last layer", INPUT: "at the input"}.get(layer, f"layer {layer}")
+
+
 def check_vocabulary(method: str, layer: str, target: str, layers: tuple[str, ...], task: Task) -> None:
     """Raise ExplanationError unless all three words are known and the method exists at that layer.
 

@@ -15,7 +15,7 @@ from core.data.patch import as_batch
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
 from core.explain.question import Question
-from core.explain.registry import INPUT, LAST, METHODS, PREDICTED, check_vocabulary, target_weights
+from core.explain.registry import LAST, METHODS, PREDICTED, check_vocabulary, layer_words, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
 from core.models.schema import Bundle, OperatingPoint
@@ -99,11 +99,11 @@ class Readings:
     def explained(self) -> str:
         """What is explained, in one line for under the picture."""
         rows, columns = self.grid
-        layer = {LAST: "last layer", INPUT: "at the input"}.get(self.layer, f"layer {self.layer}")
         target = self.target if self.target != PREDICTED else "the predicted class"
         views = f"mean of {self.views} views" if self.views > 1 else "one view"
         title = METHODS[self.method].title
-        return f"{title} for {target}, {layer} ({rows} x {columns} cells), {views}, model {self.model.identity}"
+        layer = f"{layer_words(self.layer)} ({rows} x {columns} cells)"
+        return f"{title} for {target}, {layer}, {views}, model {self.model.identity}"
 
 
 def scale_key(method: str, layer: str) -> str:

@@ -14,7 +14,7 @@ from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
 from core.evaluation.ood import CHANCE
 from core.evaluation.schema import ALL, EvidenceReport, Figure, OODFigures, PositionBias, Replaced, Replacement, Row
-from core.explain.registry import METHODS
+from core.explain.registry import METHODS, layer_words
 from core.task import Task
 from core.view.words import interval_words, percent_words, signed_words
 
@@ -37,7 +37,7 @@ def method_title(name: str) -> str:
         return f"{name} (baseline)"
     method, _, layer = name.partition("/")
     title = METHODS[method].title if method in METHODS else method
-    return f"{title}, {'last layer' if layer == 'last' else layer.replace('x', ' x ')}"
+    return f"{title}, {layer_words(layer)}"
 
 
 def provenance(report: EvidenceReport) -> str:

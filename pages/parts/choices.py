@@ -76,7 +76,8 @@ def choose_explanation(model: str, number: str = "") -> Explanation:
         METHODS[method].layers(library.reader(model).layers),
         key=f"layer{number}",
         bind="query-params",
-        help=f"last: {cells} x {cells} cells. Earlier layers have finer cells, further from the decision.",
+        help=f"last: {cells} x {cells} cells. Earlier layers, named by their cells in a PCam patch, have finer "
+        "ones, further from the decision.",
     )
     return Explanation(method, layer, target)
 

@@ -246,5 +246,5 @@ def test_the_frame_lies_on_the_tumour_patch():
 
 
 def test_method_titles():
-    assert method_title("gradcam/6x6") == "Grad-CAM, 6 x 6"
+    assert method_title("gradcam/6x6") == "Grad-CAM, layer 6x6"  # its name: of a larger patch the map has more cells
     assert method_title("hematoxylin") == "hematoxylin (baseline)"
