@@ -22,7 +22,7 @@ from core.inference.reader import Reader, Readings, scale_key
 from core.models.schema import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck
 from core.models.store import StoredBundle
 from core.settings import settings
-from core.task import PCAM, Task
+from core.task import Task
 
 Progress = Callable[[int, int], None]
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -59,7 +59,7 @@ def record_of(split: Split) -> DataRecord:
     return DataRecord(split=split.name, patches=len(split), fingerprint=split.fingerprint(), note=note)
 
 
-def check_labels(labels: NDArray[np.integer], split: str, task: Task = PCAM) -> None:
+def check_labels(labels: NDArray[np.integer], split: str, task: Task) -> None:
     """Refuse a split that a calibration cannot be fitted on, whatever the model says; labels (n,) 0 or 1.
 
     Raises:

@@ -21,6 +21,7 @@ from core.models.calibration_curve import along
 from core.models.schema import Bundle, DataRecord, Interval, PrecisionCheck, Trial
 from core.models.store import CARD, SHIPPED, StoredBundle, read_description, write_description
 from core.settings import Settings
+from core.task import PCAM
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENT = lambda done, total: None  # noqa: E731
@@ -232,7 +233,7 @@ def test_the_shipped_cards_are_written_from_their_bundles(name):
 
 
 def test_labels_that_cannot_be_calibrated_on():
-    check_labels(np.repeat([0, 1], [5, 5]), "valid")
+    check_labels(np.repeat([0, 1], [5, 5]), "valid", PCAM)
     for counts, said in (
         ((12, 0), "0 of its 12 patches are labelled tumour, and 5 of either are needed"),
         ((0, 12), "0 of its 12 patches are labelled no tumour"),
@@ -240,9 +241,9 @@ def test_labels_that_cannot_be_calibrated_on():
         ((4, 100), "4 of its 104 patches are labelled no tumour"),
     ):
         with pytest.raises(CalibrationError, match=said):
-            check_labels(np.repeat([0, 1], counts), "valid")
+            check_labels(np.repeat([0, 1], counts), "valid", PCAM)
     with pytest.raises(CalibrationError, match="figures are reported on it"):
-        check_labels(np.repeat([0, 1], [50, 50]), "test")
+        check_labels(np.repeat([0, 1], [50, 50]), "test", PCAM)
 
 
 def test_an_order_that_cannot_be_calibrated():

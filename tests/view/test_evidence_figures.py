@@ -161,6 +161,8 @@ def test_removal_draws_the_curves_and_hides_the_minor_ones(curves):
     assert list(figure.data[0].y) == [2.0, 1.0, -1.0]
     assert [trace.visible for trace in figure.data] == [True, "legendonly", True]
     assert figure.data[2].line.dash != figure.data[0].line.dash  # told apart without colour
+    where_there_is_no_stain = {"darkness": curves.deletion["random"]}
+    assert explanations.removal(where_there_is_no_stain, "deletion").data[0].visible is True
 
 
 def test_cascade_has_intervals_and_chance(curves):

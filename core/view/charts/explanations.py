@@ -22,7 +22,7 @@ from core.view.charts.style import ACCENT, GREY, HEIGHT, blank, chance_line, gap
 from core.view.narrative import method_title
 from core.view.overlay import DIFFERENCE, data_url, overlaid
 
-FIRST = (MAIN, "layercam/last", "gradcam/6x6", "gradcam/12x12", "random", "hematoxylin")
+FIRST = (MAIN, "layercam/last", "gradcam/6x6", "gradcam/12x12", "random", "hematoxylin", "darkness")
 """Drawn from the start where there are many curves; a click in the legend adds the others."""
 OPACITY = 0.55
 

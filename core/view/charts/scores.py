@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from core.models.schema import OperatingPoint
-from core.task import PCAM, Task
+from core.task import Task
 
 BINS = 40
 LABEL_STYLES = {1: ("#1f5f8b", ""), 0: ("#9a9fa5", "/")}
@@ -17,7 +17,7 @@ LABEL_STYLES = {1: ("#1f5f8b", ""), 0: ("#9a9fa5", "/")}
 
 
 def probability_histogram(
-    probability: NDArray[np.floating], labels: NDArray[np.integer], point: OperatingPoint, task: Task = PCAM
+    probability: NDArray[np.floating], labels: NDArray[np.integer], point: OperatingPoint, task: Task
 ) -> Any:
     """How many patches of either label got which probability, with threshold and refer band.
 
