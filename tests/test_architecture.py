@@ -48,8 +48,8 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.evaluation": [
             ". measures metrics metrics.bootstrap metrics.decisions schema",
-            "calibration",
             "metrics.classification",
+            "calibration",
             "card metrics.faithfulness metrics.localisation",
             "metrics.randomisation metrics.stability",
             "metrics.position_bias metrics.robustness report trust",

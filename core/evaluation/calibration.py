@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from core.evaluation.metrics.classification import losses
 from core.evaluation.metrics.decisions import threshold_for
 from core.models.calibration_curve import sigmoid
 from core.models.schema import OperatingPoint
@@ -22,15 +23,8 @@ KNOTS = 6
 """Of the calibration curve. On halves of the valid split, four served densenet169_local worse and twelve no better."""
 STIFFNESS = 1e-3
 """Nats that a bend of the curve costs, in squares of log slope: it decides where there are few patches."""
-_TINY = 1e-12
 
 Curve = tuple[tuple[float, float], ...]
-
-
-def negative_log_likelihood(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean of -log p(label) in nats; probability (n,) of label 1."""
-    likelihood = np.where(labels == 1, probability, 1 - probability)
-    return float(-np.log(np.clip(likelihood, _TINY, 1)).mean())
 
 
 def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Curve:
@@ -63,7 +57,7 @@ def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
         bends = np.diff(values[1:])
         by_slope = slopes * (by_logit @ parts)
         by_slope += 2 * STIFFNESS * (np.append(0, bends) - np.append(bends, 0))
-        total = negative_log_likelihood(probability, labels) + STIFFNESS * float(bends @ bends)
+        total = float(losses(probability, labels).mean()) + STIFFNESS * float(bends @ bends)
         return total, np.append(by_logit.sum(), by_slope)
 
     start = np.append(places[0], np.zeros(stretches))

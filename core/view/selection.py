@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.evaluation.metrics.classification import losses
 from core.inference.reader import REFER
 from core.inference.scores import Scores
 
 ANY = "any"
 OUTCOMES = ("true positive", "false positive", "true negative", "false negative", "refer")
 ORDERS = ("row", "most wrong", "most correct", "most uncertain", "most positive", "random")
-_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,6 @@ class Filter:
     outcome: str = ANY
     probability: tuple[float, float] = (0.0, 1.0)
     flag: str = ANY
-
-
-def losses(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(n,) negative log-likelihood of each label in nats."""
-    likelihood = np.where(labels == 1, probability, 1 - np.asarray(probability, dtype=np.float64))
-    return np.asarray(-np.log(np.clip(likelihood, _TINY, 1)))
 
 
 def outcomes(scores: Scores, labels: NDArray[np.integer]) -> NDArray[np.str_]:

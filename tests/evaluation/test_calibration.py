@@ -10,9 +10,9 @@ from core.evaluation.calibration import (
     STIFFNESS,
     fit_calibration,
     fit_operating_point,
-    negative_log_likelihood,
     refer_band,
 )
+from core.evaluation.metrics.classification import losses
 from core.evaluation.metrics.decisions import threshold_for
 from core.models.schema import OperatingPoint
 
@@ -56,7 +56,7 @@ def test_bent_logits_are_beyond_a_temperature_and_a_bias(flatten):
     found = OperatingPoint(curve=fit_calibration(logits, labels)).view_probability(logits)
 
     def loss(values):
-        return negative_log_likelihood(expit(logits * np.exp(values[0]) + values[1]), labels)
+        return losses(expit(logits * np.exp(values[0]) + values[1]), labels).mean()
 
     factor, bias = minimize(loss, (0.0, 0.0)).x
     of_a_sigmoid = expit(logits * np.exp(factor) + bias)
@@ -72,7 +72,7 @@ def test_no_other_heights_are_likelier():
         point = OperatingPoint(curve=tuple(zip(curve[:, 0], heights, strict=True)))
         slopes = np.diff(heights) / np.diff(curve[:, 0])
         bends = np.diff(np.log(slopes))
-        return negative_log_likelihood(point.view_probability(logits), labels) + STIFFNESS * (bends**2).sum()
+        return losses(point.view_probability(logits), labels).mean() + STIFFNESS * (bends**2).sum()
 
     best = loss(curve[:, 1])
     for knot in range(KNOTS):
@@ -103,9 +103,9 @@ def test_few_logits_have_a_calibration_all_the_same(logits):
 
 
 def test_likelihood_by_hand():
-    found = negative_log_likelihood(np.array([0.5, 0.25, 0.9]), np.array([1, 0, 1]))
+    found = losses(np.array([0.5, 0.25, 0.9]), np.array([1, 0, 1])).mean()
     assert found == pytest.approx(-(np.log(0.5) + np.log(0.75) + np.log(0.9)) / 3)
-    assert np.isfinite(negative_log_likelihood(np.array([0.0, 1.0]), np.array([1, 0])))
+    assert np.isfinite(losses(np.array([0.0, 1.0]), np.array([1, 0]))).all()
 
 
 # Refer band -------------------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from core.evaluation.calibration import negative_log_likelihood
 from core.evaluation.metrics.bootstrap import RESAMPLES, intervals, share_interval
 from core.models.schema import Interval, OperatingPoint
 
 ECE_BINS = 15
+_TINY = 1e-12
 
 FIGURES = {
     "accuracy": "Accuracy",
@@ -53,6 +53,12 @@ def area_under_roc(probability: NDArray[np.floating], labels: NDArray[np.integer
         return float("nan")
     ranks = rankdata(probability)[labels == 1].sum()
     return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def losses(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Negative log-likelihood of each label in nats, (n,); probability (n,) of label 1."""
+    likelihood = np.where(labels == 1, probability, 1 - np.asarray(probability, np.float64))
+    return np.asarray(-np.log(np.clip(likelihood, _TINY, 1)))
 
 
 def reliability(probability: NDArray[np.floating], labels: NDArray[np.integer], bins: int = ECE_BINS) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def figures(scored: Scored) -> dict[str, float]:
         "auc": area_under_roc(p, scored.labels),
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "nll": negative_log_likelihood(p, scored.labels),
+        "nll": float(losses(p, scored.labels).mean()),
         "brier": float(np.mean((p - truth) ** 2)),
         "ece": expected_calibration_error(p, scored.labels),
         "referred": float((~outside).mean()),

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import roc_curve
 
-from core.view.charts.style import ACCENT, COLOURS, HEIGHT, SECOND
+from core.view.charts.style import ACCENT, COLOURS, HEIGHT, SECOND, diagonal, square
 
 Facts = Sequence[Mapping[str, Any]]
 
@@ -143,25 +144,12 @@ def roc(probability: ArrayLike, labels: ArrayLike, auc: float) -> go.Figure:
         labels: (n,) 0 or 1, both present.
         auc: area under it, for the legend.
     """
-    false_positive, true_positive = roc_points(np.asarray(probability), np.asarray(labels))
+    false_positive, true_positive, _ = roc_curve(labels, probability)
     figure = _figure("false positive rate", "true positive rate")
     style = {"color": ACCENT, "width": 2}
     figure.add_scatter(x=false_positive, y=true_positive, name=f"AUC {auc:.3f}", mode="lines", line=style)
-    style = {"color": COLOURS[-1], "width": 1, "dash": "dot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], name="chance", mode="lines", line=style)
-    figure.update_layout(height=HEIGHT + 60, xaxis={"range": [0, 1]}, yaxis={"range": [0, 1.005]})
-    return figure
-
-
-def roc_points(
-    probability: NDArray[np.floating], labels: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False and true positive rate at every threshold, from (0, 0) to (1, 1); equal probabilities are one step."""
-    order = np.argsort(-probability, kind="stable")
-    ranked, positive = probability[order], labels[order] == 1
-    steps = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    true, false = np.cumsum(positive)[steps], np.cumsum(~positive)[steps]
-    return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
+    diagonal(figure, "chance")
+    return square(figure).update_layout(height=HEIGHT + 60)
 
 
 def epochs_before(facts: Facts) -> list[float]:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from core import service
 from core.data.flags import flags_of
 from core.data.pcam import Split
+from core.evaluation.metrics.classification import losses
 from core.inference.reader import verdict_words
 from core.inference.scores import Scores, ScoreStore
 from core.task import Task
 from core.view.charts.scores import probability_histogram
-from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, losses, outcomes
+from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, outcomes
 from core.view.words import duration
 from pages.parts import access, library
 from pages.parts.compare import comparing

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from core.data.pcam import Split
-from core.evaluation.metrics.classification import area_under_roc
+from core.evaluation.metrics.classification import area_under_roc, losses
 from core.kept import Kept
 from core.training.launch import opener
 from core.training.runs import PREDICTIONS, Run
@@ -14,7 +14,6 @@ from core.training.watch import Predictions, read_predictions
 from core.view.charts import training as figures
 from core.view.contact_sheet import contact_sheet
 from core.view.overlay import png
-from core.view.selection import losses
 from pages.parts import choices, library
 from pages.parts.train.runs import chart
 from pages.parts.train.trials import latest_comparison
