@@ -22,9 +22,10 @@ from core.data.intake import picture_of
 from core.data.pcam import Split
 from core.data.sources import is_image
 from core.errors import DataError, ImportSourceError, TooFewPatchesError
-from core.evaluation.metrics.bootstrap import asdict_interval, intervals, share_interval
+from core.evaluation.metrics.bootstrap import intervals, share_interval
 from core.evaluation.metrics.classification import area_under_roc
 from core.evaluation.report import CHUNK, Progress, record_of
+from core.evaluation.schema import Figure
 from core.inference.reader import Reader
 from core.models.ood import Array, Features, Mahalanobis, save_detector
 from core.models.schema import Bundle, DataRecord, OODRecord
@@ -184,7 +185,7 @@ def recognised(
     distances, labels = np.concatenate([near, far]), np.repeat([0, 1], [len(near), len(far)])
     groups = np.concatenate([own, sources])
     found = intervals(lambda drawn: {"auroc": area_under_roc(distances[drawn], labels[drawn])}, len(groups), groups)
-    return {"auroc": asdict_interval(found["auroc"]), "found": float((far > limit).mean())}
+    return {"auroc": Figure.of(found["auroc"]), "found": float((far > limit).mean())}
 
 
 def measured(
@@ -193,7 +194,7 @@ def measured(
     kinds: Sequence[Kind],
     tell: Progress = lambda done, total: None,  # noqa: ARG005
 ) -> dict[str, Any]:
-    """Each out-of-distribution kind against one's own patches, JSON-ready.
+    """Each out-of-distribution kind against one's own patches, as `schema.OODFigures` takes them.
 
     Args:
         reader: of a bundle with a detector.
@@ -207,7 +208,7 @@ def measured(
     near = detector.distance(reader.features(own.patches))
     found: dict[str, Any] = {
         "patches": len(near),
-        "false_alarms": asdict_interval(share_interval(near > limit, own.sources)),
+        "false_alarms": Figure.of(share_interval(near > limit, own.sources)),
         "kinds": [],
     }
     for number, kind in enumerate(kinds, start=1):

@@ -48,10 +48,10 @@ def test_ood_patches_are_told_and_one_s_own_are_not(features):
     far = detector.distance(features[1100:] * np.random.default_rng(1).choice([0.3, 1.7], (300, 40)))
     near, others = detector.distance(features[1100:]), detector.distance(features[800:1100])
     found = recognised(near, far, limit, names("own", 300), names("odd", 300))
-    assert found["auroc"]["low"] > 0.99
+    assert found["auroc"].low > 0.99
     assert found["found"] > 0.95
     nobody = recognised(others, near, limit, names("own", 300), names("odd", 300))["auroc"]
-    assert nobody["low"] < 0.5 < nobody["high"]
+    assert nobody.low < 0.5 < nobody.high
 
 
 def test_mahalanobis_of_a_known_gaussian():
@@ -255,11 +255,11 @@ def test_what_is_measured():
     found = measured(reader, own, kinds, lambda *fact: told.append(fact))
     flagged = reader.ood.place(reader.features(own.patches))[1].mean()
     assert found["patches"] == 60
-    assert found["false_alarms"]["value"] == pytest.approx(flagged)
+    assert found["false_alarms"].value == pytest.approx(flagged)
     same, bright = found["kinds"]
-    assert (same["auroc"]["value"], same["auroc"]["low"], same["auroc"]["high"]) == (0.5, 0.5, 0.5)
+    assert (same["auroc"].value, same["auroc"].low, same["auroc"].high) == (0.5, 0.5, 0.5)
     assert same["found"] == pytest.approx(flagged)
-    assert (bright["auroc"]["value"], bright["found"]) == (1, 1)
+    assert (bright["auroc"].value, bright["found"]) == (1, 1)
     assert (bright["patches"], bright["sources"]) == (20, 4)
     assert ood_finding(OODFigures.model_validate(found)) == [
         ("Cannot be told:", "the same: the interval reaches chance, so no flag on such a patch means nothing.")

@@ -91,7 +91,7 @@ def finding(curve):
 
 
 def grid(curve, name):
-    return np.array([[cell["value"] for cell in row] for row in curve["grids"][name]])
+    return np.array([[cell.value for cell in row] for row in curve["grids"][name]])
 
 
 # Patches shown in another way --------------------------------------------------------------------------------------
@@ -146,13 +146,13 @@ def test_a_local_network_leans_nowhere_and_sees_its_own_tissue(dark, pale):
     np.testing.assert_allclose(grid(curve, "same"), 1 / 9)
     np.testing.assert_allclose(grid(curve, "served"), 1 / 9, atol=0.01)
     assert grid(curve, "served").sum() == pytest.approx(1)
-    assert curve["own"]["value"] == curve["own"]["low"] == 1
+    assert curve["own"].value == curve["own"].low == 1
     own, other = darkness(dark), darkness(pale)
     fall = own - other
-    assert curve["moved"]["centre"]["value"] == pytest.approx(fall[:, 1, 1].mean())
-    assert curve["moved"]["surround"]["value"] == 0
-    assert curve["fall"]["centre"]["value"] == pytest.approx(fall[:, 1, 1].mean())
-    assert curve["fall"]["surround"]["value"] == pytest.approx((fall.sum(axis=(1, 2)) - fall[:, 1, 1]).mean())
+    assert curve["moved"]["centre"].value == pytest.approx(fall[:, 1, 1].mean())
+    assert curve["moved"]["surround"].value == 0
+    assert curve["fall"]["centre"].value == pytest.approx(fall[:, 1, 1].mean())
+    assert curve["fall"]["surround"].value == pytest.approx((fall.sum(axis=(1, 2)) - fall[:, 1, 1]).mean())
     assert verdict == {
         "The lean": "", "Zero padding": "not supported", "Receptive field": "not supported",
         "Tumour all over": "supported",
@@ -166,7 +166,7 @@ def test_padding_is_found_whichever_way_it_draws(dark, pale, by, words):
     for name in ("served", "same"):
         assert grid(curve, name)[1, 1] == pytest.approx(expected, abs=0.005)
     np.testing.assert_allclose(grid(curve, "context"), 1 / 9, atol=0.01)
-    assert curve["context_change"]["value"] == pytest.approx(1 / 9 - expected, abs=0.005)
+    assert curve["context_change"].value == pytest.approx(1 / 9 - expected, abs=0.005)
     assert verdict["Zero padding"] == "supported"
     assert verdict["Receptive field"] == "not supported"
     assert f"{words} chance (11.1%)" in finding(curve)[0].text
@@ -191,9 +191,9 @@ def test_a_cell_that_sees_all_alike_owns_a_ninth(dark, pale):
     curve, verdict = told(spread, np.full_like(dark, 90), np.full_like(pale, 220))
     for name in position_bias.GRIDS:
         np.testing.assert_allclose(grid(curve, name), 1 / 9)
-    assert curve["own"]["value"] == pytest.approx(1 / 9)
-    assert curve["moved"]["centre"]["value"] == pytest.approx(130 / 255 / 9)
-    assert curve["fall"]["surround"]["value"] == pytest.approx(130 / 255 * 8)
+    assert curve["own"].value == pytest.approx(1 / 9)
+    assert curve["moved"]["centre"].value == pytest.approx(130 / 255 / 9)
+    assert curve["fall"]["surround"].value == pytest.approx(130 / 255 * 8)
     assert verdict["Receptive field"] == "supported"
     assert verdict["Zero padding"] == "not supported"
 
@@ -202,13 +202,13 @@ def test_a_network_that_obeys_the_label_falls_only_when_the_centre_goes(dark, pa
     curve, verdict = told(obedient, dark, pale)
     assert grid(curve, "served")[1, 1] == 1
     assert curve["fall"]["surround"] == {"value": 0, "low": 0, "high": 0}
-    assert curve["fall"]["centre"]["low"] > 0.4
+    assert curve["fall"]["centre"].low > 0.4
     assert verdict["Tumour all over"] == "not supported"
 
 
 def test_a_map_that_never_moves_has_no_share_of_its_own(dark, pale):
     curve, verdict = told(lambda images: np.ones((len(images), *np.array(images.shape[1:3]) // 32)), dark, pale)
-    assert curve["own"]["value"] is None
+    assert curve["own"].value is None
     assert verdict["Receptive field"] == "not supported"
     assert "an undefined share" in finding(curve)[2].text
 
@@ -228,7 +228,7 @@ def test_slides_are_drawn_whole(dark, pale):
     by_patch = position_bias.summary(values)
     by_slide = position_bias.summary(values, np.repeat(["a", "b"], COUNT // 2))
     assert (by_patch["resampled_by"], by_slide["resampled_by"]) == ("patch", "slide")
-    assert by_slide["fall"]["centre"]["value"] == pytest.approx(by_patch["fall"]["centre"]["value"])
+    assert by_slide["fall"]["centre"].value == pytest.approx(by_patch["fall"]["centre"].value)
     assert by_slide["fall"]["centre"] != by_patch["fall"]["centre"]
 
 
@@ -301,17 +301,17 @@ def test_an_exact_map_shows_the_tumours_own_share():
     for name, expected in (("centre", 0.5 / 1.5), ("everywhere", 1 / 9)):
         one = found["groups"][name]
         assert one["positive"] == pytest.approx(expected)
-        assert one["share"]["value"] == pytest.approx(expected)
+        assert one["share"].value == pytest.approx(expected)
         assert one["silent"] == 0
-        assert one["probability"]["low"] <= one["probability"]["value"] <= one["probability"]["high"]
-    assert found["difference"]["value"] == pytest.approx(1 / 3 - 1 / 9)
-    assert found["difference"]["low"] > 0.2
+        assert one["probability"].low <= one["probability"].value <= one["probability"].high
+    assert found["difference"].value == pytest.approx(1 / 3 - 1 / 9)
+    assert found["difference"].low > 0.2
 
 
 def test_a_blind_map_shows_a_ninth_wherever_tumour_lies():
     found = position_bias.by_mask([masked(0.5, 0.125, 12, "c"), masked(1, 1, 12, "e")], looking(spread))
-    assert found["groups"]["centre"]["share"]["value"] == pytest.approx(1 / 9)
-    assert found["difference"]["value"] == pytest.approx(0)
+    assert found["groups"]["centre"]["share"].value == pytest.approx(1 / 9)
+    assert found["difference"].value == pytest.approx(0)
 
 
 def test_patches_without_evidence_are_counted_and_have_no_share():
@@ -319,7 +319,7 @@ def test_patches_without_evidence_are_counted_and_have_no_share():
     piece.patches[: LEAST - 1] = 255
     found = position_bias.by_mask([piece], looking(local))
     assert found["groups"]["around"]["silent"] == LEAST - 1
-    assert found["groups"]["around"]["share"]["value"] == 0
+    assert found["groups"]["around"]["share"].value == 0
     assert found["difference"] is None
     piece.patches[: LEAST + 1] = 255
     assert position_bias.by_mask([piece], looking(local)) == {"groups": {}, "difference": None}

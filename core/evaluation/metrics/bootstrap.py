@@ -83,13 +83,6 @@ def paired_difference(
     return mean_interval(np.asarray(first, np.float64) - np.asarray(second, np.float64), groups, resamples, seed)
 
 
-def asdict_interval(interval: Interval | None) -> dict[str, float | None]:
-    """A figure and its interval as JSON-ready values; None throughout where there is none."""
-    if interval is None:
-        return {"value": None, "low": None, "high": None}
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
 def share_interval(hits: NDArray[np.bool_], groups: Groups = None, resamples: int = RESAMPLES) -> Interval:
     """Share of `hits` (n,), one or more, with its interval.
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.regions import STEP, Region
-from core.evaluation.metrics.bootstrap import asdict_interval, intervals, mean_interval, paired_difference
+from core.evaluation.metrics.bootstrap import intervals, mean_interval, paired_difference
 from core.evaluation.metrics.stability import Seen
+from core.evaluation.schema import Figure
 from core.task import STRIDE
 
 Patches = NDArray[np.uint8]
@@ -131,7 +132,7 @@ def measured(patches: Patches, donors: Patches, look: Look, region: ReadRegion, 
 
 
 def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
-    """Means with 95 % intervals of what `measured` found of n patches, JSON-ready.
+    """Means with 95 % intervals of what `measured` found of n patches, as `schema.PositionBias` takes them.
 
     Args:
         values: see `measured`.
@@ -145,8 +146,8 @@ def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
     """
     count = len(values["served"])
 
-    def figure(one: NDArray[np.float64]) -> dict[str, float | None]:
-        return asdict_interval(mean_interval(one, groups))
+    def figure(one: NDArray[np.float64]) -> Figure:
+        return Figure.of(mean_interval(one, groups))
 
     def own(drawn: NDArray[np.intp]) -> dict[str, float]:
         centre, surround = (values[f"moved_{part}"][drawn].sum() for part in ("centre", "surround"))
@@ -158,9 +159,9 @@ def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
         "silent": int(np.isnan(values["served"][:, 0, 0]).sum()),
         "resampled_by": "patch" if groups is None else "slide",
         "grids": {name: [[figure(cell) for cell in row] for row in np.moveaxis(values[name], 0, -1)] for name in GRIDS},
-        "context_change": asdict_interval(change),
+        "context_change": Figure.of(change),
         "moved": {part: figure(values[f"moved_{part}"]) for part in PARTS},
-        "own": asdict_interval(intervals(own, count, groups).get("own")),
+        "own": Figure.of(intervals(own, count, groups).get("own")),
         "fall": {part: figure(values[f"fall_{part}"]) for part in PARTS},
     }
 
@@ -220,7 +221,7 @@ def windows(regions: Iterable[Region], side: int, seed: int = 0) -> Iterator[Mas
 
 
 def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
-    """The centre's share of the positive evidence and the probability by where tumour lies, JSON-ready.
+    """The centre's share of the positive evidence and the probability by where tumour lies, as `schema.ByMask` takes them.
 
     Intervals are over sources. A kind of fewer than LEAST patches with positive evidence is left out.
 
@@ -256,8 +257,8 @@ def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
             "patches": int((kind == name).sum()),
             "silent": int((~heard[kind == name]).sum()),
             "positive": float(own[kind == name].mean()),
-            "share": asdict_interval(mean_interval(np.where(kind == name, share, np.nan), source)),
-            "probability": asdict_interval(mean_interval(np.where(kind == name, probability, np.nan), source)),
+            "share": Figure.of(mean_interval(np.where(kind == name, share, np.nan), source)),
+            "probability": Figure.of(mean_interval(np.where(kind == name, probability, np.nan), source)),
         }
         for name in LIES
         if (heard & (kind == name)).sum() >= LEAST
@@ -269,4 +270,4 @@ def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
 
     both = {"centre", "everywhere"} <= groups.keys()
     told = intervals(difference, len(share), source).get("") if both else None
-    return {"groups": groups, "difference": asdict_interval(told) if told else None}
+    return {"groups": groups, "difference": Figure.of(told) if told else None}
