@@ -3,7 +3,6 @@
 NodeLensError
 ├── SettingsError            a value in the environment cannot be used
 ├── TaskError                a task that cannot be
-├── TaskMismatchError        a model and data of different tasks
 ├── DataError
 │   ├── SplitNotFoundError   the folder holds no such split
 │   ├── SplitFormatError     a file is not an official PCam file
@@ -89,16 +88,6 @@ class SettingsError(NodeLensError):
     def __init__(self, variable: str, reason: str) -> None:
         self.variable = variable
         super().__init__(f"{variable} {reason}")
-
-
-class TaskMismatchError(NodeLensError):
-    """A model reads patches of one task, and the data are of another."""
-
-    def __init__(self, model: str, reads: str, data: str, holds: str) -> None:
-        self.model, self.data = model, data
-        super().__init__(
-            f"The model '{model}' reads {reads}, but '{data}' holds {holds}. Choose a model and data of one task."
-        )
 
 
 class TaskError(NodeLensError):

@@ -20,7 +20,7 @@ import numpy as np
 
 from core.data.pcam import Split, file_of, find_splits
 from core.data.sources import Item
-from core.errors import ModelNotFoundError, TaskMismatchError
+from core.errors import ModelNotFoundError
 from core.inference import Reader, Readings, load_reader
 from core.inference.scores import ScoreStore
 from core.kept import Kept
@@ -39,7 +39,6 @@ __all__ = [
     "model_names",
     "open_split",
     "reader",
-    "require_same_task",
     "score",
     "scoring",
     "scoring_job",
@@ -92,13 +91,6 @@ def reader(name: str) -> Reader:
 def task(name: str) -> Task:
     """What a model reads for, from its description; no network is loaded."""
     return read_description(bundle_folder(name, settings().models)).task
-
-
-def require_same_task(model: str, split: Split) -> None:
-    """Raise TaskMismatchError unless a model reads what a split holds."""
-    reads = task(model)
-    if not reads.is_as(split.task):
-        raise TaskMismatchError(model, reads.patches, split.name, split.task.patches)
 
 
 def split_names() -> list[str]:

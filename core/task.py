@@ -17,7 +17,7 @@ from core.errors import TaskError
 TASK = "task.json"
 """The file beside imported data that holds its task; without one the data are PCam's."""
 MAX_TASK_BYTES = 2**16
-MIN_SIDE, MAX_SIDE = 32, 1024
+SIDE, MIN_SIDE, MAX_SIDE = 96, 32, 1024
 STRIDE = 32
 """Pixels along the side of a cell of the last maps of all networks here; a patch holds whole cells."""
 
@@ -61,7 +61,7 @@ class Task(_Record):
     """
 
     name: Name
-    side: int = Field(default=96, ge=MIN_SIDE, le=MAX_SIDE, multiple_of=STRIDE)
+    side: int = Field(default=SIDE, ge=MIN_SIDE, le=MAX_SIDE, multiple_of=STRIDE)
     um_per_px: float | None = Field(default=None, ge=0.05, le=20)
     classes: tuple[Name, Name]
     positive: Name = ""
@@ -71,9 +71,13 @@ class Task(_Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _positive_is_the_second(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("positive") and len(values.get("classes") or ()) == 2:
-            return values | {"positive": values["classes"][1]}
+    def _one_way_to_say_it(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if not values.get("positive") and len(values.get("classes") or ()) == 2:
+            values = values | {"positive": values["classes"][1]}
+        if values.get("label_region") == values.get("side", SIDE):
+            values = values | {"label_region": None}
         return values
 
     @model_validator(mode="after")
@@ -104,7 +108,7 @@ class Task(_Record):
     @property
     def label_share(self) -> float | None:
         """Share of the patch that the label box covers: chance for a map to lie in it. None where it is the whole."""
-        return None if self.label_region in (None, self.side) else (self.label_region or 0) ** 2 / self.side**2
+        return None if self.label_region is None else self.label_region**2 / self.side**2
 
     @property
     def label_is_a_cell(self) -> bool:
@@ -123,16 +127,6 @@ class Task(_Record):
         """'96 x 96 px', with the pixel size where there is one."""
         scale = f" at {self.um_per_px:g} um/px" if self.um_per_px else ""
         return f"{self.side} x {self.side} px{scale}"
-
-    def is_as(self, other: Task) -> bool:
-        """Whether the same is read, whatever it is called and however it is spoken of."""
-        said = {"name", "words"}
-        return self.model_dump(exclude=said) == other.model_dump(exclude=said)
-
-    @property
-    def patches(self) -> str:
-        """What its patches are, for a sentence that tells tasks apart."""
-        return f"patches of the task '{self.name}' ({self.size}; {' or '.join(self.classes)})"
 
     @property
     def subject(self) -> str:

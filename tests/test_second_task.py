@@ -18,7 +18,7 @@ from core.evaluation.schema import read_report
 from core.explain.registry import METHODS
 from core.models.store import CARD, WEIGHTS, read_description
 from core.settings import settings
-from core.task import PCAM, TASK, read_task
+from core.task import PCAM, TASK, Task, read_task, task_of
 from core.view.report import as_page
 
 PCAMS_WORDS = (
@@ -234,11 +234,21 @@ def test_a_folder_holds_one_task(toy, command):
     code, _, err = command("data", "import", toy.folder / "pictures" / "valid", "--out", toy.data, "--split", "more")
     assert (code, err) == (0, "")  # without --task, that of the folder
     other = toy.folder / "other.json"
-    other.write_text(json.dumps(TOY | {"name": "other"}))
+    other.write_text(json.dumps(TOY | {"classes": ["a", "c"]}))
     code, _, err = command("data", "import", toy.folder / "pictures", "--out", toy.data, "--task", other)
     assert code == 2
     assert "it holds data of the task 'toy'; choose another folder" in err
     assert "it holds data of another task" in command("data", "fetch", "--out", toy.data)[2]
+
+
+def test_a_folder_takes_its_task_in_other_words(toy, command, tmp_path):
+    said = TOY | {"name": "renamed", "words": {"subject": "a drawing"}}
+    (tmp_path / "task.json").write_text(json.dumps(said))
+    for task in (toy.folder / "task.json", tmp_path / "task.json"):
+        asked = ("--out", tmp_path / "out", "--split", "more", "--task", task)
+        code, _, err = command("data", "import", toy.folder / "pictures" / "valid", *asked)
+        assert (code, err) == (0, "")
+    assert task_of(tmp_path / "out") == Task.model_validate(said)
 
 
 def test_what_cannot_be_imported_leaves_no_task_behind(toy, command, tmp_path):

@@ -39,6 +39,17 @@ def test_what_is_left_out_has_a_default():
     assert (task.side, task.um_per_px, task.positive, task.label_region, task.stain) == (96, None, "yes", None, None)
 
 
+def test_a_label_of_the_whole_patch_is_said_in_one_way():
+    assert Task.model_validate(TOY | {"label_region": 64}) == Task.model_validate(TOY)
+    assert Task.model_validate({"name": "two", "classes": ["no", "yes"], "label_region": 96}).label_region is None
+
+
+def test_names_and_words_make_no_other_task():
+    toy = Task.model_validate(TOY)
+    assert toy.difference(Task.model_validate(TOY | {"name": "other", "words": {"subject": "a drawing"}})) is None
+    assert toy.difference(Task.model_validate(TOY | {"side": 96})) == ("patch side in px", "64", "96")
+
+
 def test_the_positive_class_may_be_named_first():
     task = Task.model_validate(TOY | {"positive": "a"})
     assert (task.positive, task.negative, task.margin) == ("a", "b", "a minus b")

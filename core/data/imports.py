@@ -107,7 +107,7 @@ def _settled_task(out: Path, asked: Task | None) -> Task:
         ImportSourceError: the folder holds data of another task.
     """
     held = task_of(out)
-    if asked is not None and asked != held and split_names(out):
+    if asked is not None and asked.difference(held) and split_names(out):
         raise ImportSourceError(out, f"it holds data of the task '{held.name}'; choose another folder")
     return asked or held
 

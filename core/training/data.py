@@ -66,7 +66,7 @@ def subsets(config: TrainConfig, open_split: Callable[[str], Split]) -> tuple[Su
         open_split: name -> split.
 
     Raises:
-        TrainingError: too few patches, or one class only.
+        TrainingError: too few patches, one class only, or another task's.
     """
     split = open_split(config.train_split)
     generator = np.random.default_rng((config.seed, 1))
@@ -82,9 +82,11 @@ def subsets(config: TrainConfig, open_split: Callable[[str], Split]) -> tuple[Su
     for name, subset in (("training", train), ("validation", valid)):
         if len(np.unique(subset.labels)) < 2:
             raise TrainingError(f"The {name} patches are all of one class; a classifier needs both.")
-        if subset.split.task != config.task:
+        if apart := subset.split.task.difference(config.task):
+            field, found, wanted = apart
             raise TrainingError(
-                f"The {name} patches are of the task '{subset.split.task.name}', the run is of '{config.task.name}'."
+                f"The {name} patches are of another task than the run's: "
+                f"their {field} is {found}, the run's is {wanted}."
             )
     if len(train) < config.batch:
         raise TrainingError(f"There are {len(train):,} training patches, fewer than one batch of {config.batch:,}.")

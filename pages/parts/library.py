@@ -92,7 +92,7 @@ def _readings(name: str) -> Kept[Readings]:
 
 
 def store(model: str, split_name: str) -> ScoreStore:
-    """Where the one-view readings of a split are kept; raises TaskMismatchError."""
-    service.require_same_task(model, service.split(split_name))
+    """Where the one-view readings of a split are kept; raises OtherTaskError."""
+    service.split(split_name).require(service.task(model))
     reader(model)  # with words on the page while it is loaded
     return service.store(model, split_name)

@@ -193,7 +193,7 @@ def test_a_model_and_data_of_two_tasks_are_told_apart_in_a_sentence(screen, page
     at = screen(page, split="demo").at
     assert not at.exception
     (error,) = at.error
-    assert error.value.startswith("The model 'toy' reads patches of the task 'toy' (64 x 64 px; a or b), but 'demo' ")
+    assert error.value.startswith("'demo' holds data of another task than the model's: its patch side in px is 96, ")
 
 
 def test_the_source_of_the_pages_holds_no_words_of_one_task():

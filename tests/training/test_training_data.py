@@ -8,6 +8,7 @@ import pytest
 from core.data.pcam import Split
 from core.data.transforms import dihedral
 from core.errors import TrainingError
+from core.task import PCAM
 from core.training.config import Augmentation, make_config
 from core.training.data import Batches, Subset, augment, centre_crop, cutmix, draw_augmentation, subsets, turned
 
@@ -193,6 +194,13 @@ class TestSubsets:
         split = Split.open(write_split(tmp_path, patches, np.ones(12, np.uint8)), "valid")
         with pytest.raises(TrainingError, match="all of one class"):
             subsets(config.model_copy(update={"holdout": "split"}), lambda name: split)
+
+    def test_another_task_in_other_words_is_the_same(self, config, split):
+        """Whoever mends a sentence of task.json can go on with a run that was stopped."""
+        whole = config.model_copy(update={"holdout": "split"})
+        subsets(whole, lambda name: replace(split, task=PCAM.model_copy(update={"name": "renamed"})))
+        with pytest.raises(TrainingError, match="their label box in px is none, the run's is 32"):
+            subsets(whole, lambda name: replace(split, task=PCAM.model_copy(update={"label_region": None})))
 
     def test_fewer_patches_than_a_batch(self, config, split):
         few = config.model_copy(update={"holdout": "split", "batch": 16})

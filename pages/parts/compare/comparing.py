@@ -113,7 +113,7 @@ def _choose_panel(number: int, count: int, names: list[str], views: int) -> Comp
     if chosen is None:
         return None
     if chosen.split is not None:
-        service.require_same_task(model, chosen.split)
+        chosen.split.require(service.task(model))
     return Compared(chosen, library.explain(model, chosen.patch, e.method, e.layer, e.target, views))
 
 

@@ -95,8 +95,8 @@ def invite(model: str, split: Split) -> None:
 
 
 def examine(model: str, split: Split) -> None:
-    """Start an examination, or watch the one that runs; raises TaskMismatchError."""
-    service.require_same_task(model, split)
+    """Start an examination, or watch the one that runs; raises OtherTaskError."""
+    split.require(service.task(model))
     for sample in SAMPLES:
         job = _job(model, split, sample)
         if job.running:

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import service
 from core.data.pcam import Split
-from core.errors import DataError, TaskError, TaskMismatchError
+from core.errors import DataError, TaskError
 from core.task import Task
 from pages.parts import choices
 from pages.parts.components.gallery import Tile, gallery
@@ -67,10 +67,10 @@ def _example() -> Chosen | None:
     """A patch of the split; one that cannot be opened or read says so, and leaves the reader's files alone."""
     try:
         split = choices.split()
-        service.require_same_task(choices.model(), split)
+        split.require(service.task(choices.model()))
         choices.synthetic_badge(split.synthetic)
         return _from_split(split)
-    except (DataError, TaskError, TaskMismatchError) as error:
+    except (DataError, TaskError) as error:
         st.error(str(error))
         return None
 
