@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ class Kept(Generic[Value]):
         """Keep `most` values, and no more than `most_bytes` of them by `size`; always the latest."""
         self._most, self._most_bytes, self._size = most, most_bytes, size
         self._values: OrderedDict[Hashable, tuple[Hashable, Value, int]] = OrderedDict()
-        self._turns: dict[Hashable, threading.RLock] = {}
+        self._turns: WeakValueDictionary[Hashable, threading.RLock] = WeakValueDictionary()  # while somebody has one
         self._guard = threading.RLock()
         self.bytes = 0
         """Held, by `size`."""
@@ -62,7 +63,6 @@ class Kept(Generic[Value]):
     def _keep(self, key: Hashable, stamp: Hashable, value: Value) -> None:
         size = self._size(value) if self._size else 0
         with self._guard:
-            self._turns.pop(key, None)
             self._forget(key)
             self._values[key] = (stamp, value, size)
             self.bytes += size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -74,6 +75,14 @@ def test_a_failure_is_not_kept():
         kept.get("a", fail)
     assert not kept.has("a")
     assert kept.get("a", lambda: "made") == "made"
+
+
+def test_a_failure_leaves_nothing_behind():
+    kept = Kept(8)
+    for number in range(3):
+        with suppress(ZeroDivisionError):
+            kept.get(number, lambda: 1 // 0)
+    assert len(kept._turns) == 0
 
 
 def test_what_makes_a_value_may_keep_it_itself():
