@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.pcam import Split, file_of, find_splits
+from core.data.pcam import Split, find_splits, state_of
 from core.data.sources import Item
 from core.errors import ModelNotFoundError
 from core.inference import Reader, Readings, load_reader
@@ -60,6 +60,7 @@ UNASKED = 3000
 
 _readers: Kept[Reader] = Kept(MODELS)
 _splits: Kept[Split] = Kept(SPLITS)
+_tasks: Kept[Task] = Kept(256)
 
 
 # Models and splits ------------------------------------------------------------------------------------------------
@@ -90,7 +91,8 @@ def reader(name: str) -> Reader:
 
 def task(name: str) -> Task:
     """What a model reads for, from its description; no network is loaded."""
-    return read_description(bundle_folder(name, settings().models)).task
+    folder = bundle_folder(name, settings().models)
+    return _tasks.get(folder, lambda: read_description(folder).task, changed(name))
 
 
 def split_names() -> list[str]:
@@ -105,9 +107,7 @@ def split(name: str) -> Split:
 
 def open_split(folder: Path, name: str) -> Split:
     """A split, opened once; opened anew when its files were replaced."""
-    path = file_of(folder, name, "x.h5")
-    stamp = path.stat().st_mtime_ns if path.exists() else 0
-    return _splits.get((folder, name), lambda: Split.open(folder, name), stamp)
+    return _splits.get((folder, name), lambda: Split.open(folder, name), state_of(folder, name))
 
 
 def _folders() -> Mapping[str, Path]:
@@ -298,6 +298,7 @@ def forget() -> None:
     _speeds.clear()
     _readers.clear()
     _splits.clear()
+    _tasks.clear()
 
 
 def _running(scores: ScoreStore) -> ScoringJob | None:

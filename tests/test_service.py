@@ -7,15 +7,18 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
 from core import service
-from core.data.pcam import Split
+from core.data.pcam import Split, file_of
 from core.data.sources import Item
 from core.errors import IntakeError, ModelNotFoundError, OutputError
 from core.inference.scores import ScoreStore
+from core.models.store import read_description
 from core.settings import settings
+from core.task import PCAM, task_json
 
 DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
 
@@ -47,6 +50,21 @@ def test_a_model_is_loaded_once_and_again_when_it_was_replaced(model, tiny_reade
     assert loads == [name, name]
 
 
+def test_what_a_model_reads_is_read_again_when_it_was_replaced(model, monkeypatch):
+    name, _ = model
+    read: list[str] = []
+    monkeypatch.setattr(
+        service, "read_description", lambda folder: read.append(folder.name) or read_description(folder)
+    )
+    assert service.task(name) is service.task(name)
+    assert read == [name]
+    description = settings().models / name / "bundle.json"
+    status = description.stat()
+    os.utime(description, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    service.task(name)
+    assert read == [name, name]
+
+
 def test_a_model_that_is_not_there_is_said_to_be_missing(model):
     with pytest.raises(ModelNotFoundError):
         service.reader("nobody")
@@ -54,6 +72,29 @@ def test_a_model_that_is_not_there_is_said_to_be_missing(model):
 
 def test_a_split_is_opened_once():
     assert service.open_split(DEMO, "demo") is service.open_split(DEMO, "demo")
+    service.forget()
+
+
+@pytest.mark.parametrize("changed", ["rows.csv", "camelyonpatch_level_2_split_valid_meta.csv", "task.json", "y.h5"])
+def test_a_split_is_opened_anew_when_any_of_its_files_changed(split, changed):
+    service.forget()
+    before = service.open_split(split.folder, "valid")
+    if changed == "rows.csv":
+        (split.folder / changed).write_text("split,row\n" + "".join(f"valid,{row}\n" for row in range(50, 62)))
+    elif changed == "task.json":
+        (split.folder / changed).write_text(task_json(PCAM.model_copy(update={"label_region": None})))
+    elif changed == "y.h5":
+        with h5py.File(file_of(split.folder, "valid", "y.h5"), "w") as file:
+            file.create_dataset("y", data=1 - before.labels.reshape(-1, 1, 1, 1))
+    else:
+        (split.folder / changed).write_text("wsi\n" + "slide\n" * 12)
+    after = service.open_split(split.folder, "valid")
+    assert after is service.open_split(split.folder, "valid")
+    assert {
+        "rows.csv": after.rows[0] == 50,
+        "task.json": after.task.label_region is None,
+        "y.h5": (after.labels == 1 - before.labels).all(),
+    }.get(changed, after.slides is not None and set(after.slides) == {"slide"})
     service.forget()
 
 

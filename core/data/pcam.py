@@ -24,13 +24,15 @@ from numpy.typing import NDArray
 from core.data.chunks import check_chunks, read_rows
 from core.data.tables import MAX_PATCHES, MAX_TABLE_BYTES, read_columns
 from core.errors import OtherTaskError, SplitFormatError, SplitNotFoundError
-from core.task import Task, task_of
+from core.task import TASK, Task, task_of
 
 SPLITS = ("train", "valid", "test")
 PREFIX = "camelyonpatch_level_2_split_"
 FINGERPRINT_SAMPLE = 256
 ROWS = "row"
 """Dataset of the official row numbers in the x file of an import."""
+ROWS_TABLE = "rows.csv"
+"""Where NodeLens 0.2 kept them."""
 MAX_SLIDE_NAME = 256
 
 
@@ -44,6 +46,12 @@ def split_names(folder: Path) -> list[str]:
     named = {path.name[len(PREFIX) : -len("_x.h5")] for path in folder.glob(f"{PREFIX}*_x.h5")}
     found = {name for name in named if not _missing(folder, name)}
     return [name for name in SPLITS if name in found] + sorted(found - set(SPLITS))
+
+
+def state_of(folder: Path, split: str) -> tuple[tuple[int, int] | None, ...]:
+    """Size and modification time of all files that a split is opened from: tells whether to open it anew."""
+    paths = [file_of(folder, split, kind) for kind in ("x.h5", "y.h5", "meta.csv")]
+    return tuple(_stamp(path) if path.exists() else None for path in (*paths, folder / ROWS_TABLE, folder / TASK))
 
 
 def _missing(folder: Path, split: str) -> list[str]:
@@ -200,6 +208,7 @@ def _dataset(path: Path, key: str, shape: tuple[int, ...]) -> h5py.Dataset:
         stamp = _stamp(path)
         owner, opened, dataset = _handles.get(path, (0, (0, 0), None))
         if owner == os.getpid() and opened == stamp:
+            _check_layout(path, key, dataset, shape)  # another task may stand beside it by now
             return dataset
         # HDF5 would share a handle still open on a file rewritten in place, and answer from what it cached of it.
         del dataset
@@ -258,7 +267,7 @@ def _official_rows(folder: Path, split: str, patches: h5py.Dataset) -> NDArray[n
     path, count = file_of(folder, split, "x.h5"), patches.shape[0]
     rows = _rows_inside(path, patches.file)
     if rows is None:
-        path = folder / "rows.csv"
+        path = folder / ROWS_TABLE
         rows = _rows_beside(path, split)
     if rows is None:
         return np.arange(count, dtype=np.int64)

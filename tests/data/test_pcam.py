@@ -18,6 +18,7 @@ import pytest
 from core.data import pcam
 from core.data.pcam import Split, file_of, find_splits, open_patches, split_names
 from core.errors import SplitFormatError, SplitNotFoundError
+from core.task import PCAM, task_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -245,6 +246,12 @@ def test_a_replaced_file_is_noticed_and_read_anew(tmp_path, write_split, patches
     again = Split.open(folder, "valid")
     assert again.labels.tolist() == (labels[:11] ^ 1).tolist()
     np.testing.assert_array_equal(again.patches(slice(None)), patches[::-1][:11])
+
+
+def test_a_file_that_is_open_is_held_to_the_task_of_its_folder(split):
+    (split.folder / "task.json").write_text(task_json(PCAM.model_copy(update={"side": 64, "label_region": None})))
+    with pytest.raises(SplitFormatError, match="expected uint8 N x 64 x 64 x 3"):
+        Split.open(split.folder, "valid")
 
 
 def test_a_deleted_file_is_noticed(split):
