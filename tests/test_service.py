@@ -84,7 +84,9 @@ def test_a_split_is_opened_anew_when_any_of_its_files_changed(split, changed):
     elif changed == "task.json":
         (split.folder / changed).write_text(task_json(PCAM.model_copy(update={"label_region": None})))
     elif changed == "y.h5":
-        with h5py.File(file_of(split.folder, "valid", "y.h5"), "w") as file:
+        path = file_of(split.folder, "valid", "y.h5")
+        path.unlink()
+        with h5py.File(path, "w") as file:
             file.create_dataset("y", data=1 - before.labels.reshape(-1, 1, 1, 1))
     else:
         (split.folder / changed).write_text("wsi\n" + "slide\n" * 12)
