@@ -68,6 +68,8 @@ class ScoreStore:
         self.reader, self.model, self.split, self.views = reader, reader.model, split, views
         # The engine too: what is kept shall have the bits of what is read.
         key = f"{self.model.graph_key}-{split.fingerprint()[:16]}-{views}-{reader.engine.name}"
+        if self.model.task.stain is None:
+            key += "-unstained"  # its flags say nothing of stain
         if self.model.ood is not None:
             key += f"-{self.model.ood.sha256[:8]}"
         self.path = cache / "scores" / f"{self.model.name}-{split.name}-{key}.npy"

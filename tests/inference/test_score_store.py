@@ -15,6 +15,7 @@ from core.inference import scores
 from core.inference.reader import Reader
 from core.inference.scores import ScoreStore
 from core.service import ScoringJob
+from core.task import PCAM
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +148,7 @@ def test_a_store_of_another_layout_is_refused(store, reader, tmp_path):
 
 def test_other_readings_have_another_store(tmp_path, tiny_reader, split, write_split, patches, labels):
     other_weights = described(tiny_reader, weights_sha256="0" * 64)
+    unstained = described(tiny_reader, task=PCAM.model_copy(update={"stain": None}))  # fewer flags
     rounded = copy(tiny_reader)
     rounded.engine = SimpleNamespace(name="openvino-bf16")
     other = Split.open(write_split(tmp_path / "other", patches[::-1], labels), "valid")
@@ -154,10 +156,11 @@ def test_other_readings_have_another_store(tmp_path, tiny_reader, split, write_s
         ScoreStore(tmp_path, tiny_reader, split),
         ScoreStore(tmp_path, tiny_reader, split, views=8),
         ScoreStore(tmp_path, other_weights, split),
+        ScoreStore(tmp_path, unstained, split),
         ScoreStore(tmp_path, tiny_reader, other),
         ScoreStore(tmp_path, rounded, split),
     ]
-    assert len({store.path for store in stores}) == 5
+    assert len({store.path for store in stores}) == 6
     # A new calibration re-uses the logits: it changes what they mean, not what they are.
     assert ScoreStore(tmp_path, described(tiny_reader, points={}), split).path == stores[0].path
 
