@@ -6,13 +6,14 @@ A task lives in a bundle, beside imported data (`task.json`) and in a run's conf
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.errors import TaskError
+from core.errors import OutputError, TaskError
 
 TASK = "task.json"
 """The file beside imported data that holds its task; without one the data are PCam's."""
@@ -20,6 +21,8 @@ MAX_TASK_BYTES = 2**16
 SIDE, MIN_SIDE, MAX_SIDE = 96, 32, 1024
 STRIDE = 32
 """Pixels along the side of a cell of the last maps of all networks here; a patch holds whole cells."""
+PREDICTED, REFER = "predicted", "refer"
+"""What stands beside the classes: the target that follows the reading, and the verdict that names none of them."""
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -82,10 +85,12 @@ class Task(_Record):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Task:
-        if self.classes[0].casefold() == self.classes[1].casefold():
-            raise ValueError("the two classes need different names")
         if self.positive not in self.classes:
             raise ValueError(f"the positive class is '{self.positive}', which is none of {' and '.join(self.classes)}")
+        if plainly(self.positive) in map(plainly, (self.negative, self.other)):
+            raise ValueError("the two classes need different names, in words.other too")
+        if own := {PREDICTED, REFER}.intersection(map(plainly, (*self.classes, self.other))):
+            raise ValueError(f"'{own.pop()}' cannot be a class: it means something else beside the classes")
         if self.label_region is not None and (self.label_region > self.side or (self.side - self.label_region) % 2):
             raise ValueError(f"a label region of {self.label_region} px cannot lie in the middle of {self.side} px")
         return self
@@ -97,7 +102,7 @@ class Task(_Record):
     @property
     def negative(self) -> str:
         """The class that is not looked for."""
-        return next(name for name in self.classes if name != self.positive)
+        return self.classes[self.classes[0] == self.positive]
 
     @property
     def label_box(self) -> slice:
@@ -172,10 +177,15 @@ class Task(_Record):
         return {
             self.margin: f"what speaks for {self.positive} rather than for {self.other}: the margin behind the "
             "probability",
-            "predicted": "the logit of the class the reading names",
+            PREDICTED: "the logit of the class the reading names",
             self.positive: f"the {self.positive} logit alone",
             self.other: f"the {self.other} logit alone",
         }
+
+
+def plainly(text: str) -> str:
+    """A name by which two are told apart, whatever their case and whatever stands between their words."""
+    return re.sub(r"[\s_-]+", " ", text.strip().casefold())
 
 
 _FIELDS = {
@@ -245,6 +255,12 @@ def task_of(folder: Path) -> Task:
     """The task of the data in a folder: `task.json` where there is one, else PCam's; raises TaskError."""
     path = folder / TASK
     return read_task(path) if path.is_file() else PCAM
+
+
+def require_pcam(folder: Path) -> None:
+    """Refuse to write PCam's own patches beside data of another task; raises OutputError, TaskError."""
+    if PCAM.difference(task_of(folder)):
+        raise OutputError(folder, "it holds data of another task; choose another folder")
 
 
 def task_json(task: Task) -> str:

@@ -238,7 +238,10 @@ def test_a_folder_holds_one_task(toy, command):
     code, _, err = command("data", "import", toy.folder / "pictures", "--out", toy.data, "--task", other)
     assert code == 2
     assert "it holds data of the task 'toy'; choose another folder" in err
-    assert "it holds data of another task" in command("data", "fetch", "--out", toy.data)[2]
+    for of_pcam in ("fetch", "demo"):
+        code, _, err = command("data", of_pcam, "--out", toy.data)
+        assert code == 2
+        assert "it holds data of another task; choose another folder" in err
 
 
 def test_a_folder_takes_its_task_in_other_words(toy, command, tmp_path):

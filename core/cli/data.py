@@ -9,7 +9,7 @@ import typer
 
 from core.cli.options import NewData, PixelSize, TaskFile, data_app
 from core.cli.terminal import into, progress, tell_changed
-from core.errors import OutputError, printable
+from core.errors import printable
 from core.settings import settings
 
 
@@ -58,10 +58,6 @@ def fetch_data(
     """
     from core.data.download import fetch_split
     from core.data.pcam import SPLITS, Split
-    from core.task import PCAM, task_of
-
-    if PCAM.difference(task_of(out)):
-        raise OutputError(out, "it holds data of another task; choose another folder")
 
     for name in split or SPLITS:
         with progress("fetch", "B") as bar:

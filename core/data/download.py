@@ -28,7 +28,7 @@ from core.data.pcam import PREFIX, Split, file_of, open_patches
 from core.errors import DownloadError, OutputError
 from core.files import publish
 from core.settings import PCAM_URL
-from core.task import PCAM
+from core.task import PCAM, require_pcam
 
 BLOCK = 2**20
 TIMEOUT = 60.0
@@ -95,13 +95,14 @@ def fetch_split(
     Raises:
         DownloadError: a file cannot be had, or is not what was published. What came of it is kept for the next call,
             unless its checksum is wrong.
-        OutputError: `out` cannot be written, or the disk is too small.
+        OutputError: `out` cannot be written, or holds data of another task, or the disk is too small.
         SplitFormatError: a file that was there before is damaged.
     """
     if split not in PATCHES:
         raise DownloadError(base_url, f"PCam has no split '{split}'; it has {', '.join(PATCHES)}")
     if not base_url.startswith(("http://", "https://")):
         raise DownloadError(base_url, "only http and https addresses are fetched")
+    require_pcam(out)
     files = {file_of(out, split, file.kind): file for file in RECORD if file.split == split}
     try:
         out.mkdir(parents=True, exist_ok=True)

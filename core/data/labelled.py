@@ -17,7 +17,7 @@ from core.data.pcam import SPLITS
 from core.data.sources import is_image
 from core.data.tables import MAX_TABLE_BYTES, Table, decode_table
 from core.errors import ImportSourceError
-from core.task import PCAM, Task
+from core.task import PCAM, Task, plainly
 
 TABLE_TYPES = (".csv", ".tsv")
 _FILE_COLUMNS = ("file", "filename", "image", "path", "id")
@@ -96,17 +96,13 @@ def label_of(text: str, task: Task = PCAM) -> int | None:
 
     A class by its name; a number by its place among the task's classes; true and false.
     """
-    word = _plain(text)
-    by_name = {_plain(name): int(name == task.positive) for name in (*task.classes, task.other)}
+    word = plainly(text)
+    by_name = {plainly(name): int(name == task.positive) for name in (*task.classes, task.other)}
     if word in by_name:
         return by_name[word]
     if word in _NUMBERS:
         return int(task.classes[_NUMBERS[word]] == task.positive)
-    return (_TRUTH | (_PCAM_WORDS if task == PCAM else {})).get(word)
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\s_-]+", " ", text.strip().lower())
+    return (_TRUTH | ({} if task.difference(PCAM) else _PCAM_WORDS)).get(word)
 
 
 def _split_among(words: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from scipy.spatial import cKDTree
 from core.data.pcam import file_of
 from core.errors import OutputError, SyntheticRequestError
 from core.files import atomic_path
-from core.task import PCAM
+from core.task import PCAM, require_pcam
 
 __all__ = ["SyntheticSplit", "generate", "write_demo"]
 
@@ -327,9 +327,10 @@ def write_demo(
 
     Raises:
         SyntheticRequestError: `n` or `seed` is out of range.
-        OutputError: the files cannot be written.
+        OutputError: the files cannot be written, or the folder holds data of another task.
     """
     labels = _labels(n, seed)
+    require_pcam(out)
     paths = [file_of(out, split, f"{key}.h5") for key in ("x", "y", "mask")]
     with ExitStack() as published:
         parts = [published.enter_context(atomic_path(path)) for path in paths]

@@ -40,7 +40,7 @@ from core.explain.masking import (
     windows,
 )
 from core.explain.question import STEPS, Array, Network, Patches, Question
-from core.task import Task
+from core.task import PREDICTED, Task
 
 Formula = Callable[[Array, Array], Array]
 """Maps and gradients (n, k, h, w) -> (n, h, w)."""
@@ -53,9 +53,6 @@ CHANNELS = 64
 """Channels that Score-CAM, and Ablation-CAM before the last layer, ask about: those with the most energy."""
 SCALE_PASSES = 2
 """Passes a map may cost for its method to have a fixed colour scale, which hundreds of maps go into."""
-
-PREDICTED = "predicted"
-"""The target that goes by the reading's own class; the others are those of `Task.targets`."""
 
 Explain = Callable[[Network, Question], Array]
 

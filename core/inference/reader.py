@@ -15,15 +15,13 @@ from core.data.patch import as_batch
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
 from core.explain.question import Question
-from core.explain.registry import LAST, METHODS, PREDICTED, check_vocabulary, layer_words, target_weights
+from core.explain.registry import LAST, METHODS, check_vocabulary, layer_words, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
 from core.models.schema import Bundle, OperatingPoint
 from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
-from core.task import STRIDE, Task
-
-REFER = "refer"
+from core.task import PREDICTED, REFER, STRIDE, Task
 
 
 @dataclass(frozen=True)

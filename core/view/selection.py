@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.evaluation.metrics.classification import losses
-from core.inference.reader import REFER
 from core.inference.scores import Scores
+from core.task import REFER
 
 ANY = "any"
 OUTCOMES = ("true positive", "false positive", "true negative", "false negative", "refer")

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from core import service
-from core.inference.reader import REFER
-from core.task import PCAM
+from core.task import PCAM, REFER
 
 PAGE = 48
 

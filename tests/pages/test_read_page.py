@@ -14,12 +14,11 @@ from streamlit.runtime import caching
 from core import service
 from core.explain.registry import METHODS
 from core.inference import load_reader
-from core.inference.reader import REFER
 from core.kept import digest
 from core.models.nets import PatchNet, save_bundle
 from core.models.schema import Training
 from core.settings import settings
-from core.task import PCAM
+from core.task import PCAM, REFER
 from pages.parts.components import gallery
 
 WORDS = {PCAM.positive: "Metastasis likely", PCAM.negative: "Metastasis unlikely", REFER: "Refer: too close to call"}

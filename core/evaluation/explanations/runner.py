@@ -31,10 +31,11 @@ from core.evaluation.explanations import (
 from core.evaluation.explanations.stage import MAIN, METHODS, Sample, Stage, Tell
 from core.evaluation.report import record_of
 from core.evaluation.schema import Curves, EvidenceReport, ExaminedModel, Findings, Plan, Speed
-from core.explain.registry import PREDICTED, check_vocabulary
+from core.explain.registry import check_vocabulary
 from core.files import write_text
 from core.inference.reader import Reader
 from core.kept import digest
+from core.task import PREDICTED
 
 STAGES: tuple[Stage, ...] = (
     localisation.STAGE,

@@ -11,7 +11,7 @@ from core.data.flags import FLAGS
 from core.explain.grid import centre_share
 from core.explain.registry import METHODS
 from core.inference import Readings
-from core.inference.reader import REFER
+from core.task import REFER
 
 REFERRED = "Refer: too close to call"
 
