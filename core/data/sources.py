@@ -15,7 +15,7 @@ from core.data.archive import Files, opened
 from core.data.chunks import read_rows
 from core.data.intake import INTAKE_TYPES, MAX_BYTES, check_pixel_size, open_patch
 from core.data.pcam import open_patches
-from core.errors import ImportSourceError, IntakeError, NodeLensError, SplitFormatError, printable
+from core.errors import ImportSourceError, IntakeError, NodeLensError, OtherTaskError, printable
 from core.task import PCAM, Task
 
 HDF5_TYPES = ("h5", "hdf5")
@@ -93,6 +93,7 @@ def items(paths: Sequence[Path], um_per_px: float | None = None, task: Task = PC
 
     Raises:
         ImportSourceError, SplitFormatError: a container cannot be opened. A single bad image only refuses its item.
+        OtherTaskError: the patches of an HDF5 file are of another size than the task's.
     """
     check_scale(um_per_px, task, *paths[:1])
     for path, prefix in zip(paths, _prefixes(paths), strict=True):
@@ -179,7 +180,7 @@ def _bytes_of(path: Path) -> bytes:
 def _hdf5_items(path: Path, prefix: str, task: Task) -> Iterator[Item]:
     patches = open_patches(path)
     if patches.shape[1] != task.side:
-        raise SplitFormatError(path, f"its patches have {patches.shape[1]} px, those of '{task.name}' {task.side}")
+        raise OtherTaskError(path.name, "patch side in px", patches.shape[1], task.side)
     for start in range(0, patches.shape[0], READ_AHEAD):
         read = read_rows(path, patches, start, min(start + READ_AHEAD, patches.shape[0]))
         for offset, patch in enumerate(read):

@@ -1,6 +1,7 @@
 """What a command line may name: folders, images, zips and HDF5 files, streamed in order."""
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from PIL import Image
 from core.data import sources
 from core.data.pcam import file_of
 from core.data.sources import check_inputs, count_items, items
-from core.errors import ImportSourceError, PixelSizeError, SplitFormatError
+from core.errors import ImportSourceError, OtherTaskError, PixelSizeError, SplitFormatError
+from core.task import PCAM
 
 
 def encode(pixels, format="PNG"):
@@ -185,6 +187,13 @@ def test_damaged_pixels_of_an_hdf5_file_are_an_error_of_that_file(tmp_path, writ
         raw.write(bytes(1000))
     with pytest.raises(SplitFormatError, match="data are damaged"):
         list(items([path]))
+
+
+def test_an_hdf5_file_of_another_task_says_what_sets_it_apart(tmp_path, write_split, patches, labels):
+    path = file_of(write_split(tmp_path, patches, labels), "valid", "x.h5")
+    said = f"'{path.name}' holds data of another task than the model's: its patch side in px is 96, the model's is 64."
+    with pytest.raises(OtherTaskError, match=re.escape(said)):
+        list(items([path], task=PCAM.model_copy(update={"side": 64, "label_region": None})))
 
 
 # Files that failed ------------------------------------------------------------------------------------------------
