@@ -224,9 +224,9 @@ class PatchShapeError(IntakeError):
 class PixelSizeError(IntakeError):
     """A pixel size is not a number that microscopy could produce."""
 
-    def __init__(self, um_per_px: float) -> None:
+    def __init__(self, um_per_px: float, low: float, high: float) -> None:
         self.um_per_px = um_per_px
-        super().__init__(f"{um_per_px:g} um/px is not a usable pixel size; give a value from 0.1 to 10.")
+        super().__init__(f"{um_per_px:g} um/px is not a usable pixel size; give a value from {low:g} to {high:g}.")
 
 
 class CoarseImageError(IntakeError):

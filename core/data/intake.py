@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from core.data.image_limits import MAX_EXIF_BYTES, exceeds_structure_limits, odd_jpeg
-from core.data.pixel_size import PixelSize, from_dpi, from_resolution, is_at_scale, is_plausible
+from core.data.pixel_size import (
+    MAX_UM_PER_PX,
+    MIN_UM_PER_PX,
+    PixelSize,
+    from_dpi,
+    from_resolution,
+    is_at_scale,
+    is_plausible,
+)
 from core.data.pixels import GRAY_16, as_rgb, profile_note, refuse_dark, scaled_note
 from core.errors import (
     CoarseImageError,
@@ -158,7 +166,7 @@ def decode_patch(data: bytes, *, um_per_px: float | None = None, task: Task = PC
 def check_pixel_size(um_per_px: float) -> None:
     """Raise PixelSizeError unless microscopy could produce this."""
     if not is_plausible(um_per_px):
-        raise PixelSizeError(um_per_px)
+        raise PixelSizeError(um_per_px, MIN_UM_PER_PX, MAX_UM_PER_PX)
 
 
 @contextmanager

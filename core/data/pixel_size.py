@@ -13,6 +13,7 @@ from dataclasses import dataclass
 __all__ = ["SCALE_TOLERANCE", "PixelSize", "from_description", "from_dpi", "from_resolution", "is_plausible"]
 
 MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0
+"""Of a picture; more or less was written by no microscope."""
 SCALE_TOLERANCE = 0.02
 """Relative difference at which two pixel sizes are taken for one."""
 INCH, CENTIMETRE = 2, 3

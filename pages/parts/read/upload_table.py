@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from core.data.pixel_size import MAX_UM_PER_PX, MIN_UM_PER_PX
 from core.data.tables import csv_cell
 from core.task import Task
 from core.view.overlay import data_url
@@ -16,7 +17,6 @@ from pages.parts.read import uploads
 from pages.parts.read.uploads import Upload
 
 SHOWN = ["file", "probability", "reading", "flags", "notes"]
-MIN_UM_PER_PX, MAX_UM_PER_PX = 0.1, 10.0
 
 
 def show_table(model: str, task: Task, views: int) -> None:
