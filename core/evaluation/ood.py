@@ -194,7 +194,7 @@ def measured(
     kinds: Sequence[Kind],
     tell: Progress = lambda done, total: None,  # noqa: ARG005
 ) -> dict[str, Any]:
-    """Each out-of-distribution kind against one's own patches, as `schema.OODFigures` takes them.
+    """Each out-of-distribution kind against one's own patches: see `schema.OODFigures`.
 
     Args:
         reader: of a bundle with a detector.

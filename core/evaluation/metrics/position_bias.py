@@ -132,7 +132,7 @@ def measured(patches: Patches, donors: Patches, look: Look, region: ReadRegion, 
 
 
 def summary(values: Measured, groups: Groups = None) -> dict[str, Any]:
-    """Means with 95 % intervals of what `measured` found of n patches, as `schema.PositionBias` takes them.
+    """Means with 95 % intervals of what `measured` found of n patches: see `schema.PositionBias`.
 
     Args:
         values: see `measured`.
@@ -221,7 +221,7 @@ def windows(regions: Iterable[Region], side: int, seed: int = 0) -> Iterator[Mas
 
 
 def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
-    """The centre's share of the positive evidence and the probability by where tumour lies, as `schema.ByMask` takes them.
+    """The centre's share of the positive evidence, and the probability, by where tumour lies: see `schema.ByMask`.
 
     Intervals are over sources. A kind of fewer than LEAST patches with positive evidence is left out.
 
