@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from core.view.overlay import INK, PAPER, colour_bar, overlaid
 
 MARGIN, LEADING = 12, 17
+ZOOM = 2
+"""Pixels of the picture per pixel of a patch."""
 
 
 def contact_sheet(
@@ -20,8 +22,6 @@ def contact_sheet(
     scale: float,
     *,
     columns: int = 4,
-    zoom: int = 2,
-    opacity: float = 0.5,
     caption: str = "",
 ) -> Image.Image:
     """Each patch in its own colours beside its heatmap over grayscale, its words above; one colour bar for all.
@@ -32,14 +32,12 @@ def contact_sheet(
         words: lines of plain ASCII for each patch, as many for all.
         scale: evidence in logits that takes the last colour, for all patches.
         columns: patches in a row.
-        zoom: pixels of the picture per patch pixel.
-        opacity: of the heatmaps, in [0, 1].
         caption: what is explained, and how, in one line.
 
     Returns:
         RGB picture.
     """
-    side = patches.shape[1] * zoom
+    side = patches.shape[1] * ZOOM
     lines = max(map(len, words), default=0)
     wide, high = 2 * side + MARGIN, lines * LEADING + side + MARGIN + 4
     columns = min(columns, len(patches))
@@ -53,7 +51,7 @@ def contact_sheet(
             draw.text((left, top + number * LEADING), line, fill=INK, font=font)
         top += lines * LEADING + 4
         page.paste(Image.fromarray(patch).resize((side, side), Image.Resampling.NEAREST), (left, top))
-        page.paste(overlaid(patch, heatmap, scale, side, opacity=opacity), (left + side, top))
+        page.paste(overlaid(patch, heatmap, scale, side), (left + side, top))
     page.paste(colour_bar(scale, wide - MARGIN), (MARGIN, top_of_bar))
     draw.text((MARGIN, top_of_bar + 36), caption, fill=INK, font=font)
     return page

@@ -65,8 +65,6 @@ def as_picture(
     index: int,
     *,
     notes: Sequence[str] = (),
-    opacity: float = 0.5,
-    smooth: bool = True,
     own: bool = False,
 ) -> Image.Image:
     """The patch beside its heatmap at 4x, with colour bar, what is explained, and what was done to the picture."""
@@ -78,8 +76,6 @@ def as_picture(
         patch,
         readings.attribution[index],
         scale_of(readings, index, own),
-        opacity=opacity,
-        smooth=smooth,
         unit=METHODS[readings.method].unit,
         caption=" ".join((f"{readings.explained}; {probability}", *notes, "Research use only.")),
     )

@@ -39,6 +39,8 @@ DIFFERENCE = Colormap("vik")
 EVIDENCE_FADE, DIFFERENCE_FADE = 0.15, 0.5
 """Share of the scale over which colour fades in, so that zero has no hard edge; longer where the middle is pale."""
 
+ZOOM, BAR = 4, 12
+"""Pixels of a kept picture per pixel of the patch, and of the height of its colour bar."""
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 
@@ -117,27 +119,26 @@ def colour_stops(n: int = 16, *, diverging: bool = False) -> list[tuple[float, s
     ]
 
 
-def colour_bar(scale: float, width: int, *, height: int = 12, unit: str = "logits") -> Image.Image:
+def colour_bar(scale: float, width: int, *, unit: str = "logits") -> Image.Image:
     """The colours of `colourise` with ticks at 0, half the scale and the scale, which stands for all above it.
 
     Args:
         scale: evidence in `unit` at the right end.
         width: pixels of the picture.
-        height: pixels of the bar alone; the ticks stand below it.
         unit: named beside the middle tick.
 
     Returns:
-        RGB picture, `width` by `height` + 20.
+        RGB picture, `width` by 32: the ticks stand below the bar.
     """
-    strip = np.broadcast_to(np.linspace(0, _positive(scale), width), (height, width))
-    bar = Image.new("RGB", (width, height + 20), PAPER)
+    strip = np.broadcast_to(np.linspace(0, _positive(scale), width), (BAR, width))
+    bar = Image.new("RGB", (width, BAR + 20), PAPER)
     colours = Image.fromarray(colourise(strip, scale))
     bar.paste(colours, (0, 0), colours)
     draw = ImageDraw.Draw(bar)
-    draw.rectangle((0, 0, width - 1, height - 1), outline=(128, 128, 128))
+    draw.rectangle((0, 0, width - 1, BAR - 1), outline=(128, 128, 128))
     ticks = ((0, "la", "0"), (width / 2, "ma", f"{scale / 2:.2g} {unit}"), (width, "ra", f">= {scale:.2g}"))
     for x, anchor, text in ticks:
-        draw.text((x, height + 4), text, fill=INK, font=_font(13), anchor=anchor)
+        draw.text((x, BAR + 4), text, fill=INK, font=_font(13), anchor=anchor)
     return bar
 
 
@@ -174,10 +175,6 @@ def overlay_image(
     heatmap: NDArray[np.float32],
     scale: float,
     *,
-    opacity: float = 0.5,
-    smooth: bool = True,
-    zoom: int = 4,
-    label_box: bool = False,
     unit: str = "logits",
     caption: str = "",
 ) -> Image.Image:
@@ -187,19 +184,15 @@ def overlay_image(
         patch: (96, 96, 3) uint8 RGB; any square patch will do.
         heatmap: (h, w) float32 in `unit`, positive speaks for the target.
         scale: evidence in `unit` that takes the last colour.
-        opacity: of the heatmap, in [0, 1].
-        smooth: bilinear heatmap; native cells otherwise. The tissue is always enlarged pixel by pixel.
-        zoom: screen pixels per patch pixel.
-        label_box: outline the centre third, the only part PCam's label speaks of.
         unit: of the heatmap, named at the colour bar.
         caption: what is explained, and how. Plain ASCII: Pillow's own font has little else.
 
     Returns:
-        RGB picture, two squares of `zoom` times the patch wide, with margins of 16.
+        RGB picture, two squares of ZOOM times the patch wide, with margins of 16.
     """
-    side, margin = len(patch) * zoom, 16
+    side, margin = len(patch) * ZOOM, 16
     tissue = Image.fromarray(patch).resize((side, side), Image.Resampling.NEAREST)
-    reason = overlaid(patch, heatmap, scale, side, opacity=opacity, smooth=smooth)
+    reason = overlaid(patch, heatmap, scale, side)
     bar = colour_bar(scale, side, unit=unit)
 
     width, font, leading = 2 * side + 3 * margin, _font(14), 20
@@ -212,23 +205,9 @@ def overlay_image(
     draw = ImageDraw.Draw(page)
     for left, picture in ((margin, tissue), (side + 2 * margin, reason)):
         page.paste(picture, (left, margin))
-        if label_box:
-            _dashed_square(draw, left + side // 3, margin + side // 3, side // 3)
     for number, line in enumerate(lines):
         draw.text((margin, top_of_caption + number * leading), line, fill=INK, font=font)
     return page
-
-
-def _dashed_square(draw: ImageDraw.ImageDraw, left: int, top: int, side: int, dash: int = 6) -> None:
-    """Black dashes on white lines: visible on pale fat and on dark nuclei alike."""
-    right, bottom = left + side - 1, top + side - 1
-    draw.rectangle((left, top, right, bottom), outline=PAPER, width=2)
-    for start in range(0, side, 2 * dash):
-        end = min(start + dash, side) - 1
-        for y in (top, bottom - 1):
-            draw.rectangle((left + start, y, left + end, y + 1), fill=INK)
-        for x in (left, right - 1):
-            draw.rectangle((x, top + start, x + 1, top + end), fill=INK)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

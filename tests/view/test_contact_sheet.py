@@ -14,7 +14,7 @@ def sheet(patches, heatmaps, **options):
 def test_patches_stand_beside_their_heatmaps(patches):
     heatmaps = np.zeros((3, 3, 3), np.float32)
     heatmaps[1] = 2.0
-    picture = sheet(patches[:3], heatmaps, columns=2, zoom=2)
+    picture = sheet(patches[:3], heatmaps, columns=2)
     wide, high, side = 2 * 192 + MARGIN, 2 * LEADING + 192 + MARGIN + 4, 192
     for i, (row, column) in enumerate(((0, 0), (0, 1), (1, 0))):
         left, top = MARGIN + column * wide, MARGIN + row * high + 2 * LEADING + 4
