@@ -55,7 +55,7 @@ def import_model(
 
     models = settings().models
     check_model_name(name, models, replace=replace)  # before torch is loaded
-    from core.models.nets import import_weights
+    from core.models.nets import net_of_weights, save_bundle
     from core.training.promote import new_model
 
     learned = Split.open(data, split) if data else None
@@ -63,10 +63,9 @@ def import_model(
     if learned:
         learned.require(asked)
     with new_model(name, models, replace=replace) as folder:
-        import_weights(
-            weights,
+        save_bundle(
+            net_of_weights(weights, architecture, mean, std),
             folder,
-            architecture=architecture,
             version=version,
             mean=mean,
             std=std,

@@ -139,33 +139,24 @@ def _mean_first(net: Any) -> Any:
     return net
 
 
-def import_weights(
-    weights: Path,
-    folder: Path,
-    *,
-    architecture: str,
-    version: str,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    training: Training,
-    task: Task = PCAM,
-) -> Path:
-    """Make a bundle of a state dict: checked against the architecture, stored as fp16 safetensors.
+def net_of_weights(
+    weights: Path, architecture: str, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> PatchNet:
+    """A network with the weights of a state dict from elsewhere, float32.
 
     Args:
         weights: state dict with timm's (or torchvision's) names, see `core.models.checkpoints`; of one logit or two.
-        folder: the bundle's folder; its name is the bundle's.
-        architecture, version, mean, std, training: see `Bundle`.
+        architecture, mean, std: see `Bundle`.
 
     Raises:
         BundleError: no state dict, or not that architecture's; naming the first weight that does not fit.
-        ModelValueError: a value that no model can have.
+        ModelValueError: mean and std that are no grey levels.
     """
     if max(std) < 1 and 0 < max(mean) <= 1:
         raise ModelValueError("mean and std", "they are grey levels from 0 to 255; multiply shares of 1 by 255")
     net = PatchNet(architecture, mean, std)
     net.net.load_state_dict(fitted(weights, read_state(weights), net.net.state_dict(), net.name))
-    return save_bundle(net, folder, version=version, mean=mean, std=std, training=training, task=task)
+    return net
 
 
 def save_bundle(

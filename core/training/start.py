@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from core.errors import BundleError, TrainingConfigError
+from core.errors import TrainingConfigError
 from core.inference.engines.torch_engine import load_net
-from core.models.nets import PatchNet
+from core.models.nets import PatchNet, net_of_weights
 from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
 from core.training.config import TrainConfig
@@ -47,15 +45,7 @@ def _found(config: TrainConfig) -> PatchNet:
     if config.start in ("random", "imagenet"):
         return _with_even_head(PatchNet(name, config.mean, config.std, pretrained=config.start == "imagenet"))
     if config.start.endswith(".safetensors"):
-        net = PatchNet(name, config.mean, config.std)
-        path = Path(config.start).expanduser()
-        try:
-            net.net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-        except (SafetensorError, OSError) as error:
-            raise BundleError(path, "it is not a safetensors file") from error
-        except RuntimeError as error:
-            raise BundleError(path, f"its weights do not fit {name}") from error
-        return net
+        return net_of_weights(Path(config.start).expanduser(), name, config.mean, config.std)
     stored = StoredBundle.open(bundle_folder(config.start, settings().models))
     if stored.description.architecture != name:
         raise TrainingConfigError(f"'{config.start}' is a {stored.description.architecture}, not a {name}")

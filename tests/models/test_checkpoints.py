@@ -16,7 +16,7 @@ from core.errors import BundleError, ModelValueError
 from core.inference.engines.torch_engine import load_net
 from core.models.architectures import ARCHITECTURES
 from core.models.checkpoints import read_state
-from core.models.nets import import_weights
+from core.models.nets import net_of_weights, save_bundle
 from core.models.schema import Training
 from core.models.store import WEIGHTS, StoredBundle
 
@@ -47,11 +47,9 @@ def brought_in(tmp_path):
 
     def bring(record, name="w.pth", architecture="tiny_resnet", mean=MEAN, std=STD):
         save_file(record, tmp_path / name) if name.endswith(".safetensors") else torch.save(record, tmp_path / name)
-        training = Training(recipe="Elsewhere.")
-        folder = import_weights(
-            tmp_path / name, tmp_path / "mine", architecture=architecture, version="1", mean=mean, std=std,
-            training=training,
-        )  # fmt: skip
+        net = net_of_weights(tmp_path / name, architecture, mean, std)
+        about = {"version": "1", "mean": mean, "std": std, "training": Training(recipe="Elsewhere.")}
+        folder = save_bundle(net, tmp_path / "mine", **about)
         return load_net(StoredBundle.open(folder))
 
     return bring

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from core.errors import BundleError, PretrainedWeightsError, UnknownArchitectureError
 from core.inference.engines.torch_engine import load_net
 from core.models.architectures import ARCHITECTURES
-from core.models.nets import PatchNet, import_weights, state_groups
+from core.models.nets import PatchNet, net_of_weights, save_bundle, state_groups
 from core.models.schema import Training
 from core.models.store import WEIGHTS, StoredBundle
 
@@ -97,7 +97,7 @@ def test_weights_from_elsewhere_become_a_bundle(tiny_bundle, tmp_path, batch):
     facts = {"version": "2", "mean": MEAN, "std": STD, "training": Training(recipe="Elsewhere.")}
     weights = tmp_path / "w.safetensors"
     save_file({name: tensor.float() for name, tensor in load_file(tiny_bundle / WEIGHTS).items()}, weights)
-    folder = import_weights(weights, tmp_path / "mine", architecture="efficientnet_lite0", **facts)
+    folder = save_bundle(net_of_weights(weights, "efficientnet_lite0", MEAN, STD), tmp_path / "mine", **facts)
     stored = StoredBundle.open(folder)
     assert stored.description.name == "mine"
     assert stored.description.training.recipe == "Elsewhere."
@@ -106,8 +106,7 @@ def test_weights_from_elsewhere_become_a_bundle(tiny_bundle, tmp_path, batch):
             load_net(stored)(batch)[1], load_net(StoredBundle.open(tiny_bundle))(batch)[1], rtol=0, atol=0
         )
     with pytest.raises(BundleError, match="do not fit resnet50"):
-        import_weights(weights, tmp_path / "no", architecture="resnet50", **facts)
+        net_of_weights(weights, "resnet50", MEAN, STD)
     weights.write_bytes(b"no")
     with pytest.raises(BundleError, match="not a safetensors file"):
-        import_weights(weights, tmp_path / "no", architecture="efficientnet_lite0", **facts)
-    assert not (tmp_path / "no").exists()
+        net_of_weights(weights, "efficientnet_lite0", MEAN, STD)
