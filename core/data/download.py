@@ -21,12 +21,11 @@ from functools import partial
 from pathlib import Path
 
 import httpx2
-from filelock import FileLock
-from filelock import Timeout as HeldByAnotherError
 
 from core.data.pcam import PREFIX, Split, file_of, open_patches
 from core.errors import DownloadError, OutputError
 from core.files import publish
+from core.locks import grasp
 from core.settings import PCAM_URL
 from core.task import PCAM, require_pcam
 
@@ -123,12 +122,9 @@ def fetch_split(
 @contextmanager
 def _alone(split: str, out: Path, url: str) -> Iterator[None]:
     """Hold the lock of one split in one folder; the system lets go of it when the process ends, however it ends."""
-    lock = FileLock(out / f".{PREFIX}{split}.lock", blocking=False)
-    try:
-        lock.acquire()
-    except HeldByAnotherError as error:
-        raise DownloadError(url, f"another process is fetching '{split}' into {out}") from error
-    with lock:
+    with (out / f".{PREFIX}{split}.lock").open("a", encoding="utf-8") as lock:
+        if not grasp(lock, 0):
+            raise DownloadError(url, f"another process is fetching '{split}' into {out}")
         yield
 
 

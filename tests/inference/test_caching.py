@@ -21,7 +21,7 @@ class Counting:
 
 def test_the_same_question_costs_one_pass(tiny_reader, patches):
     counting = Counting(tiny_reader.engine)
-    shared = CachingEngine(counting)
+    shared = CachingEngine(counting, 96)
     maps, logits = shared.forward(patches[:3])
     again, _ = shared.forward(patches[:3].copy())
     assert (counting.calls, shared.passes) == (1, 3)
@@ -32,7 +32,7 @@ def test_the_same_question_costs_one_pass(tiny_reader, patches):
 
 
 def test_another_question_is_asked(tiny_reader, patches):
-    shared = CachingEngine(tiny_reader.engine)
+    shared = CachingEngine(tiny_reader.engine, 96)
     first = shared.forward(patches[:2])[1]
     second = shared.forward(patches[2:4])[1]
     assert shared.passes == 4
@@ -51,7 +51,7 @@ def test_patches_of_another_size_are_counted_as_they_are(tiny_reader, patches):
 
 
 def test_who_writes_in_an_answer_spoils_nobody_elses(tiny_reader, patches):
-    shared = CachingEngine(tiny_reader.engine)
+    shared = CachingEngine(tiny_reader.engine, 96)
     maps, logits = shared.forward(patches[:2])
     kept = maps.copy(), logits.copy()
     maps[:], logits[:] = 0, 0
@@ -61,7 +61,7 @@ def test_who_writes_in_an_answer_spoils_nobody_elses(tiny_reader, patches):
 
 def test_methods_of_the_last_layer_share_a_pass(tiny_reader, patches):
     counting = Counting(tiny_reader.engine)
-    reader = Reader(tiny_reader.stored, CachingEngine(counting))
+    reader = Reader(tiny_reader.stored, CachingEngine(counting, 96))
     for method in ("gradcam", "layercam", "eigencam"):
         ours = reader.explain(patches[:4], method).attribution
         np.testing.assert_array_equal(ours, tiny_reader.explain(patches[:4], method).attribution)
