@@ -1,7 +1,7 @@
-"""Tumour masks as annotation tools write them: black and white, 0/1, 0/255, one index of a palette; or a refusal.
+"""Masks as annotation tools write them: black and white, 0/1, 0/255, one index of a palette; or a refusal.
 
-What a value means is never guessed from its brightness alone: 0 is what lies outside of the tumour, in grey values and
-in the indices of a palette, whatever colour the palette shows it in.
+What a value means is never guessed from its brightness alone: 0 is what lies outside, in grey values and in the indices
+of a palette, whatever colour the palette shows it in.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _MAX_CLASSES = 8
 _NEAR = 32
 _MIN_NEAR = 0.95
 """Share of the pixels of a mask with soft edges that are within 32 of 0 or of 255."""
-_ADVICE = "save it with 0 outside of the tumour and 255 inside"
+_ADVICE = "save it with 0 outside and 255 inside"
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask in a PNG, bool (h, w): tumour.
+    """A mask in a PNG, bool (h, w): inside.
 
     Raises:
         ImportSourceError: it cannot be read, or its values could mean more than one thing.
     """
     try:
         with path.open("rb") as handle:
-            return _tumour(handle.read(MAX_BYTES + 1))
+            return _inside(handle.read(MAX_BYTES + 1))
     except (IntakeError, OSError) as error:
         raise ImportSourceError(path, str(error).removesuffix(".")) from error
 
 
-def _tumour(data: bytes) -> NDArray[np.bool_]:
+def _inside(data: bytes) -> NDArray[np.bool_]:
     if not data:
         raise EmptyFileError()
     if len(data) > MAX_BYTES:
@@ -66,7 +66,7 @@ def _of_palette(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArr
     colours = palette[[index for index in {0, 1, *used.tolist()} if index < len(palette)]].astype(int)
     gray = bool((colours == colours[:, :1]).all())
     if gray and palette[:1].max(initial=0) > 127:
-        raise UnreadableImageError(f"the mask's palette has white for 0, which may be tumour or not; {_ADVICE}")
+        raise UnreadableImageError(f"the mask's palette has white for 0, which may be inside or not; {_ADVICE}")
     return indices > 0
 
 

@@ -1,4 +1,4 @@
-"""Regions of a slide with tumour masks: `NAME.jpg` (or png, tif) beside `NAME_mask.png`, at the scale of PCam."""
+"""Regions of a slide with masks: `NAME.jpg` (or png, tif) beside `NAME_mask.png`, at the task's scale."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from core.data.archive import is_junk
 from core.data.intake import picture_of
 from core.data.masks import read_mask
 from core.errors import ImportSourceError
-from core.task import PCAM, Task
+from core.task import STRIDE, Task
 
 MASK_ENDING = "_mask.png"
-STEP = 32
-"""Regions are cut to multiples of this, the stride of the networks."""
 _TYPES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
@@ -27,8 +25,8 @@ class Region:
 
     Attributes:
         name: the file's stem.
-        image: uint8 (h, w, 3) RGB, h and w multiples of 32.
-        mask: bool (h, w), tumour.
+        image: uint8 (h, w, 3) RGB, h and w multiples of STRIDE.
+        mask: bool (h, w), the positive class.
     """
 
     name: str
@@ -44,7 +42,7 @@ def region_files(folder: Path) -> list[tuple[Path, Path]]:
     return [(path, mask) for path, mask in pairs if mask.is_file()]
 
 
-def read_regions(folder: Path, task: Task = PCAM) -> Iterator[Region]:
+def read_regions(folder: Path, task: Task) -> Iterator[Region]:
     """Regions of a folder, one at a time.
 
     Raises:
@@ -59,7 +57,7 @@ def read_regions(folder: Path, task: Task = PCAM) -> Iterator[Region]:
         image, mask = picture_of(path, um_per_px=task.um_per_px, task=task), read_mask(mask_path)
         if image.shape[:2] != mask.shape:
             raise ImportSourceError(mask_path, "the mask is not of the picture's size")
-        height, width = (side // STEP * STEP for side in image.shape[:2])
+        height, width = (side // STRIDE * STRIDE for side in image.shape[:2])
         yield Region(path.stem, np.ascontiguousarray(image[:height, :width]), mask[:height, :width])
 
 
@@ -71,5 +69,5 @@ def _check_masks(folder: Path, paths: list[Path]) -> None:
         seen |= set(np.unique(mask).tolist())
         if len(seen) == 2:
             return
-    what = "every mask is tumour throughout" if seen == {True} else "no mask has any tumour in it"
+    what = "every mask is full" if seen == {True} else "every mask is empty"
     raise ImportSourceError(folder, f"{what}, so that there is nothing to tell apart")

@@ -1,4 +1,4 @@
-"""What is done to patches before a network sees them: one home for training, serving and evaluation."""
+"""The eight flips and turns of a patch, and back: one home for training, serving and evaluation."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def dihedral(images: NDArray[np.generic], index: int) -> NDArray[np.generic]:
 
 
 def dihedral_back(images: NDArray[np.generic], index: int) -> NDArray[np.generic]:
-    """Undo `view`: maps computed on a view, laid over the patch as the reader sees it."""
+    """Undo `dihedral`: maps computed on a view, laid over the patch as the reader sees it."""
     turned = np.rot90(images, k=-(index % 4), axes=(1, 2))
     return np.flip(turned, axis=2) if index >= 4 else turned

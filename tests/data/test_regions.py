@@ -6,6 +6,7 @@ from PIL import Image
 
 from core.data.regions import read_regions, region_files
 from core.errors import ImportSourceError
+from core.task import PCAM
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def folder(tmp_path):
 
 def test_regions_come_by_name_with_their_masks(folder):
     assert [path.name for path, _ in region_files(folder)] == ["a.png", "b.png"]
-    first, second = read_regions(folder)
+    first, second = read_regions(folder, PCAM)
     assert (first.name, second.name) == ("a", "b")
     assert first.image.shape == (96, 128, 3)
     assert second.image.shape == (96, 128, 3)  # cut to multiples of 32
@@ -38,21 +39,21 @@ def test_regions_come_by_name_with_their_masks(folder):
 
 def test_a_folder_without_regions_is_refused(tmp_path):
     with pytest.raises(ImportSourceError, match=r"holds no picture with a mask NAME_mask\.png"):
-        next(read_regions(tmp_path))
+        next(read_regions(tmp_path, PCAM))
     with pytest.raises(ImportSourceError, match="holds no picture"):
-        next(read_regions(tmp_path / "nowhere"))
+        next(read_regions(tmp_path / "nowhere", PCAM))
 
 
 def test_a_mask_of_another_size_is_refused(folder):
     Image.new("L", (96, 96)).save(folder / "a_mask.png")
     with pytest.raises(ImportSourceError, match="not of the picture's size"):
-        next(read_regions(folder))
+        next(read_regions(folder, PCAM))
 
 
 def test_a_broken_picture_is_refused(folder):
     (folder / "a.png").write_bytes(b"no picture")
     with pytest.raises(ImportSourceError, match=r"a\.png"):
-        next(read_regions(folder))
+        next(read_regions(folder, PCAM))
 
 
 def test_what_a_mac_leaves_behind_is_no_region(tmp_path):
@@ -62,14 +63,14 @@ def test_what_a_mac_leaves_behind_is_no_region(tmp_path):
     assert region_files(tmp_path) == [(tmp_path / "a.png", tmp_path / "a_mask.png")]
 
 
-@pytest.mark.parametrize(("value", "said"), [(0, "no mask has any tumour"), (255, "every mask is tumour throughout")])
+@pytest.mark.parametrize(("value", "said"), [(0, "every mask is empty"), (255, "every mask is full")])
 def test_a_set_of_masks_that_are_all_alike_is_named(folder, value, said):
     for name, size in (("a", (128, 96)), ("b", (130, 100))):
         Image.new("L", size, value).save(folder / f"{name}_mask.png")
     with pytest.raises(ImportSourceError, match=said):
-        next(read_regions(folder))
+        next(read_regions(folder, PCAM))
     Image.new("L", (130, 100), 255 - value).save(folder / "b_mask.png")
-    assert [region.mask.any() for region in read_regions(folder)] == [value == 255, value == 0]
+    assert [region.mask.any() for region in read_regions(folder, PCAM)] == [value == 255, value == 0]
 
 
 @pytest.mark.parametrize("case", ["reg01", "regpal"])
@@ -77,7 +78,7 @@ def test_masks_of_0_and_1_and_of_palettes_are_those_of_the_originals(shared, cas
     folder = shared / "cases" / "region_masks" / case
     if not folder.is_dir():
         pytest.skip(f"the files are not here: {folder}")
-    for region in read_regions(folder):
+    for region in read_regions(folder, PCAM):
         original = np.asarray(Image.open(shared / "camelyon_regions" / f"{region.name}_mask.png")) > 127
         height, width = region.mask.shape
         np.testing.assert_array_equal(region.mask, original[:height, :width])

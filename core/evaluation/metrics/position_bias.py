@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.regions import STEP, Region
+from core.data.regions import Region
 from core.evaluation.metrics.bootstrap import intervals, mean_interval, paired_difference
 from core.evaluation.metrics.stability import Seen
 from core.evaluation.schema import Figure
@@ -211,8 +211,8 @@ def windows(regions: Iterable[Region], side: int, seed: int = 0) -> Iterator[Mas
     window = (side, side)
     for number, region in enumerate(regions):
         generator = np.random.default_rng((seed, number))
-        masks = np.lib.stride_tricks.sliding_window_view(region.mask, window)[::STEP, ::STEP].reshape(-1, *window)
-        images = np.lib.stride_tricks.sliding_window_view(region.image, window, axis=(0, 1))[::STEP, ::STEP]
+        masks = np.lib.stride_tricks.sliding_window_view(region.mask, window)[::STRIDE, ::STRIDE].reshape(-1, *window)
+        images = np.lib.stride_tricks.sliding_window_view(region.image, window, axis=(0, 1))[::STRIDE, ::STRIDE]
         across, kinds = images.shape[1], lies(masks)
         drawn = [generator.permutation(np.flatnonzero(kinds == kind))[:PER_REGION] for kind in LIES]
         chosen = np.sort(np.concatenate(drawn))
