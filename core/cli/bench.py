@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.cli.options import app
+from core.cli.options import JsonFile, app
 from core.cli.terminal import write_json
 from core.errors import NodeLensError
 
@@ -15,7 +14,7 @@ from core.errors import NodeLensError
 @app.command(epilog="Example: python -m core bench explain --out explain.json")
 def bench(
     what: Annotated[str, typer.Argument(help="explain, evidence, browse, start, score, load, endurance or train.")],
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    out: JsonFile,
     keep: Annotated[bool, typer.Option("--keep", help="Also keep it in bench/results and renew RESULTS.md.")] = False,
 ) -> None:
     """Measure this project beside its peers in one run (needs requirements-bench.txt)."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from core.cli.model import card
-from core.cli.options import DataFolder, EngineName, Model, SplitName, app
+from core.cli.options import DataFolder, EngineName, JsonFile, Model, SplitName, app
 from core.cli.terminal import into, progress, write_json
 
 
 @app.command(epilog="Example: python -m core evaluate --data data/pcam --split test --out report.json")
 def evaluate(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    out: JsonFile,
     data: DataFolder,
     model: Model,
     split: SplitName = "valid",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from core.cli.options import DataFolder, EngineName, Model, SplitName, app
+from core.cli.options import DataFolder, EngineName, JsonFile, Model, SplitName, app
 from core.cli.terminal import into, progress
 from core.files import write_text
 from core.settings import settings
@@ -15,7 +15,7 @@ from core.settings import settings
 
 @app.command(epilog="Example: python -m core evidence --data data/pcam --split valid --out evidence.json")
 def evidence(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    out: JsonFile,
     data: DataFolder,
     model: Model,
     split: SplitName = "valid",

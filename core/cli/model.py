@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from core.cli.options import DataFolder, Replace, SplitName, TaskFile, VersionText, model_app
+from core.cli.options import DataFolder, ModelName, Replace, SplitName, TaskFile, VersionText, model_app
 from core.cli.terminal import into, progress
 from core.errors import NodeLensError
 from core.files import write_text
@@ -77,7 +77,7 @@ def import_model(
 
 @model_app.command("calibrate", epilog="Example: python -m core model calibrate densenet169 --data data/pcam")
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
+    model: ModelName,
     data: DataFolder,
     split: SplitName = "valid",
 ) -> None:
@@ -106,7 +106,7 @@ def calibrate(
 @model_app.command("familiar", hidden=True)
 @model_app.command("fit-ood", epilog="Example: python -m core model fit-ood densenet169 --data data/pcam")
 def fit_ood(
-    model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")],
+    model: ModelName,
     data: DataFolder,
     split: SplitName = "valid",
 ) -> None:
@@ -185,7 +185,7 @@ def promote_run(
 
 
 @model_app.command("card", epilog="Example: python -m core model card densenet169")
-def card(model: Annotated[str, typer.Argument(help="Name under models/, or path of a bundle.")]) -> None:
+def card(model: ModelName) -> None:
     """Write CARD.md from the bundle."""
     from core.evaluation.card import model_card
     from core.models.store import CARD, bundle_folder, read_description

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,38 +22,26 @@ app.add_typer(model_app, name="model")
 
 Replace = Annotated[bool, typer.Option("--replace", help="Take the place of the model of that name, as a whole.")]
 VersionText = Annotated[str, typer.Option("--version", help="Version of the bundle.")]
+_MODEL = "Name under models/, or path of a bundle."
 Model = Annotated[
     str,
     typer.Option(
         "--model",
-        help="Name under models/, or path of a bundle.",
+        help=_MODEL,
         default_factory=lambda: settings().model,
         show_default="NODELENS_MODEL, else densenet169",
     ),
 ]
+ModelName = Annotated[str, typer.Argument(help=_MODEL)]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
 PixelSize = Annotated[
     float | None,
     typer.Option("--um-per-px", help="Micrometres per pixel of all pictures; else what a file says, or the task's."),
 ]
-DataFolder = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        help="Folder with imported or official files.",
-        default_factory=lambda: settings().data,
-        show_default="NODELENS_DATA, else data/pcam",
-    ),
-]
-NewData = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        help="Folder for the files.",
-        default_factory=lambda: settings().data,
-        show_default="NODELENS_DATA, else data/pcam",
-    ),
-]
+_DATA: dict[str, Any] = {"default_factory": lambda: settings().data, "show_default": "NODELENS_DATA, else data/pcam"}
+DataFolder = Annotated[Path, typer.Option("--data", help="Folder with imported or official files.", **_DATA)]
+NewData = Annotated[Path, typer.Option("--out", help="Folder for the files.", **_DATA)]
+JsonFile = Annotated[Path, typer.Option("--out", help="JSON file to write.")]
 TaskFile = Annotated[
     Path | None, typer.Option("--task", help="JSON file that defines what patches are read for; else PCam.")
 ]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from core.training.config import TrainConfig
     from core.training.lr_range import RangeCurve
 
+GrowingFile = Annotated[Path, typer.Option("--out", help="JSON file to write; it grows while the test runs.")]
+
 
 @app.command(epilog="Example: python -m core train --preset smoke --out runs/first")
 def train(
@@ -50,7 +52,7 @@ def train(
 
 @app.command(epilog="Example: python -m core lr-range --preset smoke --out range.json")
 def lr_range(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write; it grows while the test runs.")],
+    out: GrowingFile,
     config: ConfigFile = None,
     preset: PresetName = None,
     changes: Changes = None,
@@ -67,7 +69,7 @@ def lr_range(
 
 @app.command("compare-decay", epilog="Example: python -m core compare-decay --decay 1e-2 --decay 1e-4 --out decay.json")
 def decay(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write; it grows while the test runs.")],
+    out: GrowingFile,
     config: ConfigFile = None,
     preset: PresetName = None,
     changes: Changes = None,
