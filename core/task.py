@@ -220,6 +220,8 @@ PCAM = Task(
     ),
 )
 """PatchCamelyon (Veeling et al. 2018): is there tumour in the centre of a patch of lymph node?"""
+PCAM_MEAN, PCAM_STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
+"""Of its training patches by channel, in grey levels."""
 PCAM_ORIGIN = (
     "Its label means: at least one tumour pixel in the centre 32 x 32 px. A patch read as 'no tumour' may hold tumour "
     "outside that box.",

@@ -12,6 +12,7 @@ from core.cli.terminal import into, progress
 from core.errors import NodeLensError
 from core.files import write_text
 from core.settings import settings
+from core.task import PCAM, PCAM_MEAN, PCAM_STD, read_task
 
 
 @model_app.command("prepare", epilog="Example: python -m core model prepare")
@@ -34,8 +35,8 @@ def import_model(
     recipe: Annotated[str, typer.Option(help="How the weights were trained, in a sentence or two.")],
     architecture: Annotated[str, typer.Option(help="densenet169, densenet121, resnet50, ...")] = "densenet169",
     version: VersionText = "1.0.0",
-    mean: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = (178, 137, 176),
-    std: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = (60, 71, 57),
+    mean: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = PCAM_MEAN,
+    std: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = PCAM_STD,
     data: Annotated[Path | None, typer.Option(help="Folder with the split it was trained on.")] = None,
     split: Annotated[str, typer.Option(help="Split it was trained on, when --data is given.")] = "train",
     task: TaskFile = None,
@@ -51,7 +52,6 @@ def import_model(
     from core.evaluation.report import record_of
     from core.models.schema import Training
     from core.models.store import check_model_name
-    from core.task import PCAM, read_task
 
     models = settings().models
     check_model_name(name, models, replace=replace)  # before torch is loaded

@@ -112,8 +112,8 @@ class Split:
         return len(self.labels)
 
     def title(self, index: int) -> str:
-        """What a patch is called; drawn ones have no row of an official file."""
-        return f"patch {index}" if self.synthetic else f"patch {index}, {self.task.name} row {self.rows[index]}"
+        """What a patch is called; drawn ones have no row of a file they come from."""
+        return f"patch {index}" if self.synthetic else f"patch {index}, row {self.rows[index]}"
 
     def patches(self, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8]:
         """Read the patches at `indices`, in that order: uint8 (n, side, side, 3) RGB.

@@ -12,7 +12,7 @@ from core.data.transforms import VIEWS
 from core.errors import TrainingConfigError, without_home
 from core.files import migrated
 from core.models.architectures import ARCHITECTURES
-from core.task import PCAM, Task
+from core.task import PCAM, PCAM_MEAN, PCAM_STD, Task
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,7 +20,6 @@ Triple = tuple[float, float, float]
 Place = Annotated[str, AfterValidator(without_home)]
 """A path, or a name; it goes into the bundle that a run becomes."""
 
-PCAM_MEAN, PCAM_STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 STUDY_MEAN = (0.702447 * 255, 0.546243 * 255, 0.696453 * 255)
 STUDY_STD = (0.238893 * 255, 0.282094 * 255, 0.216251 * 255)
 

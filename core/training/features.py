@@ -72,9 +72,10 @@ class FrozenFeatures:
 
     def stream(self, start: int, part: slice = slice(None)) -> Iterator[Batch]:
         """Batches from step `start` to the end of the cycle."""
+        side = self.batches.config.task.side
         for step in range(start, self.batches.steps):
             positions = self.batches.positions(step)
             places = self.places(step, len(positions))[part]
             positions = positions[part]
             labels = self.batches.train.labels[positions].astype(np.float32)
-            yield Batch(self.features[positions, places], labels, np.empty((0, 96, 96, 3), np.uint8))
+            yield Batch(self.features[positions, places], labels, np.empty((0, side, side, 3), np.uint8))

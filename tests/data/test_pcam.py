@@ -83,6 +83,7 @@ def test_official_rows_and_slides(split):
     )
     again = Split.open(split.folder, "valid")
     assert again.rows.tolist() == [i * i + 5 for i in range(12)]
+    assert again.title(9) == "patch 9, row 86"  # whose row, nobody knows of an import
     assert again.index_of_row(86) == 9
     assert again.index_of_row(87) is None
     assert again.index_of_row(1000) is None

@@ -92,7 +92,7 @@ def test_training_patches_beside_the_split_come_first(screen, served, demo, writ
     page = screen("read", split="valid", patch=0, trust_card="true").calm()
     assert "Sought among 20 of the 30 patches of 'train'" in "\n".join(caption.value for caption in page.at.caption)
     assert all(tile["index"] < 20 for tile in tiles(page))
-    assert "PCam row" in tiles(page)[0]["words"][0]
+    assert ", row " in tiles(page)[0]["words"][0]
 
 
 def test_a_model_that_cannot_tell_says_so(screen, tiny_reader, monkeypatch):
