@@ -22,7 +22,7 @@ from core.data.pcam import ROWS, file_of, split_names
 from core.data.sources import Item, check_scale, read_item
 from core.errors import ImportSourceError, OutputError
 from core.files import atomic_path, sync, write_text
-from core.task import PCAM, TASK, Task, task_json, task_of
+from core.task import TASK, Task, task_json, task_of
 
 MAX_IMAGE_BYTES = 4 * 2**20
 """One patch, in any format, is far smaller; a picture that claims more is not read."""
@@ -39,7 +39,7 @@ class Imported:
     changed: tuple[str, ...]
 
 
-def find_sources(path: Path, task: Task = PCAM) -> list[Path]:
+def find_sources(path: Path, task: Task) -> list[Path]:
     """What may be imported: a zip, the zips in a folder, and the folder itself where it holds labelled pictures.
 
     Raises:

@@ -42,7 +42,7 @@ from core.errors import (
 )
 from core.task import PCAM, Task
 
-__all__ = ["INTAKE_TYPES", "Picture", "decode_patch", "open_picture", "picture_of"]
+__all__ = ["INTAKE_TYPES", "Picture", "open_patch", "open_picture", "picture_of"]
 
 INTAKE_TYPES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
 MAX_BYTES = 64 * 2**20
@@ -156,11 +156,6 @@ def open_patch(data: bytes, *, um_per_px: float | None = None, task: Task = PCAM
     if not picture.is_patch:
         raise _shape_error(picture.pixels, picture.um_per_px, task)
     return picture
-
-
-def decode_patch(data: bytes, *, um_per_px: float | None = None, task: Task = PCAM) -> NDArray[np.uint8]:
-    """The pixels of `open_patch`, uint8 (side, side, 3) RGB."""
-    return open_patch(data, um_per_px=um_per_px, task=task).window()
 
 
 def check_pixel_size(um_per_px: float) -> None:

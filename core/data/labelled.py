@@ -58,7 +58,7 @@ def expected(task: Task) -> str:
     )
 
 
-def labelled_sets(files: Files, task: Task = PCAM) -> list[LabelledSet]:
+def labelled_sets(files: Files, task: Task) -> list[LabelledSet]:
     """The labelled pictures of a folder or zip, split by split.
 
     Raises:
@@ -74,7 +74,7 @@ def labelled_sets(files: Files, task: Task = PCAM) -> list[LabelledSet]:
     return found
 
 
-def says_labels(names: Sequence[str], task: Task = PCAM) -> bool:
+def says_labels(names: Sequence[str], task: Task) -> bool:
     """Whether a table called after labels, or a folder called after a class, is among some files."""
     if any("label" in PurePosixPath(table).name.lower() for table in _tables(names)):
         return True
@@ -91,7 +91,7 @@ def _tables(names: Iterable[str]) -> list[str]:
     return [str(table) for table in [t for t in tables if "label" in t.name.lower()] or tables]
 
 
-def label_of(text: str, task: Task = PCAM) -> int | None:
+def label_of(text: str, task: Task) -> int | None:
     """The label that a word names: 1 for the positive class, 0 for the other, or None.
 
     A class by its name; a number by its place among the task's classes; true and false.

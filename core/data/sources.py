@@ -158,7 +158,7 @@ def _inside(path: Path, paths: Sequence[Path]) -> Path:
     return path.absolute().relative_to(common.parent if common in places else common)
 
 
-def read_item(name: str, read: Callable[[], bytes], um_per_px: float | None = None, task: Task = PCAM) -> Item:
+def read_item(name: str, read: Callable[[], bytes], um_per_px: float | None, task: Task) -> Item:
     """One picture as an item; what is wrong with it becomes its refusal."""
     try:
         picture = open_patch(read(), um_per_px=um_per_px, task=task)

@@ -35,7 +35,7 @@ _HAMAMATSU = 65420
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _GRAY = (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
-_UNSPECIFIED, _PREMULTIPLIED, _ALPHA = 0, 1, 2
+_PREMULTIPLIED, _ALPHA = 1, 2
 _NUMBERS = {2: "signed whole numbers", 3: "floating point numbers", 5: "complex numbers", 6: "complex numbers"}
 # Kinds of file for which tifffile would look further than the first page.
 _PLAIN: dict[str, Any] = dict.fromkeys(("is_lsm", "is_ndpi", "is_scanimage"), False)

@@ -54,7 +54,7 @@ def forget_peak() -> None:
 def knock(entry: str, offered: Path, out: Path, data: bytes) -> list[str]:
     """Offer a case at its door; returns the refusals of single items, and raises that of the whole."""
     from core.data.imports import import_all
-    from core.data.intake import decode_patch, open_picture
+    from core.data.intake import open_patch, open_picture
     from core.data.pcam import Split
     from core.data.sources import check_inputs, count_items, items
     from core.errors import IntakeError, NodeLensError
@@ -62,7 +62,7 @@ def knock(entry: str, offered: Path, out: Path, data: bytes) -> list[str]:
 
     if entry == "picture":
         if open_picture(data).is_patch:
-            decode_patch(data)
+            open_patch(data)
     elif entry == "sweep":
         for place in range(0, min(len(data), 4000), 10):
             changed = bytearray(data)

@@ -18,6 +18,7 @@ from core.data import imports
 from core.data.imports import MAX_IMAGE_BYTES, Imported, find_sources, import_all
 from core.data.pcam import Split, file_of, split_names
 from core.errors import ImportSourceError, OutputError, SplitNotFoundError
+from core.task import PCAM
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,22 +97,22 @@ def test_imports_into_one_folder_leave_each_other_alone(tmp_path, members, patch
 
 def test_sources_are_found_or_their_absence_is_said(tmp_path, members):
     with pytest.raises(ImportSourceError, match="no zip and no labelled pictures; expected is a table of labels"):
-        find_sources(tmp_path)
+        find_sources(tmp_path, PCAM)
     with pytest.raises(ImportSourceError, match="no zip and no folder of that name"):
-        find_sources(tmp_path / "nowhere")
+        find_sources(tmp_path / "nowhere", PCAM)
     source = as_folder(tmp_path / "train", members)
-    assert find_sources(source) == [source]
-    assert find_sources(tmp_path) == [tmp_path]
+    assert find_sources(source, PCAM) == [source]
+    assert find_sources(tmp_path, PCAM) == [tmp_path]
     archive = as_zip(tmp_path / "other.zip", members)
     as_zip(tmp_path / "._other.zip", {})
-    assert find_sources(tmp_path) == [archive, tmp_path]
-    assert find_sources(archive) == [archive]
+    assert find_sources(tmp_path, PCAM) == [archive, tmp_path]
+    assert find_sources(archive, PCAM) == [archive]
 
 
 def test_zips_beside_tables_of_something_else_are_all_that_is_imported(tmp_path, members):
     archive = as_zip(tmp_path / "valid.zip", members)
     as_folder(tmp_path, {"rows.csv": b"split,row\nvalid,1\n", "seen.png": b"no"})
-    assert find_sources(tmp_path) == [archive]
+    assert find_sources(tmp_path, PCAM) == [archive]
 
 
 def test_two_sources_of_one_split_are_refused(tmp_path, members):

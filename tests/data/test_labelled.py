@@ -12,6 +12,7 @@ from core.data.imports import Imported, import_all
 from core.data.labelled import label_of, labelled_sets
 from core.data.pcam import Split
 from core.errors import ImportSourceError
+from core.task import PCAM
 
 IDS = ["f8cf", "05d6", "c6bf", "0ecd"]
 LABELS = {"f8cf": 1, "05d6": 0, "c6bf": 1, "0ecd": 0}
@@ -45,7 +46,7 @@ def write(request, tmp_path):
 
 def sets(path):
     with opened(path) as files:
-        return labelled_sets(files)
+        return labelled_sets(files, PCAM)
 
 
 def found(path):
@@ -94,8 +95,8 @@ def test_tables_as_people_write_them(write, table):
 
 def test_words_for_labels():
     words = {"Tumour": 1, "tumor": 1, "no tumour": 0, "No_Tumor": 0, "non-tumour": 0, "NORMAL": 0, " 1 ": 1, "2": None}
-    assert {word: label_of(word) for word in words} == words
-    assert label_of("") is None
+    assert {word: label_of(word, PCAM) for word in words} == words
+    assert label_of("", PCAM) is None
 
 
 def test_the_kaggle_copy_becomes_the_split_it_names(write, tmp_path):
