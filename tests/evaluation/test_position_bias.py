@@ -8,7 +8,7 @@ import pytest
 from core.data.regions import Region
 from core.evaluation.metrics import position_bias
 from core.evaluation.metrics.position_bias import LEAST, PER_REGION, Masked
-from core.evaluation.schema import PositionBias, plain
+from core.evaluation.schema import Figure, PositionBias, plain
 from core.task import PCAM
 from core.view.narrative import position_bias_finding
 
@@ -201,7 +201,7 @@ def test_a_cell_that_sees_all_alike_owns_a_ninth(dark, pale):
 def test_a_network_that_obeys_the_label_falls_only_when_the_centre_goes(dark, pale):
     curve, verdict = told(obedient, dark, pale)
     assert grid(curve, "served")[1, 1] == 1
-    assert curve["fall"]["surround"] == {"value": 0, "low": 0, "high": 0}
+    assert curve["fall"]["surround"] == Figure(value=0, low=0, high=0)
     assert curve["fall"]["centre"].low > 0.4
     assert verdict["Tumour all over"] == "not supported"
 
