@@ -13,7 +13,7 @@ from core.data.pcam import Split
 from core.data.transforms import VIEWS
 from core.errors import CalibrationError
 from core.evaluation.calibration import fit_operating_point
-from core.evaluation.metrics.classification import Scored, area_under_roc, figures, reliability, with_intervals
+from core.evaluation.metrics.classification import Scored, area_under_roc, reliability, with_intervals
 from core.evaluation.metrics.stability import varied
 from core.explain.registry import LAST, METHODS, SCALE_PASSES
 from core.inference.engines.engine import open_engine
@@ -167,13 +167,14 @@ def evaluate(reader: Reader, split: Split, views: int, progress: Progress) -> tu
     point = reader.model.point(views)
     scored = Scored(probability, split.labels, point)
     called, truth = probability >= point.threshold, split.labels == 1
+    measured = with_intervals(scored, split.slides)
     evaluation = Evaluation(
         data=record_of(split),
         views=1 if views == 1 else 8,
         positives=int(truth.sum()),
-        referred=figures(scored)["referred"],
+        referred=measured["referred"].value,
         resampled_by="patch" if split.slides is None else "slide",
-        figures=with_intervals(scored, split.slides),
+        figures=measured,
     )
     report = {
         "model": reader.model.identity,

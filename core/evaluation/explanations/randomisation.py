@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from core.evaluation.explanations.stage import CHUNK, Maps, Sample, Stage, joined
+import numpy as np
+from numpy.typing import NDArray
+
+from core.evaluation.explanations.stage import CHUNK, Sample, Stage, joined
 from core.evaluation.explanations.table import Table
 from core.evaluation.metrics.bootstrap import mean_interval
 from core.evaluation.metrics.randomisation import randomised, similarity, unrelated
@@ -18,22 +21,24 @@ def measure(sample: Sample) -> Findings:
     before = {name: heatmaps[places] for name, heatmaps in everything.items()}
     patches = sample.patches(places)
     cascade: dict[str, dict[str, list[Figure]]] = {}
-    last: Maps = {}
+    last: dict[str, NDArray[np.float64]] = {}
     names: list[str] = []
     for depth, name, reader in randomised(sample.reader.stored, settings().threads, sample.plan.seed):
         names.append(name)
         shared = caching_reader(reader)
-        last = joined([sample.maps(patches[i : i + CHUNK], shared) for i in range(0, len(patches), CHUNK)])
-        for method, heatmaps in last.items():
+        maps = joined([sample.maps(patches[i : i + CHUNK], shared) for i in range(0, len(patches), CHUNK)])
+        for method, heatmaps in maps.items():
             curve = cascade.setdefault(method, {"spearman": [], "ssim": []})
-            for kind, values in similarity(before[method], heatmaps).items():
+            alike = similarity(before[method], heatmaps)
+            last[method] = alike["spearman"]
+            for kind, values in alike.items():
                 curve[kind].append(Figure.of(mean_interval(values, sample.groups(places))))
         sample.tell(STAGE.name, depth, depth + 1)
     table = Table()
     rows: list[Row] = []
     chances = {method: unrelated(before[method]) for method in last}
-    for method, heatmaps in last.items():
-        table.add(method, similarity(before[method], heatmaps)["spearman"])
+    for method, values in last.items():
+        table.add(method, values)
         rows += table.rows("after_randomising", sample.groups(places), chances[method], only=method)
     curves = {method: curve | {"unrelated": chances[method]} for method, curve in cascade.items()}
     return Findings(rows=rows, curves=Curves.of(cascade=curves, cascade_layers=names))
