@@ -159,9 +159,9 @@ def _as_float32(*arrays: NDArray[np.floating]) -> Mahalanobis:
     return Mahalanobis(*(array.astype(np.float32) for array in arrays))
 
 
-def alarm_threshold(detector: Mahalanobis, features: Features, false_alarms: float = FALSE_ALARMS) -> float:
-    """Distance above which a patch is out of distribution: exceeded by that share of validation features (n, k)."""
-    return float(np.quantile(detector.distance(features), 1 - false_alarms))
+def alarm_threshold(detector: Mahalanobis, features: Features) -> float:
+    """Distance above which a patch is out of distribution: exceeded by FALSE_ALARMS of validation features (n, k)."""
+    return float(np.quantile(detector.distance(features), 1 - FALSE_ALARMS))
 
 
 # Measuring

@@ -79,13 +79,13 @@ def layer_cam(maps: Array, gradients: Array) -> Array:
     return np.asarray((maps * np.maximum(gradients, 0)).sum(axis=1), dtype=np.float32)
 
 
-def eigen_cam(maps: Array, gradients: Array | None = None) -> Array:  # noqa: ARG001 - it has no target
+def eigen_cam(maps: Array) -> Array:
     """Eigen-CAM (Muhammad & Yeasin 2020, arXiv:2008.00299): a cell's place along the maps' first principal direction.
 
     As in pytorch-grad-cam, each channel's mean over the cells is taken away first, so that a map tells cells apart and
     sums to zero; the paper's equation does not say so. A principal direction has no sign, and that library leaves it
     to chance: here cells with more activation in all come out positive. No target is asked, so a positive cell stands
-    out but speaks for nothing. Shapes as `grad_cam`; the gradients are not looked at.
+    out but speaks for nothing. Maps (n, k, h, w) give (n, h, w).
     """
     n, k, h, w = maps.shape
     cells = maps.reshape(n, k, h * w).astype(np.float64)

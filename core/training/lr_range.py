@@ -59,18 +59,16 @@ def range_test(
     config: TrainConfig,
     open_split: Callable[[str], Split],
     *,
-    number: int = 0,
     net: PatchNet | None = None,
     steps: int = STEPS,
 ) -> Iterator[RangeCurve]:
-    """Try ever higher learning rates, from 1e-7 to 10, on the batches of a cycle; yields the curve after each step.
+    """Try learning rates from 1e-7 up to 10 on the batches of the first cycle; yields the curve after each step.
 
     All layer groups take the same rate, momentum is 0.9, and the loss is that of the labels alone.
 
     Args:
         config: of a run; its weight decay, batch and augmentation hold.
         open_split: name -> split.
-        number: the cycle that says which layers learn.
         net: network to start from, which stays as it is; a fresh one when None.
         steps: batches from the first rate to the last.
 
@@ -80,8 +78,8 @@ def range_test(
     device = best_device()
     net = starting_net(config) if net is None else copy.deepcopy(net)
     net = net.to(device).to(memory_format=torch.channels_last)
-    cycle = config.cycles[number]
-    batches = Batches(subsets(config, open_split)[0], config, number)
+    cycle = config.cycles[0]
+    batches = Batches(subsets(config, open_split)[0], config, 0)
     freeze(net, cycle)
     set_training(net, cycle)
     optimiser, _ = make_optimiser(net, cycle, config)

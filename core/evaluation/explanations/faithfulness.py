@@ -30,7 +30,7 @@ def measure(sample: Sample) -> Findings:
         ways[way] = _replaced(sample, next(iter(curves.values())), places)
         gaps, areas, road = Table(), {"deletion": Table(), "insertion": Table()}, Table()
         for method, curve in curves.items():
-            area = curve.areas(normalised=False)
+            area = curve.areas()
             gaps.add(method, area["gap"])
             for name, table in areas.items():
                 table.add(method, area[name])
@@ -53,14 +53,12 @@ def measure(sample: Sample) -> Findings:
 
 
 def _drops(sample: Sample, patches: NDArray[np.uint8], maps: Maps, groups: NDArray[np.str_] | None) -> list[Row]:
-    correlation, least = Table(), maps[MAIN].shape[1:]
-    for grid in sorted({heatmaps.shape[1:] for heatmaps in maps.values()}):
-        if grid != least:  # a fine cell blurred alone hardly moves the logit
-            continue
-        drops = faithfulness.cell_drops(patches, grid, sample.margin, faithfulness.blurred)
-        for method, heatmaps in maps.items():
-            if heatmaps.shape[1:] == grid:
-                correlation.add(method, faithfulness.drop_correlation(heatmaps, drops)["spearman"])
+    """Of maps on the coarsest grid: a fine cell blurred alone hardly moves the logit."""
+    correlation, grid = Table(), maps[MAIN].shape[1:]
+    drops = faithfulness.cell_drops(patches, grid, sample.margin, faithfulness.blurred)
+    for method, heatmaps in maps.items():
+        if heatmaps.shape[1:] == grid:
+            correlation.add(method, faithfulness.drop_correlation(heatmaps, drops))
     return correlation.rows("drop_spearman", groups)
 
 

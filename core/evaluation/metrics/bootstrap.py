@@ -49,9 +49,7 @@ def intervals(
     }
 
 
-def mean_interval(
-    values: NDArray[np.floating], groups: Groups = None, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval | None:
+def mean_interval(values: NDArray[np.floating], groups: Groups = None, resamples: int = RESAMPLES) -> Interval | None:
     """Mean over patches (n,) with its interval; nan values are left out, None when nothing else is there."""
     known = np.isfinite(values)
     if not known.any():
@@ -59,7 +57,7 @@ def mean_interval(
     unit = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     sums = np.bincount(unit, weights=np.where(known, values, 0.0))
     counts = np.bincount(unit, weights=known)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     means = []
     for start in range(0, resamples, _AT_ONCE):  # each draw as how often it takes each unit: memory stays flat
         size = min(_AT_ONCE, resamples - start)
@@ -70,17 +68,13 @@ def mean_interval(
 
 
 def paired_difference(
-    first: NDArray[np.floating],
-    second: NDArray[np.floating],
-    groups: Groups = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    first: NDArray[np.floating], second: NDArray[np.floating], groups: Groups = None
 ) -> Interval | None:
     """Mean of `first` - `second`, two measures (n,) of the same patches, with its interval.
 
     The difference is told from nothing when its interval leaves zero out. Patches where either is nan are left out.
     """
-    return mean_interval(np.asarray(first, np.float64) - np.asarray(second, np.float64), groups, resamples, seed)
+    return mean_interval(np.asarray(first, np.float64) - np.asarray(second, np.float64), groups)
 
 
 def share_interval(hits: NDArray[np.bool_], groups: Groups = None, resamples: int = RESAMPLES) -> Interval:

@@ -33,8 +33,6 @@ BLUR_SHARE = 1 / 12
 """Sigma of the blur, as a share of the side: 8 px of 96, wider than a nucleus."""
 ROAD_NOISE = 0.01 * 255
 """Noise on imputed pixels in grey levels, so that they do not tell where something was taken out (Rong et al. 2022)."""
-LEAST_EFFECT = 0.05
-"""A patch whose score moves less than this when everything is replaced has nothing to explain by deletion."""
 CHUNK = 64
 TOGETHER = 512
 """Patches whose masks are worked out together: imputation solves for each mask once, and 3 x 3 cells have few."""
@@ -105,13 +103,12 @@ def _imputation(mask: bytes, shape: tuple[int, int]) -> tuple[Callable[[Any], An
 # Which cells, in which order ---------------------------------------------------------------------------------------
 
 
-def removals(maps: Maps, steps: int = STEPS, seed: int = 0) -> Cells:
+def removals(maps: Maps, steps: int = STEPS) -> Cells:
     """The cells that are taken out at each step: hottest first, then coldest first.
 
     Args:
-        maps: (n, h, w); cells of equal value go in random order.
+        maps: (n, h, w); cells of equal value go in random order, the same one whenever asked.
         steps: parts of as equal a size as can be; not more than there are cells.
-        seed: of that random order.
 
     Returns:
         (n, 2, steps + 1, h, w) bool; step 0 takes nothing, the last everything.
@@ -119,7 +116,7 @@ def removals(maps: Maps, steps: int = STEPS, seed: int = 0) -> Cells:
     count, height, width = maps.shape
     cells = height * width
     flat = maps.reshape(count, cells)
-    luck = np.random.default_rng(seed).random((count, cells))
+    luck = np.random.default_rng(0).random((count, cells))
     rank = np.lexsort((luck, -flat), axis=1).argsort(axis=1)  # 0 = hottest
     gone = np.rint(np.linspace(0, cells, min(steps, cells) + 1))[None, :, None]
     hottest = rank[:, None] < gone
@@ -224,31 +221,16 @@ class Curves:
         """(n, steps + 1) score as the hottest cells come into the replaced patch; rises at once when they mattered."""
         return self.scores[:, 1, ::-1]
 
-    def areas(self, normalised: bool = True) -> dict[str, NDArray[np.float64]]:
+    def areas(self) -> dict[str, NDArray[np.float64]]:
         """Areas under the curves by the trapezoid rule (Petsiuk et al. 2018, arXiv:1806.07421).
 
-        Args:
-            normalised: move and scale each patch's scores so that the whole patch has 1 and the wholly replaced one 0.
-                A patch whose score moves less than LEAST_EFFECT between the two has nan: there is nothing to explain.
-
         Returns:
-            (n,) each: "deletion", lower is better; "insertion", higher is better; "gap", insertion - deletion, chance
-            0: cells in random order give both curves alike. Scores of a cell that decides alone, among m normalised,
-            give 1/(2m), 1 - 1/(2m) and 1 - 1/m, the best a map can do.
+            (n,) each, in the score's unit: "deletion", lower is better; "insertion", higher is better; "gap", insertion
+            - deletion, chance 0: cells in random order give both curves alike. Of m cells, one that alone moves the
+            score from 0 to 1 gives 1/(2m), 1 - 1/(2m) and 1 - 1/m, the best a map can do.
         """
-        deletion, insertion = (_area(curve) for curve in (self._scaled() if normalised else self).both)
+        deletion, insertion = _area(self.deletion), _area(self.insertion)
         return {"deletion": deletion, "insertion": insertion, "gap": insertion - deletion}
-
-    @property
-    def both(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Deletion and insertion."""
-        return self.deletion, self.insertion
-
-    def _scaled(self) -> Curves:
-        whole, nothing = self.scores[:, :, :1], self.scores[:, :, -1:]
-        effect = whole - nothing
-        enough = np.abs(effect) >= LEAST_EFFECT
-        return Curves(np.where(enough, (self.scores - nothing) / np.where(enough, effect, 1), np.nan))
 
     def road(self) -> NDArray[np.float64]:
         """ROAD, (n,) in the score's unit: what inpainting the coldest cells leaves more than inpainting the hottest.
@@ -260,11 +242,9 @@ class Curves:
         return np.asarray((coldest - hottest).mean(axis=1) / 2)
 
 
-def curves(
-    patches: Patches, maps: Mapping[str, Maps], read: Read, replace: Replace, steps: int = STEPS
-) -> dict[str, Curves]:
+def curves(patches: Patches, maps: Mapping[str, Maps], read: Read, replace: Replace) -> dict[str, Curves]:
     """Deletion and insertion curves of several methods' maps (n, h, w) of the same patches, read together."""
-    gone = {name: removals(heatmaps, steps) for name, heatmaps in maps.items()}
+    gone = {name: removals(heatmaps) for name, heatmaps in maps.items()}
     return {name: Curves(scores) for name, scores in read_without(patches, gone, read, replace).items()}
 
 
@@ -275,7 +255,7 @@ def cell_drops(patches: Patches, grid: tuple[int, int], read: Read, replace: Rep
     return (scores[:, :1] - scores[:, 1:]).reshape(len(patches), *grid)
 
 
-def drop_correlation(maps: Maps, drops: NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
+def drop_correlation(maps: Maps, drops: NDArray[np.floating]) -> NDArray[np.float64]:
     """Whether evidence foretells the drop, patch by patch (Sensitivity-n with n = 1, Ancona et al. 2018, 1711.06104).
 
     Args:
@@ -283,11 +263,9 @@ def drop_correlation(maps: Maps, drops: NDArray[np.floating]) -> dict[str, NDArr
         drops: (n, h, w), see `cell_drops`.
 
     Returns:
-        "pearson" and "spearman", (n,) in [-1, 1], chance 0; nan where a map or all drops are the same everywhere.
+        Rank correlation (n,) in [-1, 1], chance 0; nan where a map or all drops are the same everywhere.
     """
-    flat, fallen = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (maps, drops))
-    ranks = (rankdata(a, axis=1) for a in (flat, fallen))
-    return {"pearson": pearson(flat, fallen), "spearman": pearson(*ranks)}
+    return pearson(*(rankdata(np.asarray(a, np.float64).reshape(len(a), -1), axis=1) for a in (maps, drops)))
 
 
 def pearson(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:

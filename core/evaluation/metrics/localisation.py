@@ -72,13 +72,12 @@ class Pointing:
     Attributes:
         share: (n,) in [0, 1], share of it inside the tumour patch's cell; chance 1 / side^2.
         hit: (n,) in [0, 1], whether the hottest cell of the map lies there (ties share); chance 1 / side^2.
-        silent: (n,) bool, no positive evidence at all. Such a map points nowhere although a tumour is there: its share
-            and its hit are 0.
+
+    A map without positive evidence points nowhere although a tumour is there: its share and its hit are 0.
     """
 
     share: NDArray[np.float64]
     hit: NDArray[np.float64]
-    silent: NDArray[np.bool_]
 
 
 def cell_share(maps: Maps, cell: NDArray[np.integer], side: int) -> Pointing:
@@ -99,7 +98,7 @@ def cell_share(maps: Maps, cell: NDArray[np.integer], side: int) -> Pointing:
     share = np.divide(evidence[own], total, out=np.zeros(count), where=heard)
     hottest = in_cells == in_cells.max(axis=(1, 2), keepdims=True)
     hit = np.where(heard, hottest[own].sum(axis=1) / hottest.sum(axis=(1, 2)), 0.0)
-    return Pointing(share, hit, ~heard)
+    return Pointing(share, hit)
 
 
 def pointing_game(maps: Maps, masks: Masks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -123,9 +122,9 @@ def pointing_game(maps: Maps, masks: Masks) -> tuple[NDArray[np.float64], NDArra
     return np.where(share > 0, hit, np.nan), share
 
 
-def levels(maps: Maps, count: int = LEVELS) -> NDArray[np.float64]:
-    """Edges between `count` levels of evidence, (count - 1,): quantiles of the maps' values."""
-    return np.asarray(np.unique(np.quantile(np.asarray(maps, np.float64), np.linspace(0, 1, count + 1)[1:-1])))
+def levels(maps: Maps) -> NDArray[np.float64]:
+    """Edges between LEVELS levels of evidence, (LEVELS - 1,) or fewer: quantiles of the maps' values."""
+    return np.asarray(np.unique(np.quantile(np.asarray(maps, np.float64), np.linspace(0, 1, LEVELS + 1)[1:-1])))
 
 
 def pixel_counts(maps: Maps, masks: Masks, edges: NDArray[np.floating]) -> NDArray[np.int64]:
