@@ -308,7 +308,7 @@ class EvidenceReport(_Record):
     @classmethod
     def _from_format_2(cls, values: Any) -> Any:
         """Reports of version 0.2.0: stages had other names, quantiles stood beside counts, and sentences were kept."""
-        if not isinstance(values, dict) or values.get("format") != FORMAT - 1:
+        if not isinstance(values, dict) or values.get("format") != 2:
             return values
         curves = dict(values.get("curves", {}))
         if "position" in curves:
@@ -319,7 +319,7 @@ class EvidenceReport(_Record):
             for verdict, spread in curves.get("trust", {}).items()
         }
         kept = {name: value for name, value in values.items() if name != "answer"}
-        return migrated(kept | {"curves": curves | {"trust": trust}}, FORMAT - 1, _NAMES_2)
+        return migrated(kept | {"curves": curves | {"trust": trust}}, 2, _NAMES_2)
 
 
 _NAMES_2 = {"strangers": "ood", "position": "position_bias", "pointing": "localisation"} | {

@@ -67,7 +67,7 @@ class Teacher:
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:
-    """The layer with zeros for weights: it moves no maps before it has learned, and draws nothing at random."""
+    """The layer with zeros for weights: all maps it makes are empty until it has learned."""
     assert layer.bias is not None
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

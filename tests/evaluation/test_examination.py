@@ -355,11 +355,12 @@ def test_regions_of_two_sizes_are_refused(tiny_reader, demo, tmp_path, write_reg
 
 
 @pytest.mark.parametrize("name", ["densenet169", "densenet169_local", "efficientnet_lite0"])
-def test_a_report_of_format_2_is_read_in_the_words_of_today(name, tmp_path):
+def test_a_report_of_format_2_is_read_in_the_words_of_today(name, monkeypatch):
     """As version 0.2.0 wrote it, by the command line and with every shipped model."""
     kept = json.loads((settings().models / name / "evidence.json").read_text())
     if kept["format"] == 3:
         pytest.skip("the shipped report was made anew")
+    monkeypatch.setattr(schema, "FORMAT", 4)  # what comes next changes nothing of the step from 2 to 3
     report = read_report(settings().models / name / "evidence.json")
     assert [row.model_dump() for row in report.rows] == [row | {"units": None} for row in kept["rows"]]
     curves = kept["curves"]

@@ -66,7 +66,7 @@ class Sample:
 
     @cached_property
     def indices(self) -> NDArray[np.intp]:
-        """Positions in the split that are examined, ascending; half of them tumour where there are enough."""
+        """Positions in the split that are examined, ascending; half of each label where there are enough."""
         generator = np.random.default_rng(self.plan.seed)
         kinds = [generator.permutation(np.flatnonzero(self.split.labels == label)) for label in (0, 1)]
         half = self.plan.sample // 2
@@ -86,7 +86,7 @@ class Sample:
         return max(2, round(share * len(self.indices)))
 
     def some(self, share: float) -> NDArray[np.intp]:
-        """Places of that share of the sample, ascending, drawn from both labels alike."""
+        """Places of that share of the sample, ascending, drawn whatever their label."""
         drawn = np.random.default_rng((self.plan.seed, 1)).permutation(len(self.indices))
         return np.sort(drawn[: self.count(share)])
 

@@ -58,7 +58,7 @@ def mosaic_plan(
 
 
 def tiled(patches: Patches) -> Patches:
-    """Mosaics (n, side*96, side*96, 3) of patches (n, side^2, 96, 96, 3) in reading order."""
+    """Mosaics (n, side * h, side * w, 3) of patches (n, side^2, h, w, 3) in reading order."""
     count, cells, height, width, channels = patches.shape
     side = round(cells**0.5)
     grid = patches.reshape(count, side, side, height, width, channels).swapaxes(2, 3)
@@ -154,7 +154,7 @@ def pixel_figures(counts: NDArray[np.integer], threshold: int | None = None) -> 
 
     Args:
         counts: (2, levels), `pixel_counts` summed over images.
-        threshold: the level from which on a pixel counts as tumour, chosen on validation by `best_level`; without it
+        threshold: the level from which on a pixel counts as tumour, chosen on other images by `best_level`; without it
             there is no IoU.
 
     Returns:

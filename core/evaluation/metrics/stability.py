@@ -35,7 +35,7 @@ class Seen(Protocol):
 
     @property
     def probability(self) -> NDArray[np.floating]:
-        """(n,) of tumour."""
+        """(n,) of the positive class."""
         ...
 
     @property
@@ -158,7 +158,7 @@ def perturbations_of(task: Task) -> dict[str, Perturbation]:
 def varied(patches: Patches, task: Task) -> Patches:
     """Patches as other slides, scanners and files could have them: each with one perturbation at one strength.
 
-    All perturbations and strengths come in turn, so that 40 patches meet each once.
+    All perturbations that the task has, at all strengths, come in turn: 40 patches meet each once, 35 without a stain.
     """
     found, known = patches.copy(), perturbations_of(task)
     for place, (perturbation, strength) in enumerate(product(known.values(), STRENGTHS)):

@@ -16,7 +16,8 @@ from core.settings import ENGINES, Settings
 
 
 class Engine(Protocol):
-    """Runs one network. Safe to share between threads: calls are served one at a time, each on all allowed cores."""
+    """Runs one network. Safe to share between threads: one pass at a time on all allowed cores, shared by calls that
+    wait together (`core.inference.batcher`)."""
 
     name: str
     batch: int
@@ -26,12 +27,12 @@ class Engine(Protocol):
         """Maps and logits of patches.
 
         Args:
-            patches: uint8 (n, h, w, 3) RGB, n >= 1; h and w multiples of 32. 96 x 96 is the fast size; larger regions
-                are read fully convolutionally, one after another.
+            patches: uint8 (n, h, w, 3) RGB, n >= 1; h and w multiples of 32. The task's side is the fast size; other
+                sizes are read fully convolutionally, few at a time.
 
         Returns:
-            maps after the final ReLU, float32 (n, k, h / 32, w / 32), and logits, float32 (n, 2), column 1 = tumour.
-            The arrays belong to the caller.
+            maps after the final ReLU, float32 (n, k, h / 32, w / 32), and logits, float32 (n, 2), the
+            positive class last. The arrays belong to the caller.
         """
         ...
 
