@@ -125,10 +125,13 @@ def as_page(report: EvidenceReport, drawn: Mosaics | None = None) -> str:
         if group != PREDICTION:
             body.append(_table(table(report.rows, group)))
         for chart in charts(report, group, drawn):
-            chart.figure.update_layout(template="plotly_white")
             body.append(f"<h3>{escape(chart.title)}</h3><p>{escape(chart.meaning)}</p>{finding_list(chart)}")
-            body.append(to_html(chart.figure, full_html=False, include_plotlyjs=script, config={"displaylogo": False}))
-            script = False
+            body.append('<div class="beside">')
+            for figure in (chart.figure, *chart.beside):
+                figure.update_layout(template="plotly_white")
+                body.append(to_html(figure, full_html=False, include_plotlyjs=script, config={"displaylogo": False}))
+                script = False
+            body.append("</div>")
             body.extend(facts_table(facts) for facts in chart.tables)
     name = escape(report.model.name)
     return (
@@ -142,6 +145,7 @@ def as_page(report: EvidenceReport, drawn: Mosaics | None = None) -> str:
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:32px auto;padding:0 16px;color:#202020}"
     "table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}"
+    ".beside{display:flex;flex-wrap:wrap}.beside>div{flex:1 1 300px;min-width:0}"
     "th,td{border-bottom:1px solid #ddd;padding:4px 8px;text-align:left;white-space:nowrap}th{font-weight:600}"
 )
 

@@ -146,7 +146,7 @@ def test_why_the_map_leans_is_told_under_where_it_points(screen, kept, report):
     fall = curve.fall["surround"]
     assert f"{fall.value:.2f} [{fall.low:.2f}, {fall.high:.2f}] logits" in tables[0]
     drawn = [json.loads(chart.proto.spec)["data"] for chart in page.at.get("plotly_chart")]
-    assert ["heatmap"] * 3 in [[trace["type"] for trace in traces] for traces in drawn]
+    assert [[trace["type"] for trace in traces] for traces in drawn].count(["heatmap"]) == 3
     page.at.segmented_control(key="question").set_value("Does it matter to the prediction?").run()
     said = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.calm().html)[1])
     replaced = report.curves.replaced.ways["blurred"]["tumour"].replaced.value

@@ -105,20 +105,22 @@ def test_each_question_has_its_charts(curves):
     assert charts(report_of(), LOCALISATION) == []
 
 
-def test_the_grids_stand_side_by_side_under_one_scale(leaning):
-    figure = explanations.cells(PositionBias.model_validate(leaning).grids, 1 / 9)
-    assert [trace.z[1][1] for trace in figure.data] == pytest.approx([5, 10, 15])
-    assert figure.data[0].customdata[1][1] == pytest.approx([4, 6])
-    assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
-    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, pytest.approx(200 / 9))
-    assert figure.layout.coloraxis.colorbar.ticktext[1] == "chance 11%"
-    assert len({(shape.xref, shape.yref) for shape in figure.layout.shapes}) == 3
-    assert [note.text for note in figure.layout.annotations] == list(GRIDS.values())
+def test_the_grids_have_one_scale_and_a_frame_for_any_theme(leaning):
+    figures = explanations.cells(PositionBias.model_validate(leaning).grids, 1 / 9)
+    assert [figure.data[0].z[1][1] for figure in figures] == pytest.approx([5, 10, 15])
+    assert figures[0].data[0].customdata[1][1] == pytest.approx([4, 6])
+    assert [figure.layout.title.text for figure in figures] == list(GRIDS.values())
+    for figure in figures:
+        (drawn,) = figure.data
+        assert (drawn.zmin, drawn.zmax) == (0, pytest.approx(200 / 9))
+        assert drawn.colorbar.ticktext[1] == "chance 11%"
+        assert [shape.line.color for shape in figure.layout.shapes] == ["white", "black"]
 
 
 def test_an_undefined_cell_is_drawn_empty(leaning):
     leaning["grids"]["same"][0][2] = {"value": None, "low": None, "high": None}
-    assert explanations.cells(PositionBias.model_validate(leaning).grids, 1 / 9).data[2].z[0][2] is None
+    *_, same = explanations.cells(PositionBias.model_validate(leaning).grids, 1 / 9)
+    assert same.data[0].z[0][2] is None
 
 
 def test_why_the_map_leans_is_told_with_its_tables(leaning):
@@ -126,6 +128,7 @@ def test_why_the_map_leans_is_told_with_its_tables(leaning):
     assert chart.title == "Why the map leans where it leans"
     assert "in 321 true positives" in chart.meaning
     assert "chance 11%" in chart.meaning
+    assert len(chart.beside) == 2
     assert [first for first, _ in chart.finding] == [
         "The lean.", "Zero padding: not supported.", "Receptive field: not supported.",
         "Tumour all over: supported.",

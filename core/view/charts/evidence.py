@@ -36,6 +36,7 @@ class Chart(NamedTuple):
         figure: it.
         finding: sentences made from the figures, each with its first words, to stand in bold.
         tables: what else belongs to it.
+        beside: more of its kind, which stand beside it where there is room.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Chart(NamedTuple):
     figure: go.Figure
     finding: Sequence[tuple[str, str]] = ()
     tables: Sequence[Facts] = ()
+    beside: Sequence[go.Figure] = ()
 
 
 def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> list[Chart]:
@@ -161,4 +163,5 @@ def _position_bias(curve: PositionBias, task: Task) -> Chart:
         f"Mean share of the positive evidence by cell, Grad-CAM of {task.margin} in {curve.patches:,} true "
         f"positives shown to the network in three ways; the frame is the label's centre, chance {curve.chance:.0%}."
     )
-    return Chart("Why the map leans where it leans", meaning, cells(curve.grids, curve.chance), finding, tables)
+    first, *rest = cells(curve.grids, curve.chance)
+    return Chart("Why the map leans where it leans", meaning, first, finding, tables, rest)

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.subplots import make_subplots
 
 from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, MEASURES
 from core.evaluation.metrics.position_bias import GRIDS
 from core.evaluation.schema import Curves, DriftCurve, Figure, RemovalCurve, Row
-from core.view.charts.style import ACCENT, GREY, HEIGHT, blank, chance_line, gap, line_style
+from core.view.charts.style import ACCENT, GREY, HEIGHT, blank, chance_line, frame, gap, line_style
 from core.view.narrative import method_title
 from core.view.overlay import DIFFERENCE, data_url, overlaid
 
@@ -95,8 +94,7 @@ def mosaics(drawn: Mosaics) -> go.Figure:
             down, right = divmod(int(drawn.cells[number]), side)
             left, top = x + right / side, y - down / side
             box = {"x0": left, "x1": left + 1 / side, "y0": top - 1 / side, "y1": top}
-            figure.add_shape(type="rect", line={"color": "white", "width": 4}, **box)
-            figure.add_shape(type="rect", line={"color": "black", "width": 2, "dash": "dot"}, **box)
+            frame(figure, box)
     # An even ground for the axes' range: images alone give none.
     figure.add_scatter(x=[0, count * 1.06], y=[0, 2.06], mode="markers", marker={"opacity": 0}, hoverinfo="skip")
     figure.update_xaxes(visible=False, range=[-0.02, count * 1.06], fixedrange=True)
@@ -104,40 +102,41 @@ def mosaics(drawn: Mosaics) -> go.Figure:
     return figure.update_layout(height=400, margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
 
 
-def cells(grids: Mapping[str, Sequence[Sequence[Figure]]], chance: float) -> go.Figure:
-    """Grids of 3 x 3 mean shares side by side, pale at chance, the label's centre framed.
+def cells(grids: Mapping[str, Sequence[Sequence[Figure]]], chance: float) -> list[go.Figure]:
+    """A chart for each grid of 3 x 3 mean shares, pale at chance, the label's centre framed.
 
-    The colour scale is the same for every model, from nothing to twice chance: a weak lean stays pale.
+    The colour scale is the same for all, and for every model, from nothing to twice chance: a weak lean stays pale.
 
     Args:
         grids: by key of `core.evaluation.metrics.position_bias.GRIDS`, figures with intervals by cell.
         chance: share of the patch that the label's box covers.
     """
-    figure = make_subplots(1, len(grids), subplot_titles=[GRIDS[name] for name in grids], horizontal_spacing=0.04)
-    for column, grid in enumerate(grids.values(), start=1):
-        value, low, high = (
-            [[None if one is None else 100 * one for one in map(attrgetter(name), row)] for row in grid]
-            for name in ("value", "low", "high")
-        )
-        figure.add_heatmap(
-            z=value, coloraxis="coloraxis", texttemplate="%{z:.1f}%", xgap=2, ygap=2, row=1, col=column,
-            customdata=[[list(pair) for pair in zip(*rows, strict=True)] for rows in zip(low, high, strict=True)],
-            hovertemplate="%{z:.1f}% [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>",
-        )  # fmt: skip
-        left, top = len(grid[0]) // 2 - 0.5, len(grid) // 2 - 0.5
-        box = {"x0": left, "x1": left + 1, "y0": top, "y1": top + 1}
-        figure.add_shape(type="rect", line={"width": 2}, row=1, col=column, **box)
-        figure.update_yaxes(scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
-    figure.update_xaxes(visible=False, fixedrange=True, constrain="domain")
-    figure.update_yaxes(visible=False, fixedrange=True, constrain="domain", autorange="reversed")
+    return [_grid(GRIDS[name], grid, chance) for name, grid in grids.items()]
+
+
+def _grid(title: str, grid: Sequence[Sequence[Figure]], chance: float) -> go.Figure:
+    value, low, high = (
+        [[None if one is None else 100 * one for one in map(attrgetter(name), row)] for row in grid]
+        for name in ("value", "low", "high")
+    )
     ticks = [0, 100 * chance, 200 * chance]
-    scale = {
-        "colorscale": [[place, colour] for place, colour in DIFFERENCE.to_plotly()],
-        "cmin": ticks[0],
-        "cmax": ticks[-1],
-        "colorbar": {"tickvals": ticks, "ticktext": ["0%", f"chance {ticks[1]:.0f}%", f"{ticks[2]:.0f}%"]},
-    }
-    return figure.update_layout(coloraxis=scale, height=HEIGHT + 40, margin={"l": 8, "r": 8, "t": 40, "b": 8})
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=value, texttemplate="%{z:.1f}%", xgap=2, ygap=2,
+        customdata=[[list(pair) for pair in zip(*rows, strict=True)] for rows in zip(low, high, strict=True)],
+        hovertemplate="%{z:.1f}% [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>",
+        colorscale=[[place, colour] for place, colour in DIFFERENCE.to_plotly()], zmin=ticks[0], zmax=ticks[-1],
+        colorbar={
+            "orientation": "h", "thickness": 12, "y": -0.02, "yanchor": "top", "tickvals": ticks,
+            "ticktext": ["0%", f"chance {ticks[1]:.0f}%", f"{ticks[2]:.0f}%"],
+        },
+    )  # fmt: skip
+    left, top = len(grid[0]) // 2 - 0.5, len(grid) // 2 - 0.5
+    frame(figure, {"x0": left, "x1": left + 1, "y0": top, "y1": top + 1})
+    figure.update_xaxes(visible=False, fixedrange=True, constrain="domain")
+    figure.update_yaxes(visible=False, fixedrange=True, constrain="domain", autorange="reversed", scaleanchor="x")
+    heading = {"text": title, "x": 0.5, "xanchor": "center", "font": {"size": 14}}
+    return figure.update_layout(title=heading, height=HEIGHT + 80, margin={"l": 8, "r": 8, "t": 40, "b": 48})
 
 
 def removal(curves: Mapping[str, RemovalCurve], kind: str) -> go.Figure:

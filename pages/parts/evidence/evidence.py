@@ -308,7 +308,10 @@ def _show(found: figures.Chart, name: str, named: bool) -> None:
     st.markdown(f"**{found.title}**{f', {name}' if named else ''}. {found.meaning}")
     if found.finding:
         st.html(evidence_report.finding_list(found, 'class="nl-answer" data-testid="finding"'))
-    chart(found.figure, f"{name}-{found.title}")
+    drawn = [found.figure, *found.beside]
+    for number, (column, figure) in enumerate(zip(st.columns(len(drawn)), drawn, strict=True), start=1):
+        with column:
+            chart(figure, f"{name}-{found.title}" + (f"-{number}" if found.beside else ""))
     for facts in found.tables:
         st.html(evidence_report.facts_table(facts, 'class="nl-trust" data-testid="facts"'))
 
