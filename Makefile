@@ -11,7 +11,8 @@ PIP_ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 LOCKED := --no-deps --require-hashes -r
 TORCH := $(shell grep -E '^torch(vision)?==' requirements.txt)
-# What `make check` runs; training, examinations, pages, servers, browsers and untrusted input are left to `make test`.
+# What `make check` runs. Left to `make test` are models, inference, evaluation, training, pages, servers, browsers,
+# untrusted input, and what starts processes.
 SLOW := $(patsubst %,tests/test_%.py,bench cli endurance jobs)
 FAST := tests/data tests/view tests/explain $(filter-out $(SLOW),$(wildcard tests/test_*.py))
 

@@ -1,6 +1,7 @@
-"""Who may do what: where strangers reach NodeLens it only shows, and what others started is ended only on purpose.
+"""Who may do what: where strangers reach NodeLens it only shows, and others' jobs are ended on purpose alone.
 
-There are no accounts. What can be told is which jobs this tab started, and when those of others were.
+There are no accounts. What can be told is which jobs this tab started, and when those of others were. The reading of a
+split is nobody's: Browse stops it at a press, since what has been read is kept and the rest can be asked for again.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def choose_patch(task: Task) -> tuple[Chosen | None, DeltaGenerator]:
         uploads.drop_zone(task)
         st.caption(
             "Files are held in memory for this tab alone, not sent on, and forgotten when you remove them or within "
-            "minutes of the tab's being closed or reloaded. One above 1 MB passes through a nameless temporary file "
-            "while it arrives."
+            "about a minute of the tab's being closed or reloaded. One above 1 MB passes through a nameless temporary "
+            "file while it arrives."
         )
         table = st.container()
         own = _own_file()
