@@ -19,6 +19,7 @@ from core import service
 from core.data.pcam import Split
 from core.inference import Reader
 from core.inference.scores import Scores, ScoreStore
+from core.jobs import Job
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,3 +172,19 @@ def png() -> Callable[[Any], bytes]:
         return buffer.getvalue()
 
     return encode
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of runs of the test's own."""
+    monkeypatch.setenv("NODELENS_RUNS", str(tmp_path / "runs"))
+    settings.cache_clear()
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, list[str]]]:
+    """What would have been started, instead of starting it."""
+    calls: list[tuple[Path, list[str]]] = []
+    monkeypatch.setattr(Job, "start", lambda job, arguments: calls.append((job.path, list(arguments))))
+    return calls

@@ -20,27 +20,12 @@ PATIENCE = 120
 
 
 @pytest.fixture
-def runs(monkeypatch, tmp_path):
-    monkeypatch.setenv("NODELENS_RUNS", str(tmp_path / "runs"))
-    settings.cache_clear()
-    return tmp_path / "runs"
-
-
-@pytest.fixture
 def run(runs, shipped_bundle):
     """A finished run with a model, stopped before its end so that it could go on."""
     made = Run.create(runs / "first", make_config("smoke"))
     made.append({"fact": "failed", "reason": "why"})
     shutil.copytree(shipped_bundle, made.folder / "model", ignore=shutil.ignore_patterns(".engine"))
     return made
-
-
-@pytest.fixture
-def started(monkeypatch):
-    """What would have been started, instead of starting it."""
-    calls = []
-    monkeypatch.setattr(Job, "start", lambda job, arguments: calls.append((job.path, list(arguments))))
-    return calls
 
 
 @pytest.fixture

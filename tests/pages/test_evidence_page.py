@@ -47,13 +47,6 @@ def kept(models, report):
     return path
 
 
-@pytest.fixture
-def started(monkeypatch):
-    calls = []
-    monkeypatch.setattr(Job, "start", lambda job, arguments: calls.append((job.path, list(arguments))))
-    return calls
-
-
 def rows_of(page):
     """The trust card's cells by figure."""
     found = re.findall(r'<tr data-figure="(\w+)">(.*?)</tr>', page.html)

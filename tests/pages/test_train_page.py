@@ -7,25 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from core.jobs import Job
-from core.settings import settings
 from core.training.config import make_config
 from core.training.runs import Run, run_names
-
-
-@pytest.fixture
-def runs(monkeypatch, tmp_path):
-    monkeypatch.setenv("NODELENS_RUNS", str(tmp_path / "runs"))
-    settings.cache_clear()
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def started(monkeypatch):
-    """What would have been started, instead of starting it."""
-    calls = []
-    monkeypatch.setattr(Job, "start", lambda job, arguments: calls.append((job.path, list(arguments))))
-    return calls
 
 
 def made_up(runs, name, auc=0.9, finished=False):
