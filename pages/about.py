@@ -8,7 +8,8 @@ import streamlit as st
 from core import __version__, service
 from core.evaluation.card import model_card
 from pages.parts import choices, frame, library
-from pages.parts.evidence.evidence import kept_report, show_lines
+from pages.parts.evidence.evidence import show_answer
+from pages.parts.evidence.reports import kept_report
 
 frame.require()
 left, right = st.columns([2, 1], gap="large")
@@ -35,5 +36,4 @@ with left:
     st.markdown(model_card(reader.model))
     report = kept_report(choices.model())
     if report is not None:
-        st.subheader("Can you believe the map?")
-        show_lines(report)
+        show_answer(report)

@@ -12,14 +12,13 @@ from pages.parts.evidence.evidence import (
     drawn_mosaics,
     examine,
     invite,
-    kept_report,
-    report_of,
     say_where_from,
     show_answer,
     show_charts,
     show_decision,
     show_table,
 )
+from pages.parts.evidence.reports import kept_report, report_of
 
 frame.require()
 model, split = choices.model(), choices.split()

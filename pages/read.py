@@ -13,10 +13,10 @@ from core.view.overlay import png
 from pages.parts import choices, frame, library
 from pages.parts.choices import OWN, SCALE_NOTES, choose_explanation, choose_scale, choose_views
 from pages.parts.components.light_table import Panel, light_table
-from pages.parts.components.verdict import show_verdict
 from pages.parts.read.choose import choose_patch
 from pages.parts.read.reliability import reliability_panels
 from pages.parts.read.upload_table import show_table
+from pages.parts.read.verdict import show_verdict
 
 frame.require()
 model = choices.model()

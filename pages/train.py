@@ -10,7 +10,7 @@ from pages.parts.train.runs import choose_runs, invite, open_runs, show_overlay,
 from pages.parts.train.start import DECAY, NEW, RANGE, RUNS, choose_section, start_run
 from pages.parts.train.study import study_figures
 from pages.parts.train.trials import trials
-from pages.parts.waiting import show_line
+from pages.parts.train.waiting import show_line
 
 frame.require()
 section = choose_section()

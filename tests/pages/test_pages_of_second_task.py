@@ -20,7 +20,7 @@ from core.models.schema import Training
 from core.settings import settings
 from core.task import TASK, Task, task_json
 from core.view.report import groups
-from pages.parts.evidence.evidence import kept_report
+from pages.parts.evidence.reports import kept_report
 from pages.parts.read import uploads
 
 ROOT = Path(__file__).resolve().parents[2]

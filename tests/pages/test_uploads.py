@@ -15,8 +15,7 @@ from core.task import PCAM, Task
 from core.view.export import as_picture
 from core.view.overlay import png as png_of
 from pages.parts.budget import Budget
-from pages.parts.components import paste_zone, window_picker
-from pages.parts.read import uploads
+from pages.parts.read import paste_zone, uploads, window_picker
 from pages.parts.read.uploads import MAX_NAME, plain, shown
 
 GIVEN = "The file gives no usable pixel size; 0.97 um is assumed."

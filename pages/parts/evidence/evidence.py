@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from math import nan
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,9 @@ from core.evaluation.explanations.stage import MAIN, METHODS
 from core.evaluation.measures import MEASURES
 from core.evaluation.metrics.decisions import predictive_values
 from core.evaluation.metrics.localisation import tiled
-from core.evaluation.schema import EVIDENCE, EvidenceReport, Figure, Plan, read_report
+from core.evaluation.schema import EvidenceReport, Figure, Plan
 from core.jobs import Job
 from core.kept import Kept
-from core.models.store import bundle_folder, read_description
 from core.settings import settings, without_paths
 from core.view import narrative
 from core.view import report as evidence_report
@@ -33,50 +31,19 @@ from core.view.charts.explanations import Mosaics
 from core.view.narrative import method_title
 from core.view.words import duration
 from pages.parts import access, library
-from pages.parts.train.runs import chart
+from pages.parts.components.chart import chart
+from pages.parts.evidence.reports import SAMPLES, is_of, report_file, report_of
 
-SAMPLES = (100, 300, 1000)
 EVERY = 2.0
 NOBODY = "no other model"
 CHANCE = "chance"
 
-_reports: Kept[EvidenceReport] = Kept(16)
 _mosaics: Kept[Mosaics] = Kept(8)
-
-
-def report_of(model: str, split: Split) -> EvidenceReport | None:
-    """The newest report on this model and these patches: the one kept with the model, or one made here."""
-    kept = [bundle_folder(model, settings().models) / EVIDENCE]
-    kept += [_report_file(model, split, sample) for sample in SAMPLES]
-    identity = _identity(model)
-    found = [_read(path) for path in kept if path.is_file()]
-    ours = [report for report in found if report.model.identity == identity and _is_of(report, split)]
-    return max(ours, key=lambda report: report.finished, default=None)
-
-
-def kept_report(model: str) -> EvidenceReport | None:
-    """The report kept with a model, if it is of these weights."""
-    path = bundle_folder(model, settings().models) / EVIDENCE
-    report = _read(path) if path.is_file() else None
-    return report if report and report.model.identity == _identity(model) else None
-
-
-def _identity(model: str) -> str:
-    # Not the Reader's: a report can be told from another without loading a network.
-    return read_description(bundle_folder(model, settings().models)).identity
-
-
-def _read(path: Path) -> EvidenceReport:
-    return _reports.get(path, lambda: read_report(path), path.stat().st_mtime_ns)
-
-
-def _is_of(report: EvidenceReport, split: Split) -> bool:
-    return report.data.fingerprint == split.fingerprint()
 
 
 def say_where_from(report: EvidenceReport, split: Split) -> None:
     """Says of a report that came with the model that it was made on other patches than those chosen."""
-    if not _is_of(report, split):
+    if not is_of(report, split):
         st.info(
             f"This report came with the model and was made on '{report.data.split}'. Nobody has examined the model on "
             f"'{split.name}' yet; the end of the page tells what can be done about it."
@@ -132,7 +99,7 @@ def _start(job: Job, model: str, split: Split, sample: int) -> None:
         job,
         [
             "evidence", "--data", str(split.folder), "--split", split.name, "--sample", str(sample),
-            "--model", model, "--out", str(_report_file(model, split, sample)),
+            "--model", model, "--out", str(report_file(model, split, sample)),
         ],
     )  # fmt: skip
 
@@ -161,24 +128,18 @@ def _examination(model: str, split: Split, sample: int) -> Examination:
     return Examination(library.reader(model), split, Plan(sample=sample, methods=METHODS))
 
 
-def _report_file(model: str, split: Split, sample: int) -> Path:
-    name = f"{model}-{split.name}-{split.fingerprint()[:8]}-{sample}.json"
-    return settings().cache / "evidence" / name
-
-
 def _job(model: str, split: Split, sample: int) -> Job:
-    return Job(_report_file(model, split, sample), f"examining {model} on {sample:,} patches of {split.name}")
+    return Job(report_file(model, split, sample), f"examining {model} on {sample:,} patches of {split.name}")
 
 
 def show_answer(report: EvidenceReport) -> None:
     """The answer in five lines, and what it was made from."""
     st.subheader("Can you believe the map?")
-    show_lines(report)
+    _show_lines(report)
 
 
-def show_lines(report: EvidenceReport) -> None:
-    """The five lines alone, and what they were made from."""
-    st.html(_lines(report))
+def _show_lines(report: EvidenceReport) -> None:
+    st.html(evidence_report.answer_list(report, 'class="nl-answer" data-testid="answer"'))
     st.caption(narrative.provenance(report))
 
 
@@ -188,11 +149,7 @@ def compare_answers(report: EvidenceReport, other: EvidenceReport) -> None:
         for column, one in zip(st.columns(2, gap="large"), (report, other), strict=True):
             with column:
                 st.subheader(one.model.name)
-                show_lines(one)
-
-
-def _lines(report: EvidenceReport) -> str:
-    return evidence_report.answer_list(report, 'class="nl-answer" data-testid="answer"')
+                _show_lines(one)
 
 
 def choose_other(model: str, split: Split) -> EvidenceReport | None:
@@ -270,7 +227,7 @@ def _styled(frame: pd.DataFrame, found: evidence_report.Table) -> Any:
 def drawn_mosaics(report: EvidenceReport, model: str, split: Split) -> Mosaics | None:
     """The mosaics that the report names, with their maps by Grad-CAM; None when it names none of these patches."""
     named = report.curves.mosaic2
-    if named is None or not _is_of(report, split):
+    if named is None or not is_of(report, split):
         return None
     reader = library.reader(model)
 

@@ -20,7 +20,7 @@ from core.view.export import scale_of
 from pages.parts import choices, library
 from pages.parts.choices import OWN, SCALE_NOTES
 from pages.parts.components.light_table import Panel, light_table
-from pages.parts.evidence.evidence import kept_report, report_of
+from pages.parts.evidence.reports import kept_report, report_of
 from pages.parts.read.neighbours import show_neighbours
 
 Patch = NDArray[np.uint8]

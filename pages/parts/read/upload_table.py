@@ -12,9 +12,9 @@ from core.data.tables import csv_cell
 from core.task import Task
 from core.view.overlay import data_url
 from pages.parts import library
-from pages.parts.components.window_picker import pick_window
 from pages.parts.read import uploads
 from pages.parts.read.uploads import Upload
+from pages.parts.read.window_picker import pick_window
 
 SHOWN = ["file", "probability", "reading", "flags", "notes"]
 

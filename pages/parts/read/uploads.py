@@ -32,8 +32,8 @@ from core.kept import Kept
 from core.task import Task
 from pages.parts import library
 from pages.parts.budget import HELD, Reservation, take
-from pages.parts.components.paste_zone import paste_zone
-from pages.parts.components.window_picker import preview_of
+from pages.parts.read.paste_zone import paste_zone
+from pages.parts.read.window_picker import preview_of
 
 FILES = "your files"
 """How the source of a patch is called when it is one of these."""

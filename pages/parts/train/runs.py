@@ -20,6 +20,7 @@ from core.training.watch import Progress, progress_of
 from core.view.charts import training as figures
 from core.view.words import duration
 from pages.parts import access
+from pages.parts.components.chart import chart
 from pages.parts.train.start import NEW, RUNS, go_to, start, training
 
 GOING = ("running", "starting", "waiting")
@@ -139,20 +140,6 @@ def _charts(told: dict[str, Sequence[Fact]]) -> None:
             chart(figures.scores(told), f"{stem}-scores")
         with three:
             chart(figures.rates(told), f"{stem}-rates")
-
-
-def chart(figure: Any, name: str) -> None:
-    """A chart that can be kept as PNG; its name is the file's."""
-    options = {"format": "png", "filename": name[:80], "scale": 2}
-    st.plotly_chart(
-        figure,
-        key=f"chart_{name}",
-        config={
-            "displaylogo": False,
-            "toImageButtonOptions": options,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-        },
-    )
 
 
 def _row(name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from core.view.charts import training as figures
 from core.view.contact_sheet import contact_sheet
 from core.view.overlay import png
 from pages.parts import choices, library
-from pages.parts.train.runs import chart
+from pages.parts.components.chart import chart
 from pages.parts.train.trials import latest_comparison
 
 SHOWN = 9

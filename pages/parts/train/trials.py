@@ -18,7 +18,7 @@ from core.settings import settings, without_paths
 from core.training.config import TrainConfig
 from core.view.charts import training as figures
 from pages.parts import access
-from pages.parts.train.runs import chart
+from pages.parts.components.chart import chart
 from pages.parts.train.start import choose_preset, choose_values, go_to, read_values
 
 EVERY = 1.0
