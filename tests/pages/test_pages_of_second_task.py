@@ -10,6 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from core import service
+from core.data.intake import open_picture
 from core.data.pcam import Split
 from core.evaluation.explanations.runner import Examination
 from core.evaluation.schema import EVIDENCE, Plan
@@ -169,7 +170,6 @@ def test_a_file_is_decoded_again_for_a_model_of_another_task(screen):
 @pytest.mark.usefixtures("_both_tasks")
 def test_panels_of_two_tasks_decode_a_file_once_and_leave_its_window_alone(screen, monkeypatch):
     opened = []
-    open_picture = uploads.open_picture
     monkeypatch.setattr(uploads, "open_picture", lambda *a, **more: opened.append(a) or open_picture(*a, **more))
     page = screen("read", source="your files", views=1).drop(
         ("own.png", picture(128, 96)), ("another.png", picture(130, 99))

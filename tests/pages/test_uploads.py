@@ -243,7 +243,8 @@ def test_what_is_decoded_again_is_counted_again(monkeypatch, demo, png):
     small = Task(name="small", side=64, classes=("a", "b"), um_per_px=PCAM.um_per_px)
     data = png(np.tile(demo.patches([3])[0], (3, 3, 1)))
     monkeypatch.setattr(st, "session_state", {})
-    monkeypatch.setattr(uploads, "HELD", Budget(10**6))
+    budget = Budget(10**6)
+    monkeypatch.setattr(uploads, "HELD", budget)
     uploads._keep("a", "a.png", data, small)
     first = uploads.opened().held
     for again in (
@@ -254,7 +255,7 @@ def test_what_is_decoded_again_is_counted_again(monkeypatch, demo, png):
         again()
         upload = uploads.opened()
         assert upload.refusal == ""
-        assert uploads.HELD.held == upload.held
+        assert budget.held == upload.held
     assert upload.corner == (1, 2)
     assert upload.held != first
     full = Budget(first)
