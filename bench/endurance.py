@@ -21,8 +21,8 @@ from statistics import median
 
 import numpy as np
 
-from bench.measure import ROOT, Row, processor
-from bench.visitor import Answer, Resources, Server, Visitor, resources
+from bench.measure import ROOT, Resources, Row, processor, resources
+from bench.visitor import Answer, Server, Visitor
 from core.data.pcam import Split
 from core.inference import load_reader
 from core.settings import settings

@@ -26,9 +26,9 @@ from random import Random
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from bench.measure import ROOT, Row, processor
+from bench.measure import ROOT, Resources, Row, processor
 from bench.start import CHROMIUM
-from bench.visitor import PATIENCE, Answer, Resources, Server, Visitor
+from bench.visitor import PATIENCE, Answer, Server, Visitor
 from core.data.pcam import Split
 from core.inference import load_reader
 from core.inference.scores import ScoreStore
@@ -237,7 +237,7 @@ def run(
         tried += [Tried("base", base, expected, pauses)] if base else []
         for _ in range(rounds):
             for one in tried:
-                with Server(environment, folder=one.root, root=one.root) as server:
+                with Server(environment, folder=one.root, app=one.root / "app.py") as server:
                     one.meet(server, plan)
     return {"bench": "load", "processor": processor(), "rows": [row for one in tried for row in one.rows(plan)]}
 

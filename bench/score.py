@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ import h5py
 import numpy as np
 
 from bench.explain import demo_patches
-from bench.measure import ROOT, Row, interleaved, processor
+from bench.measure import ROOT, Row, interleaved, processor, resources
 from core.inference import load_reader
 
 DISTINCT = 400
@@ -29,12 +28,6 @@ def write_patches(path: Path, rows: int) -> None:
             x.id.write_direct_chunk((row, 0, 0, 0), chunks[row % DISTINCT])
 
 
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process now, in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def run(rows: int = 200_000) -> dict[str, object]:
     """Patches a second of the command and of the engine alone; memory after a tenth of the way and at its highest."""
     patches = demo_patches(32)
@@ -47,7 +40,7 @@ def run(rows: int = 200_000) -> dict[str, object]:
         command = subprocess.Popen([sys.executable, "-m", "core", "score", str(path), "--out", str(out)], cwd=ROOT)
         memory: list[tuple[float, float]] = []
         while command.poll() is None:
-            memory.append((time.perf_counter() - began, resident_mib(command.pid)))
+            memory.append((time.perf_counter() - began, resources(Path(f"/proc/{command.pid}")).rss_mib))
             time.sleep(0.5)
         seconds = time.perf_counter() - began
         assert command.returncode == 0

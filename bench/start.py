@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from playwright.sync_api import sync_playwright
 
 from bench.measure import ROOT, Row, processor
+from bench.visitor import Server
 
 BARE = "import streamlit as st\nimport torch\nst.markdown('ready ' + torch.__version__)\n"
 CHROMIUM = [
@@ -30,41 +25,16 @@ CHROMIUM = [
 
 def seconds_to(script: Path, selector: str, environment: dict[str, str]) -> float:
     """Seconds from starting the server until `selector` is on the page; the browser is already open."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
         page = browser.new_page()
         began = time.perf_counter()
-        server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)],
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}/_stcore/health")
-            page.goto(f"http://127.0.0.1:{port}/")
+        with Server(environment, app=script) as server:
+            page.goto(server.address)
             page.wait_for_selector(selector, timeout=180_000)
-            return time.perf_counter() - began
-        finally:
-            server.kill()
-            server.wait()
-            browser.close()
-
-
-def wait_for(address: str) -> None:
-    """Return when the server answers."""
-    for _ in range(2400):
-        try:
-            with urlopen(address, timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except (URLError, OSError):
-            time.sleep(0.05)
-    raise TimeoutError(address)
+            seconds = time.perf_counter() - began
+        browser.close()
+    return seconds
 
 
 def run(repeats: int = 3) -> dict[str, object]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.measure import ROOT, Row, processor
+from bench.measure import ROOT, Row, processor, resources
 from core.data.pcam import Split
 from core.training.config import TrainConfig, parse_config
 from core.training.data import subsets
@@ -160,6 +160,5 @@ if __name__ == "__main__":
     parser.add_argument("batches", type=int)
     chosen = parser.parse_args()
     figures = LOOPS[chosen.name](configuration(chosen.cycle, chosen.batch, chosen.batches))
-    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    figures["peak_mib"] = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+    figures["peak_mib"] = resources().peak_mib
     print(json.dumps(figures))

@@ -25,23 +25,25 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from bench.measure import ROOT
+from bench.measure import ROOT, Resources, resources
 
 PATIENCE = 120.0
 """Seconds that a visitor waits for an answer before it counts as none."""
 
 
 class Server:
-    """`streamlit run app.py` on a free port of 127.0.0.1, ended with the `with` block; its resources as Linux tells.
+    """`streamlit run` on a free port of 127.0.0.1, ended with the `with` block; its resources as Linux tells.
 
-    Started from `folder`; of this checkout, or of another one, `root`: the visitors are the same.
+    Of this checkout's app, or of another `app`, started from `folder`: the visitors are the same.
     """
 
-    def __init__(self, environment: dict[str, str], *options: str, folder: Path = ROOT, root: Path = ROOT) -> None:
+    def __init__(
+        self, environment: dict[str, str], *options: str, folder: Path = ROOT, app: Path = ROOT / "app.py"
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", str(root / "app.py"), *options]
+        command = [sys.executable, "-m", "streamlit", "run", str(app), *options]
         command += ["--server.port", str(self.port)]
         self._process = subprocess.Popen(
             command, cwd=folder, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -50,12 +52,12 @@ class Server:
         self.address = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Server:
-        for _ in range(600):
+        for _ in range(1200):
             try:
                 with urlopen(f"{self.address}/_stcore/health", timeout=5):
                     return self
             except (URLError, OSError):
-                time.sleep(0.1)
+                time.sleep(0.05)
         self._end()
         raise TimeoutError(self.address)
 
@@ -88,43 +90,6 @@ class Server:
         """Seconds of processor that the process has used so far, all its threads together."""
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """Memory in MiB, threads and open file handles of a process.
-
-    Streamlit holds an event loop, three handles, for each session that it remembers: up to 128 of tabs closed in the
-    last two minutes. They come and go with the visitors' pace, so `loops` counts them and `handles` all others.
-    """
-
-    rss_mib: float
-    peak_mib: float
-    threads: int
-    handles: int
-    loops: int
-
-
-def resources(proc: Path = Path("/proc/self")) -> Resources:
-    """What a process holds now."""
-    lines = (line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line)
-    status = {name: words.split()[0] for name, words in lines if words.split()}
-    kinds = [_kind(handle) for handle in (proc / "fd").iterdir()]
-    loops = kinds.count("anon_inode:[eventpoll]")
-    return Resources(
-        rss_mib=int(status["VmRSS"]) / 1024,
-        peak_mib=int(status["VmHWM"]) / 1024,
-        threads=int(status["Threads"]),
-        handles=len(kinds) - 3 * loops,
-        loops=loops,
-    )
-
-
-def _kind(handle: Path) -> str:
-    try:
-        return str(handle.readlink())
-    except OSError:  # closed meanwhile
-        return ""
 
 
 @dataclass

@@ -1,6 +1,12 @@
 """What the benches time is what the app does, and what they time beside it is the same network."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
 from bench import browse, explain, measure
@@ -32,3 +38,13 @@ def test_tasks_take_turns(monkeypatch):
     assert all(sorted(turn) == list("abc") for turn in turns)
     assert len(set(turns[1:])) > 3
     assert all(seconds >= 0 for seconds in found.values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted as Linux tells it")
+def test_memory_is_told_of_this_process_of_another_and_of_one_that_has_ended():
+    here = measure.resources()
+    assert here.peak_mib >= here.rss_mib > measure.peak_mib("this") > 1
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert measure.resources(Path(f"/proc/{child.pid}")).rss_mib == 0
+    child.wait()
