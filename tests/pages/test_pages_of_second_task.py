@@ -197,11 +197,12 @@ def test_a_model_and_data_of_two_tasks_are_told_apart_in_a_sentence(screen, page
 
 
 def test_the_source_of_the_pages_holds_no_words_of_one_task():
-    """PCam's name may stand where its download is offered, and in the name of the module that opens splits."""
+    """PCam's name may stand where its download is offered, where layers are named by its patches, and in a module's."""
     allowed = (
         "core.data.pcam",
         "`python -m core data fetch` brings PCam's there",
         "where there is PCam, else the demo",
+        "named by their cells in a PCam patch",
     )
     files = [ROOT / "app.py", *(ROOT / "pages").rglob("*.py"), *(ROOT / "assets").glob("*.js")]
     assert len(files) > 30
