@@ -11,9 +11,9 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from core.errors import NodeLensError
-from core.inference.engines.memory import sweep
 from core.logs import configure as configure_logs
 from core.settings import settings, without_paths
+from pages.parts.garbage import sweep
 
 CSS = (Path(__file__).parents[2] / "assets" / "app.css").read_text(encoding="utf-8")
 
