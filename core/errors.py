@@ -5,7 +5,7 @@ NodeLensError
 ├── TaskError                a task that cannot be
 ├── DataError
 │   ├── SplitNotFoundError   the folder holds no such split
-│   ├── SplitFormatError     a file is not an official PCam file
+│   ├── SplitFormatError     a file is not laid out as PCam's are
 │   ├── OtherTaskError       data of another task than the model's
 │   ├── TooFewPatchesError   a split is too small for what is to be learned from it
 │   ├── ImportSourceError    a zip or folder cannot be imported
@@ -107,17 +107,17 @@ class SplitNotFoundError(DataError):
 
     def __init__(self, folder: Path, split: str, present: Sequence[str] = (), missing: str = "") -> None:
         self.folder, self.split, self.present, self.missing = folder, split, tuple(present), missing
-        found = f"it holds {', '.join(present)}" if present else "it holds no PCam split"
+        found = f"it holds {', '.join(present)}" if present else "it holds none"
         found = f"{missing} is missing" if missing else found
         super().__init__(f"No split '{split}' in {folder}: {found}.")
 
 
 class SplitFormatError(DataError):
-    """A file does not have the layout of an official PCam file."""
+    """A file does not have the layout of PCam's official files."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
-        super().__init__(f"{path.name} is not a PCam file NodeLens can read: {reason}.")
+        super().__init__(f"{path.name} is no file of a split that NodeLens can read: {reason}.")
 
 
 class OtherTaskError(DataError):

@@ -142,9 +142,9 @@ def _two_logits(state: dict[str, Tensor], head: str) -> dict[str, Tensor]:
     if len(inside) == 1:  # the linear layer of a Sequential, as behind dropout
         state = {name.replace(f"{inside[0]}.", f"{head}.", 1): value for name, value in state.items()}
     for name, ndim in ((f"{head}.weight", 2), (f"{head}.bias", 1)):
-        tumour = state.get(name)
-        if isinstance(tumour, Tensor) and tumour.ndim == ndim and len(tumour) == 1:
-            state[name] = torch.cat([torch.zeros_like(tumour), tumour])
+        alone = state.get(name)
+        if isinstance(alone, Tensor) and alone.ndim == ndim and len(alone) == 1:
+            state[name] = torch.cat([torch.zeros_like(alone), alone])
     return state
 
 

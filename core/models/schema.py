@@ -51,8 +51,8 @@ class OperatingPoint(_Record):
     """How logits become a probability and a verdict, for one pipeline (a number of views).
 
     The patch's probability is the sigmoid of the mean logit over its views, calibrated: so the mean of the views' maps
-    of tumour minus normal adds up, with the head's bias, to the logit that is shown. At or above `threshold` it reads
-    tumour; from `refer_low` up to (not including) `refer_high` it is referred instead.
+    of the margin adds up, with the head's bias, to the logit that is shown. At or above `threshold` it reads as the
+    positive class; from `refer_low` up to (not including) `refer_high` it is referred instead.
     """
 
     curve: tuple[tuple[Logit, Logit], ...] = ()
@@ -111,7 +111,7 @@ class OperatingPoint(_Record):
 
     @property
     def threshold_logit(self) -> float:
-        """The logit at which one view reads tumour; finite even where the threshold is 0 or 1."""
+        """The logit at which one view reads as the positive class; finite even where the threshold is 0 or 1."""
         threshold = min(max(self.threshold, _NEARLY_0), 1 - _NEARLY_0)
         return uncalibrated(self.curve, math.log(threshold / (1 - threshold)))
 

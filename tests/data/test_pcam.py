@@ -375,7 +375,7 @@ def test_labels_are_zero_or_one_and_not_a_link(tmp_path, write_split, patches, l
 def test_missing_files_name_what_is_there(split, tmp_path):
     with pytest.raises(SplitNotFoundError, match="it holds valid"):
         Split.open(split.folder, "test")
-    with pytest.raises(SplitNotFoundError, match="it holds no PCam split"):
+    with pytest.raises(SplitNotFoundError, match="it holds none"):
         Split.open(tmp_path / "nowhere", "test")
 
 
