@@ -26,7 +26,7 @@ from pages.parts.read import uploads
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = Task(name="toy", side=64, classes=("a", "b"))
-FORBIDDEN = ("tumour", "hospital", "32 x 32", "h&e", "lymph", "metasta", "0.97", "96 x 96", "96, 96")
+FORBIDDEN = ("tumour", "hospital", "32 x 32", "h&e", "lymph", "metasta", "0.97 um", "96 x 96", "96, 96")
 METHODS = ("gradcam/last",)
 COUNT = 24
 
