@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from core.models.store import DESCRIPTION, read_description, write_description
 
 # torch's threads would spin while they wait, which is slow wherever the processor is shared; read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# An example may take as long as a busy machine makes it.
+hypothesis.settings.register_profile("any speed", deadline=None)
+hypothesis.settings.load_profile("any speed")
 
 ROOT = Path(__file__).resolve().parents[1]
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
