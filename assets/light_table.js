@@ -142,7 +142,7 @@ function createTable(root) {
   // Content ---------------------------------------------------------------------------------------------------------
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 
-  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption, unit, box, inset_of_box }) {
+  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption, unit, box, inset_of_box, unusable, scale_bar }) {
     const part = (name) => panel.querySelector(name);
     part("h3").textContent = title;
     part(".stage").ariaLabel = `${title}. Plus and minus zoom, arrow keys pan.`;
@@ -152,6 +152,12 @@ function createTable(root) {
     part(".heatmap").hidden = !values;
     part(".label-box").hidden = !box;
     part(".label-box").ariaLabel = `Label box: the ${box} pixels`;
+    panel.toggleAttribute("data-unusable", unusable);
+    part(".scale-bar").hidden = !scale_bar;
+    if (scale_bar) {
+      part(".scale-bar").style.setProperty("--share", scale_bar.share);
+      part(".scale-bar span").textContent = scale_bar.words;
+    }
     part(".label-box").style.inset = `${100 * inset_of_box}%`;
     if (values) {
       part(".smooth").src = smooth;

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from bench.measure import Row, interleaved, peak_mib, processor
 from core.data.pcam import Split, file_of
-from core.inference.reader import verdicts
 from core.inference.scores import Scores
+from core.inference.verdict import verdicts
 from core.models.calibration_curve import sigmoid
 from core.models.schema import OperatingPoint
 from core.task import PCAM
@@ -56,7 +56,7 @@ def scores(rows: int) -> tuple[Scores, NDArray[np.uint8]]:
     made = Scores(
         logits=logits,
         probability=probability,
-        verdict=verdicts(probability, point, PCAM),
+        verdict=verdicts(probability, point, PCAM, np.zeros(len(probability), np.uint8)),
         attribution=np.zeros((rows, 3, 3), np.float32),
         flag_bits=np.zeros(rows, np.uint8),
         coordinates=np.zeros((rows, 0), np.float16),

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from core.data.pcam import Split, find_splits, state_of
 from core.data.sources import Item
-from core.errors import ModelNotFoundError
+from core.errors import ModelNotFoundError, NodeLensError
 from core.inference import Reader, Readings, load_reader
 from core.inference.scores import ScoreStore
 from core.kept import Kept
@@ -67,11 +68,22 @@ _tasks: Kept[Task] = Kept(256)
 
 
 def model_names() -> list[str]:
-    """Installed models, the one to open with first; raises ModelNotFoundError when there is none."""
+    """Installed models, the one to open with first, those of drawn pictures last; at least one.
+
+    Raises:
+        ModelNotFoundError: there is none.
+    """
     names = bundle_names(settings().models)
     if not names:
         raise ModelNotFoundError(settings().model)
-    return sorted(names, key=lambda name: (name != settings().model, name))
+    return sorted(names, key=lambda name: (name != settings().model, _is_synthetic(name), name))
+
+
+def _is_synthetic(name: str) -> bool:
+    """Whether a model learned from drawn pictures; of one that cannot be opened nothing is known."""
+    with suppress(NodeLensError):
+        return read_description(bundle_folder(name, settings().models)).synthetic
+    return False
 
 
 def changed(name: str) -> int:
@@ -137,7 +149,8 @@ def score(served: Reader, items: Iterable[Item], views: int = 1) -> Iterator[Sco
     stream = iter(items)
     while group := list(islice(stream, served.engine.batch)):
         patches = [item.patch for item in group if item.patch is not None]
-        readings = served.read(np.stack(patches), views=views) if patches else None
+        drawn = [item.synthetic for item in group if item.patch is not None]
+        readings = served.read(np.stack(patches), views=views, synthetic=drawn) if patches else None
         place = 0
         for item in group:
             yield Scored(item, readings if item.patch is not None else None, place)

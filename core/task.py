@@ -21,8 +21,8 @@ MAX_TASK_BYTES = 2**16
 SIDE, MIN_SIDE, MAX_SIDE = 96, 32, 1024
 STRIDE = 32
 """Pixels along the side of a cell of the last maps of all networks here; a patch holds whole cells."""
-PREDICTED, REFER = "predicted", "refer"
-"""What stands beside the classes: the target that follows the reading, and the verdict that names none of them."""
+PREDICTED, REFER, NOT_READ = "predicted", "refer", "not read"
+"""What stands beside the classes: the target that follows the reading, and the verdicts that name none of them."""
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -89,7 +89,7 @@ class Task(_Record):
             raise ValueError(f"the positive class is '{self.positive}', which is none of {' and '.join(self.classes)}")
         if plainly(self.positive) in map(plainly, (self.negative, self.other)):
             raise ValueError("the two classes need different names, in words.other too")
-        if own := {PREDICTED, REFER}.intersection(map(plainly, (*self.classes, self.other))):
+        if own := {PREDICTED, REFER, NOT_READ}.intersection(map(plainly, (*self.classes, self.other))):
             raise ValueError(f"'{own.pop()}' cannot be a class: it means something else beside the classes")
         if self.label_region is not None and (self.label_region > self.side or (self.side - self.label_region) % 2):
             raise ValueError(f"a label region of {self.label_region} px cannot lie in the middle of {self.side} px")

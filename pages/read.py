@@ -7,11 +7,10 @@ import numpy as np
 import streamlit as st
 
 from core import service
-from core.explain.registry import METHODS
-from core.view.export import as_picture, as_record, scale_of
+from core.view.export import as_picture, as_record
 from core.view.overlay import png
 from pages.parts import choices, frame, library
-from pages.parts.choices import OWN, SCALE_NOTES, choose_explanation, choose_scale, choose_views
+from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import Panel, light_table
 from pages.parts.read.choose import choose_patch
 from pages.parts.read.reliability import reliability_panels
@@ -27,13 +26,15 @@ panels = st.container()
 intake = st.container()
 
 with controls:
-    left, middle, right = st.columns([4, 1, 1])
+    left, *rest = st.columns([4, 1, 1, 1])
+    with rest[0]:
+        views = choices.choose_views()
+    with rest[1]:
+        only_for = choices.choose_signs()
     with left:
-        explanation = choose_explanation(model)
-    with middle:
-        views = choose_views()
-    with right:
-        scale = choose_scale()
+        e = choices.choose_explanation(model, views, only_for)
+    with rest[2]:
+        own = choices.choose_scale(model, e)
     downloads = st.container(horizontal=True)
 with intake:
     chosen, files = choose_patch(task)
@@ -41,43 +42,33 @@ with intake:
 if chosen is None:
     table.info("Drop a patch below, or choose another patch: none that can be read is on the table.")
 else:
-    e = explanation
     patch, notes = chosen.patch, chosen.notes
-    readings = library.explain(model, patch, e.method, e.layer, e.target, views)
-    heatmap = readings.attribution[0]
+    readings = library.explain(model, patch, e.method, e.layer, e.target, e.views, chosen.synthetic)
     with table:
         pictures, words = st.columns([2, 1], gap="medium")
         with pictures:
             light_table(
                 [
                     Panel(chosen.name, chosen.patch, task, colour=True, caption=" ".join(chosen.notes)),
-                    Panel(
-                        "Why",
-                        chosen.patch,
-                        task,
-                        heatmap=heatmap,
-                        scale=scale_of(readings, 0, own=scale == OWN),
-                        unit=METHODS[e.method].unit,
-                        scale_note=f"positive evidence, {SCALE_NOTES[scale if readings.scale else OWN]}",
-                        caption=readings.explained,
-                    ),
+                    evidence_panel("Why", patch, readings, own=own, only_for=e.only_for),
                 ],
                 label_box=True,
                 key="light_table",
             )
         with words:
             choices.synthetic_badge(chosen.synthetic)
-            show_verdict(readings, 0, chosen.label)
+            choices.synthetic_model_badge(readings.model)
+            show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model))
     with panels:
-        reliability_panels(model, chosen.patch, readings, e, views)
+        reliability_panels(model, patch, readings, e)
     with downloads:
         stem = "".join(c if c.isalnum() else "-" for c in chosen.name)[:60]
         record = as_record(readings, 0, chosen.name, chosen.notes)
         array = BytesIO()
-        np.save(array, heatmap)
+        np.save(array, readings.attribution[0])
         st.download_button(
             "Picture (PNG)",
-            lambda: png(as_picture(patch, readings, 0, notes=notes, own=scale == OWN)),
+            lambda: png(as_picture(patch, readings, 0, notes=notes, own=own, only_for=e.only_for)),
             f"{stem}.png",
             "image/png",
             on_click="ignore",

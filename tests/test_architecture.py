@@ -36,7 +36,7 @@ STOREYS: list[dict[str, list[str]]] = [
     {"core.explain": [". cam grid question", "masking pixels", "registry"]},
     {
         "core.inference": [
-            "batcher engines.memory engines.precision",
+            "batcher engines.memory engines.precision verdict",
             "engines.torch_engine",
             "engines.openvino_engine",
             "engines engines.engine",
@@ -71,7 +71,7 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.service": ["."],
         "core.view": [
-            ". charts charts.style overlay selection words",
+            ". charts charts.style overlay selection verdict words",
             "charts.training contact_sheet export narrative",
             "charts.explanations charts.prediction",
             "charts.evidence",

@@ -1,13 +1,15 @@
 """Flags: what a reader should know about a patch before believing its score. Never a refusal.
 
-All but the last are judged in optical density, OD = -log10(I / 255), where stains add up (Ruifrok & Johnston 2001);
+The first three are judged in optical density, OD = -log10(I / 255), where stains add up (Ruifrok & Johnston 2001);
 their limits were set on 3,000 PCam validation patches (JPEG-coded); the false-alarm rate on them stands beside each.
-The last is the model's own judgement, from its features (`core.models.ood`).
+The fourth is the model's own judgement, from its features (`core.models.ood`); the last says what the model learned
+from. Some of them take the verdict's place (`core.inference.verdict.GATES`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,19 +19,36 @@ from core.data.patch import as_batch
 from core.task import Task
 
 UNLIKE = "unlike training tissue"
+SYNTHETIC = "trained on synthetic pictures"
 FLAGS: dict[str, str] = {
     "not H&E-like": "The colours are not those of haematoxylin and eosin, the only stain the model knows.",
     "nearly blank": "There is almost no tissue in this patch.",
     "blurred": "The patch is blurred or without texture, so nuclei cannot be told apart.",
     UNLIKE: "Its features lie farther from the training patches than 95 % of validation patches do; "
     "the model may not know this tissue.",
+    SYNTHETIC: "The model learned from drawn pictures and has never seen tissue: it is not for tissue.",
 }
 """Stored scores keep flags as bits in this order: a new one goes last."""
 
 
 def flags_of(task: Task) -> tuple[str, ...]:
     """Names of FLAGS that can be said of a task's patches."""
-    return tuple(FLAGS) if task.stain else (UNLIKE,)
+    return tuple(FLAGS) if task.stain else (UNLIKE, SYNTHETIC)
+
+
+def flag_bits(names: Collection[str]) -> int:
+    """Flags as stored scores keep them: one bit for each name of FLAGS, in order."""
+    return sum(1 << place for place, name in enumerate(FLAGS) if name in names)
+
+
+def names_of(bits: int) -> tuple[str, ...]:
+    """The flags that `flag_bits` made these bits of."""
+    return tuple(name for place, name in enumerate(FLAGS) if bits >> place & 1)
+
+
+def bits_of(flags: Iterable[Collection[str]]) -> NDArray[np.uint8]:
+    """(n,) `flag_bits` of the flags of n patches."""
+    return np.fromiter((flag_bits(names) for names in flags), np.uint8)
 
 
 STAINED_OD = 0.3  # red + green + blue; slide background stays near 0.1

@@ -104,7 +104,7 @@ class Split:
             labels=labels,
             rows=_official_rows(folder, name, patches),
             slides=_slides(folder, name, count),
-            synthetic=_is_synthetic(patches),
+            synthetic=is_synthetic(patches),
             stamp=_stamp(path),
         )
 
@@ -244,7 +244,7 @@ def _check_layout(path: Path, key: str, dataset: h5py.Dataset, shape: tuple[int,
         raise SplitFormatError(path, f"it claims {dataset.shape[0]:,} patches; {MAX_PATCHES:,} is the most")
 
 
-def _is_synthetic(dataset: h5py.Dataset) -> bool:
+def is_synthetic(dataset: h5py.Dataset) -> bool:
     """Whether the file says that its patches were drawn; an attribute that is neither true nor false counts as true."""
     if "synthetic" not in dataset.attrs:
         return False

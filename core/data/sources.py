@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.data.archive import Files, opened
 from core.data.chunks import read_rows
 from core.data.intake import INTAKE_TYPES, MAX_BYTES, check_pixel_size, open_patch
-from core.data.pcam import open_patches
+from core.data.pcam import is_synthetic, open_patches
 from core.errors import ImportSourceError, IntakeError, NodeLensError, OtherTaskError, printable
 from core.task import PCAM, Task
 
@@ -32,12 +32,14 @@ class Item:
         patch: uint8 (side, side, 3), or None when it was refused.
         refusal: why.
         notes: what was done to the picture, as in `Picture.notes`.
+        synthetic: whether its file says that it was drawn.
     """
 
     id: str
     patch: NDArray[np.uint8] | None
     refusal: NodeLensError | None = None
     notes: tuple[str, ...] = ()
+    synthetic: bool = False
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -184,4 +186,4 @@ def _hdf5_items(path: Path, prefix: str, task: Task) -> Iterator[Item]:
     for start in range(0, patches.shape[0], READ_AHEAD):
         read = read_rows(path, patches, start, min(start + READ_AHEAD, patches.shape[0]))
         for offset, patch in enumerate(read):
-            yield Item(printable(f"{prefix}{start + offset}"), patch)
+            yield Item(printable(f"{prefix}{start + offset}"), patch, synthetic=is_synthetic(patches))

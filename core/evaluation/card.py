@@ -27,7 +27,7 @@ def _origin(bundle: Bundle) -> list[str]:
     elsewhere = "Pictures from elsewhere can shift its readings without a warning."
     if any(data.fingerprint in PCAM_TRAINING for data in learned):
         return list(PCAM_ORIGIN)
-    if any("synthetic" in data.note for data in learned):
+    if bundle.synthetic:
         source = "It learned from drawn patches, which are no tissue."
     elif learned:
         source = f"Where the {learned[0].patches:,} patches it learned from come from is not recorded."

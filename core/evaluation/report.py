@@ -48,7 +48,9 @@ def read_split(
 ) -> Iterator[Readings]:
     """Readings of a split in its own order, a chunk at a time, each chunk changed before it is read."""
     for start in range(0, len(split), CHUNK):
-        readings = reader.read(change(split.patches(slice(start, start + CHUNK))), views=views)
+        readings = reader.read(
+            change(split.patches(slice(start, start + CHUNK))), views=views, synthetic=split.synthetic
+        )
         progress(min(start + CHUNK, len(split)), len(split))
         yield readings
 
@@ -163,16 +165,17 @@ def evaluate(reader: Reader, split: Split, views: int, progress: Progress) -> tu
         OtherTaskError: the split is of another task.
     """
     split.require(reader.task)
-    probability = np.concatenate([r.probability for r in read_split(reader, split, views, progress)])
+    found = [(r.probability, r.flagged) for r in read_split(reader, split, views, progress)]
+    probability, flagged = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     point = reader.model.point(views)
-    scored = Scored(probability, split.labels, point)
+    scored = Scored(probability, split.labels, point, flagged)
     called, truth = probability >= point.threshold, split.labels == 1
     measured = with_intervals(scored, split.slides)
     evaluation = Evaluation(
         data=record_of(split),
         views=1 if views == 1 else 8,
         positives=int(truth.sum()),
-        referred=measured["referred"].value,
+        referred=measured["referred_gated"].value,
         resampled_by="patch" if split.slides is None else "slide",
         figures=measured,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core.data.flags import flags
+from core.data.flags import SYNTHETIC, bits_of, flags
 from core.data.patch import as_batch
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
@@ -18,10 +18,11 @@ from core.explain.question import Question
 from core.explain.registry import LAST, METHODS, check_vocabulary, layer_words, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
+from core.inference.verdict import verdicts
 from core.models.schema import Bundle, OperatingPoint
 from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
-from core.task import PREDICTED, REFER, STRIDE, Task
+from core.task import PREDICTED, STRIDE, Task
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Readings:
         logit: (n,) float32, positive minus negative class before calibration; the mean over the views.
         logits: (n, 2) float32, negative and positive class; the mean over the views.
         view_logits: (n, views) float32, `logit` of each view.
-        verdict: (n,) a class of the task, or "refer".
+        verdict: (n,) a class of the task, "refer" or "not read"; see `core.inference.verdict`.
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
             `target`; the mean of the views' maps, each turned back.
         coordinates: (n, d) float32, whitened coordinates of the first view (`core.models.ood`); d is 0 where the bundle
@@ -72,6 +73,11 @@ class Readings:
     def views(self) -> int:
         """Views that each reading is the mean of: 1, or 8 flips and turns."""
         return int(self.view_logits.shape[1])
+
+    @property
+    def flagged(self) -> NDArray[np.uint8]:
+        """(n,) the flags as bits, see `core.data.flags.bits_of`."""
+        return bits_of(self.flags)
 
     @property
     def view_probability(self) -> NDArray[np.float64]:
@@ -115,18 +121,6 @@ def pooled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(maps.reshape(n, k, h * w) @ np.full(h * w, 1 / (h * w), np.float32))
 
 
-def verdict_words(task: Task) -> tuple[str, str, str]:
-    """The words of all verdicts: the positive class, the other, and REFER."""
-    return task.positive, task.negative, REFER
-
-
-def verdicts(probability: NDArray[np.floating], point: OperatingPoint, task: Task) -> NDArray[np.str_]:
-    """(n,) words: refer inside the band, else a class by the threshold."""
-    words = np.where(probability >= point.threshold, task.positive, task.negative)
-    in_band = (probability >= point.refer_low) & (probability < point.refer_high)
-    return np.where(in_band, REFER, words)
-
-
 class Reader:
     """Reads patches with one bundle. Holds no state between calls; threads may share it."""
 
@@ -148,18 +142,20 @@ class Reader:
         """The network's own layers, where the CAM family is at home, the last first; see `Method.layers`."""
         return (LAST, *self.model.net.stages)
 
-    def read(self, patches: ArrayLike, views: int = 1) -> Readings:
+    def read(self, patches: ArrayLike, views: int = 1, synthetic: ArrayLike = False) -> Readings:
         """Read patches, with Grad-CAM of the margin at the last maps.
 
         Args:
             patches: uint8 (n, side, side, 3) RGB, or one (side, side, 3), of the task's side.
             views: 1, or 8 for the mean over flips and turns.
+            synthetic: whether they, or (n,) which of them, are drawn: a model that learned from drawn pictures gives
+                a verdict on no others.
 
         Raises:
             PatchShapeError: anything that is not such patches.
             ValueError: another number of views.
         """
-        return self.explain(patches, target=self.task.margin, views=views)
+        return self.explain(patches, target=self.task.margin, views=views, synthetic=synthetic)
 
     def explain(
         self,
@@ -169,6 +165,7 @@ class Reader:
         target: str = "predicted",
         views: int = 1,
         progress: Callable[[int, int], None] | None = None,
+        synthetic: ArrayLike = False,
     ) -> Readings:
         """Read patches and explain them by a method, layer and target of choice; see `read`.
 
@@ -179,6 +176,7 @@ class Reader:
             target: a key of `Task.targets`.
             views: 1 or 8.
             progress: called with passes made and passes in all, as they are made; see `Method.passes_at`.
+            synthetic: see `read`.
 
         Raises:
             ExplanationError: an unknown method, layer or target.
@@ -192,9 +190,10 @@ class Reader:
         batch = as_batch(patches, self.task.side)
         total = len(batch) * views * METHODS[method].passes_at(layer, self.task.side)
         tick = _counted(progress, total)
+        drawn = np.broadcast_to(np.asarray(synthetic, bool), len(batch))
         step = max(1, self.engine.batch // views)
         pieces = [
-            self._explain(batch[i : i + step], method, layer, target, views, tick)
+            self._explain(batch[i : i + step], drawn[i : i + step], method, layer, target, views, tick)
             for i in range(0, max(len(batch), 1), step)
         ]
         if progress is not None and total:
@@ -248,6 +247,7 @@ class Reader:
     def _explain(
         self,
         patches: NDArray[np.uint8],
+        drawn: NDArray[np.bool_],
         method: str,
         layer: str,
         target: str,
@@ -267,16 +267,19 @@ class Reader:
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
         turned_back = np.stack([dihedral_back(by_view[index], index) for index in range(views)])
         coordinates, strange = self._placed(maps[:count])
+        names = flags(patches, self.task, strange)
+        if self.model.synthetic:
+            names = [own if is_drawn else (*own, SYNTHETIC) for own, is_drawn in zip(names, drawn, strict=True)]
 
         return Readings(
             probability=probability,
             logit=margin.mean(axis=1),
             logits=logits.reshape(views, count, 2).mean(axis=0),
             view_logits=margin,
-            verdict=verdicts(probability, point, self.task),
+            verdict=verdicts(probability, point, self.task, bits_of(names)),
             attribution=turned_back.mean(axis=0),
             coordinates=coordinates,
-            flags=tuple(flags(patches, self.task, strange)),
+            flags=tuple(names),
             method=method,
             layer=layer,
             target=target,

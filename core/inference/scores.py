@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data.flags import FLAGS
+from core.data.flags import bits_of, flag_bits
 from core.data.pcam import Split
 from core.errors import OutputError
 from core.files import atomic_path
-from core.inference.reader import Reader, verdicts
+from core.inference.reader import Reader
+from core.inference.verdict import verdicts
 from core.models.schema import OperatingPoint
 from core.task import STRIDE
 
@@ -57,7 +58,7 @@ class Scores:
 
     def has_flag(self, name: str) -> NDArray[np.bool_]:
         """(n,) whether the patch carries that flag."""
-        return np.asarray(self.flag_bits & (1 << list(FLAGS).index(name)) > 0)
+        return np.asarray((self.flag_bits & flag_bits((name,))) > 0)
 
 
 class ScoreStore:
@@ -82,7 +83,7 @@ class ScoreStore:
         return Scores(
             logits=table["logits"],
             probability=probability,
-            verdict=verdicts(probability, point, self.model.task),
+            verdict=verdicts(probability, point, self.model.task, table["flags"]),
             attribution=table["attribution"],
             flag_bits=table["flags"],
             coordinates=table["coordinates"] if self._directions else np.zeros((len(self.split), 0), np.float16),
@@ -104,9 +105,9 @@ class ScoreStore:
             if stop():
                 return
             indices = missing[start : start + CHUNK]
-            readings = self.reader.read(self.split.patches(indices), views=self.views)
+            readings = self.reader.read(self.split.patches(indices), views=self.views, synthetic=self.split.synthetic)
             table["attribution"][indices] = readings.attribution
-            table["flags"][indices] = [_bits(names) for names in readings.flags]
+            table["flags"][indices] = bits_of(readings.flags)
             if self._directions:
                 table["coordinates"][indices] = readings.coordinates
             table["logits"][indices] = readings.view_logits
@@ -150,7 +151,3 @@ class ScoreStore:
             return np.memmap(self.path, self._dtype, mode, offset=len(header), shape=(len(self.split),))  # type: ignore[call-overload, no-any-return]
         except OSError as error:
             raise OutputError(self.path, "the stored scores cannot be opened") from error
-
-
-def _bits(names: tuple[str, ...]) -> int:
-    return sum(1 << index for index, name in enumerate(FLAGS) if name in names)

@@ -226,6 +226,11 @@ class Bundle(_Record):
             values = {name: value for name, value in values.items() if name != "classes"}  # PCam's, always
         return migrated(values, 1, {"strangers": "ood"})
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether it learned from drawn pictures, and so has never seen what they stand for."""
+        return any("synthetic" in data.note for data in self.training.data[:1])
+
     @cached_property
     def net(self) -> Architecture:
         """The architecture's description."""

@@ -13,12 +13,13 @@ from core.explain.grid import centre_share
 from core.explain.registry import METHODS
 from core.inference.reader import Readings
 from core.view.overlay import overlay_image
+from core.view.verdict import explanation, in_words, is_read, probability_words
 
 
 def scale_of(readings: Readings, index: int, own: bool = False) -> float:
-    """Colour scale of one map: fixed from validation, or the map's own highest value when asked for or none is kept."""
-    highest = float(readings.attribution[index].max(initial=0.0))
-    return readings.scale if readings.scale and not own else max(highest, 1e-6)
+    """Colour scale of one map: fixed from validation, or its own greatest magnitude when asked or none is kept."""
+    greatest = float(np.abs(readings.attribution[index]).max(initial=0.0))
+    return readings.scale if readings.scale and not own else max(greatest, 1e-6)
 
 
 def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequenc
         "logit": float(readings.logit[index]),
         "logits": {task.other: float(readings.logits[index, 0]), task.positive: float(readings.logits[index, 1])},
         "verdict": str(readings.verdict[index]),
+        "verdict_reason": explanation(readings, index),
+        "to_be_used": is_read(readings, index),
         "flags": list(readings.flags[index]),
         "views": readings.views,
         "view_probability": [float(p) for p in readings.view_probability[index]],
@@ -66,16 +69,16 @@ def as_picture(
     *,
     notes: Sequence[str] = (),
     own: bool = False,
+    only_for: bool = False,
 ) -> Image.Image:
     """The patch beside its heatmap at 4x, with colour bar, what is explained, and what was done to the picture."""
-    probability = (
-        f"probability of {readings.model.task.positive} {readings.probability[index]:.2f}, {readings.point.state}; "
-        f"{readings.verdict[index]}."
-    )
+    verdict = in_words(str(readings.verdict[index]), readings.flags[index])
+    said = f"{readings.explained}; {probability_words(readings, index)}; {verdict}."
     return overlay_image(
         patch,
         readings.attribution[index],
         scale_of(readings, index, own),
         unit=METHODS[readings.method].unit,
-        caption=" ".join((f"{readings.explained}; {probability}", *notes, "Research use only.")),
+        caption=" ".join((said, *notes, "Research use only.")),
+        only_for=only_for,
     )

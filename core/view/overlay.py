@@ -1,8 +1,9 @@
 """From a patch and its heatmap to pictures: pure functions on arrays.
 
 Three rules hold everywhere. The scale is given, never taken from the heatmap itself: a min-max stretch makes a weak map
-look decisive. Only evidence for the target is painted: where there is none the tissue stays bare. Cell (i, j) of an
-(h, w) heatmap covers exactly its share of the patch: an overlay shifted against the tissue explains the wrong cells.
+look decisive. Evidence for the target and against it have colours of their own: where there is none the tissue stays
+bare. Cell (i, j) of an (h, w) heatmap covers exactly its share of the patch: an overlay shifted against the tissue
+explains the wrong cells.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ __all__ = [
     "colour_bar",
     "colour_stops",
     "colourise",
-    "colourise_difference",
     "data_url",
     "enlarge",
     "grayscale",
@@ -32,12 +32,12 @@ __all__ = [
     "png",
 ]
 
-EVIDENCE = Colormap("inferno")
-"""Perceptually uniform: equal steps of evidence are equal steps to the eye."""
-DIFFERENCE = Colormap("vik")
-"""Diverging, uniform and safe for colour-blind readers (Crameri 2018): blue below zero, brown above."""
-EVIDENCE_FADE, DIFFERENCE_FADE = 0.15, 0.5
-"""Share of the scale over which colour fades in, so that zero has no hard edge; longer where the middle is pale."""
+EVIDENCE = Colormap("vik")
+"""Diverging, perceptually uniform and safe for colour-blind readers (Crameri 2018): blue below zero, brown above.
+Little evidence is pale, and so takes neither the colour of nuclei nor that of much evidence."""
+FADE, PALE = 0.5, 0.15
+"""Share of the scale over which colour fades in, so that zero has no hard edge; and share of the palette on either side
+of its middle that is left out, as nobody could tell it from grayscale tissue."""
 
 ZOOM, BAR = 4, 12
 """Pixels of a kept picture per pixel of the patch, and of the height of its colour bar."""
@@ -57,36 +57,25 @@ def grayscale(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.rint(luma).astype(np.uint8)
 
 
-def colourise(heatmap: NDArray[np.floating], scale: float) -> NDArray[np.uint8]:
-    """Paint positive evidence in inferno over `[0, scale]`; leave everything else transparent.
+def colourise(heatmap: NDArray[np.floating], scale: float, *, only_for: bool = False) -> NDArray[np.uint8]:
+    """Paint evidence over `[-scale, scale]`: blue against the target, brown for it, bare at zero.
 
-    Alpha rises linearly from 0 to 255 over the first 15 % of the scale, then stays: strength is told by colour alone.
+    Alpha rises linearly with the magnitude, from 0 to 255 at half the scale: where there is little the tissue shows.
 
     Args:
         heatmap: (h, w) in logits, positive speaks for the target.
-        scale: evidence in logits that takes the last colour, the same for every patch; more is shown as this much.
+        scale: magnitude in logits that takes the last colour on either side, the same for every patch; more is shown
+            as this much.
+        only_for: leave what speaks against the target bare too.
 
     Returns:
         (h, w, 4) uint8 RGBA, straight alpha.
     """
-    strength = np.clip(heatmap / _positive(scale), 0, 1)
-    return _paint(EVIDENCE, strength, strength / EVIDENCE_FADE)
-
-
-def colourise_difference(difference: NDArray[np.floating], scale: float) -> NDArray[np.uint8]:
-    """Paint a signed difference of two heatmaps over `[-scale, scale]`, blue to brown, bare at zero.
-
-    Alpha rises linearly with the magnitude, from 0 to 255 at half the scale.
-
-    Args:
-        difference: (h, w) in logits.
-        scale: magnitude in logits that takes the last colour on either side.
-
-    Returns:
-        (h, w, 4) uint8 RGBA, straight alpha.
-    """
-    strength = np.clip(difference / _positive(scale), -1, 1)
-    return _paint(DIFFERENCE, (strength + 1) / 2, np.abs(strength) / DIFFERENCE_FADE)
+    strength = np.clip(heatmap / _positive(scale), 0 if only_for else -1, 1)
+    place = 0.5 + np.sign(strength) * PALE + strength * (0.5 - PALE)
+    rgba = np.array(EVIDENCE(place, bytes=True))
+    rgba[..., 3] = np.rint(255 * np.minimum(np.abs(strength) / FADE, 1))
+    return rgba
 
 
 def _positive(scale: float) -> float:
@@ -95,49 +84,51 @@ def _positive(scale: float) -> float:
     return scale
 
 
-def _paint(colours: Colormap, position: NDArray[np.floating], alpha: NDArray[np.floating]) -> NDArray[np.uint8]:
-    rgba = np.array(colours(position, bytes=True))
-    rgba[..., 3] = np.rint(255 * np.minimum(alpha, 1))
-    return rgba
-
-
-def colour_stops(n: int = 16, *, diverging: bool = False) -> list[tuple[float, str]]:
+def colour_stops(n: int = 17, *, only_for: bool = False) -> list[tuple[float, str]]:
     """The colour scale as CSS gradient stops, alpha included: what the bar shows is what the heatmap is painted with.
 
     Args:
-        n: number of stops.
-        diverging: the scale of `colourise_difference` instead of that of `colourise`.
+        n: number of stops; odd, so that one lies at zero.
+        only_for: of the half that speaks for the target.
 
     Returns:
         n pairs (position in [0, 1], `"rgba(r, g, b, a)"`), left to right.
     """
     positions = np.linspace(0, 1, n)
-    colours = colourise_difference(2 * positions - 1, 1) if diverging else colourise(positions, 1)
+    colours = colourise(positions if only_for else 2 * positions - 1, 1)
     return [
         (round(float(position), 4), f"rgba({r}, {g}, {b}, {alpha / 255:.3f})")
         for position, (r, g, b, alpha) in zip(positions, colours.tolist(), strict=True)
     ]
 
 
-def colour_bar(scale: float, width: int, *, unit: str = "logits") -> Image.Image:
-    """The colours of `colourise` with ticks at 0, half the scale and the scale, which stands for all above it.
+def ticks(scale: float, *, only_for: bool = False) -> tuple[str, str, str]:
+    """What stands at the left end of a colour bar, in its middle and at its right end, which stands for all beyond."""
+    if only_for:
+        return "0", f"{scale / 2:.2g}", f">= {scale:.2g}"
+    return f"<= -{scale:.2g}", "0", f">= +{scale:.2g}"
+
+
+def colour_bar(scale: float, width: int, *, unit: str = "logits", only_for: bool = False) -> Image.Image:
+    """The colours of `colourise` with ticks at both ends and in the middle.
 
     Args:
         scale: evidence in `unit` at the right end.
         width: pixels of the picture.
         unit: named beside the middle tick.
+        only_for: the half that speaks for the target.
 
     Returns:
         RGB picture, `width` by 32: the ticks stand below the bar.
     """
-    strip = np.broadcast_to(np.linspace(0, _positive(scale), width), (BAR, width))
+    strip = np.broadcast_to(np.linspace(0 if only_for else -1, 1, width), (BAR, width))
     bar = Image.new("RGB", (width, BAR + 20), PAPER)
-    colours = Image.fromarray(colourise(strip, scale))
+    colours = Image.fromarray(colourise(strip, 1))
     bar.paste(colours, (0, 0), colours)
     draw = ImageDraw.Draw(bar)
     draw.rectangle((0, 0, width - 1, BAR - 1), outline=(128, 128, 128))
-    ticks = ((0, "la", "0"), (width / 2, "ma", f"{scale / 2:.2g} {unit}"), (width, "ra", f">= {scale:.2g}"))
-    for x, anchor, text in ticks:
+    low, middle, high = ticks(_positive(scale), only_for=only_for)
+    for x, anchor, text in ((0, "la", low), (width / 2, "ma", f"{middle} {unit}"), (width, "ra", high)):
         draw.text((x, BAR + 4), text, fill=INK, font=_font(13), anchor=anchor)
     return bar
 
@@ -150,6 +141,7 @@ def overlaid(
     *,
     opacity: float = 0.5,
     smooth: bool = True,
+    only_for: bool = False,
 ) -> Image.Image:
     """The heatmap over the grayscale patch: what every picture that is kept shows.
 
@@ -160,12 +152,13 @@ def overlaid(
         side: pixels of the result's side.
         opacity: of the heatmap, in [0, 1].
         smooth: bilinear heatmap; native cells otherwise.
+        only_for: see `colourise`.
 
     Returns:
         RGB picture, side x side.
     """
     picture = Image.fromarray(grayscale(patch)).resize((side, side), Image.Resampling.NEAREST).convert("RGB")
-    colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale))
+    colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale, only_for=only_for))
     picture.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
     return picture
 
@@ -177,6 +170,7 @@ def overlay_image(
     *,
     unit: str = "logits",
     caption: str = "",
+    only_for: bool = False,
 ) -> Image.Image:
     """The picture to keep: the patch in its own colours beside its heatmap over grayscale, colour bar and caption.
 
@@ -186,14 +180,15 @@ def overlay_image(
         scale: evidence in `unit` that takes the last colour.
         unit: of the heatmap, named at the colour bar.
         caption: what is explained, and how. Plain ASCII: Pillow's own font has little else.
+        only_for: see `colourise`.
 
     Returns:
         RGB picture, two squares of ZOOM times the patch wide, with margins of 16.
     """
     side, margin = len(patch) * ZOOM, 16
     tissue = Image.fromarray(patch).resize((side, side), Image.Resampling.NEAREST)
-    reason = overlaid(patch, heatmap, scale, side)
-    bar = colour_bar(scale, side, unit=unit)
+    reason = overlaid(patch, heatmap, scale, side, only_for=only_for)
+    bar = colour_bar(scale, side, unit=unit, only_for=only_for)
 
     width, font, leading = 2 * side + 3 * margin, _font(14), 20
     per_line = max(1, int((width - 2 * margin) / font.getlength("n")))
@@ -244,7 +239,7 @@ def heatmap_url(
     kept: Kept[str],
     *,
     side: int | None = None,
-    diverging: bool = False,
+    only_for: bool = False,
 ) -> str:
     """A heatmap (h, w) in its colours (see `colourise`) as an address for an <img>.
 
@@ -253,14 +248,14 @@ def heatmap_url(
         scale: evidence that takes the last colour.
         kept: see `data_url`.
         side: pixels to enlarge it to before it is coloured; None for one pixel a cell.
-        diverging: both signs, see `colourise_difference`.
+        only_for: see `colourise`.
     """
-    paint = colourise_difference if diverging else colourise
 
     def draw() -> str:
-        return _encode(paint(heatmap if side is None else enlarge(heatmap, side, smooth=True), scale))
+        shown = heatmap if side is None else enlarge(heatmap, side, smooth=True)
+        return _encode(colourise(shown, scale, only_for=only_for))
 
-    return kept.get((digest(heatmap), scale, side, diverging), draw)
+    return kept.get((digest(heatmap), scale, side, only_for), draw)
 
 
 def _encode(array: NDArray[np.uint8]) -> str:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from core.evaluation.metrics.classification import losses
 from core.inference.scores import Scores
-from core.task import REFER
+from core.task import NOT_READ, REFER
 
 ANY = "any"
-OUTCOMES = ("true positive", "false positive", "true negative", "false negative", "refer")
+OUTCOMES = ("true positive", "false positive", "true negative", "false negative", "refer", "not read")
 ORDERS = ("row", "most wrong", "most correct", "most uncertain", "most positive", "random")
 
 
@@ -36,11 +36,12 @@ class Filter:
 
 
 def outcomes(scores: Scores, labels: NDArray[np.integer]) -> NDArray[np.str_]:
-    """(n,) one of OUTCOMES: a referred patch is neither right nor wrong."""
+    """(n,) one of OUTCOMES: one that is referred or not read is neither right nor wrong."""
     called, truth = scores.probability >= scores.point.threshold, labels == 1
     right = np.where(called, "true positive", "true negative")
     wrong = np.where(called, "false positive", "false negative")
-    return np.where(scores.verdict == REFER, REFER, np.where(called == truth, right, wrong))
+    kept = np.where(called == truth, right, wrong)
+    return np.where(np.isin(scores.verdict, (REFER, NOT_READ)), scores.verdict, kept)
 
 
 def select(scores: Scores, labels: NDArray[np.integer], wanted: Filter, order: str = "row") -> NDArray[np.int64]:

@@ -7,23 +7,29 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core import service
+from core.data.flags import SYNTHETIC
 from core.data.pcam import Split
 from core.explain.registry import METHODS
+from core.inference.reader import scale_key
+from core.models.schema import Bundle
 from core.task import STRIDE
 from pages.parts import library
 
 VIEWS = (8, 1)
 FIXED, OWN = "fixed", "own"
+BOTH, ONLY_FOR = "for and against", "for only"
 SCALE_NOTES = {FIXED: "fixed scale from validation", OWN: "this map's own scale"}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a reader asks to be explained, in the words of `core.explain.registry`."""
+    """What a reader asks to be explained, in the words of `core.explain.registry`, and how it is painted."""
 
     method: str
     layer: str
     target: str
+    views: int
+    only_for: bool = False
 
 
 def choose_model_and_split() -> None:
@@ -51,7 +57,14 @@ def synthetic_badge(shown: bool) -> None:
         place.html('<span class="nl-badge" data-testid="synthetic">synthetic, not tissue</span>')
 
 
-def choose_explanation(model: str, number: str = "") -> Explanation:
+def synthetic_model_badge(model: Bundle) -> None:
+    """Says of a model that it learned from drawings, wherever it reads."""
+    place = st.container()
+    if model.synthetic:
+        place.html(f'<span class="nl-badge" data-testid="synthetic-model">{SYNTHETIC}: not for tissue</span>')
+
+
+def choose_explanation(model: str, views: int, only_for: bool, number: str = "") -> Explanation:
     """Target, method and layer side by side; `number` tells the panels of a comparison apart in the URL."""
     left, middle, right = st.columns(3)
     task = service.task(model)
@@ -79,7 +92,7 @@ def choose_explanation(model: str, number: str = "") -> Explanation:
         help=f"last: {cells} x {cells} cells. Earlier layers, named by their cells in a PCam patch, have finer "
         "ones, further from the decision.",
     )
-    return Explanation(method, layer, target)
+    return Explanation(method, layer, target, views, only_for)
 
 
 def choose_views() -> int:
@@ -93,12 +106,33 @@ def choose_views() -> int:
     )
 
 
-def choose_scale() -> str:
-    """Fixed or own colour scale."""
-    return st.selectbox(
+def choose_scale(model: str | None = None, explanation: Explanation | None = None) -> bool:
+    """Fixed or own colour scale; returns whether own. Fixed is there where the model has one of what is explained."""
+    fixed = True
+    if model is not None and explanation is not None:
+        scales = library.reader(model).model.scales
+        fixed = scale_key(explanation.method, explanation.layer) in scales
+    options = [FIXED, OWN] if fixed else [OWN]
+    if st.session_state.get("scale", options[0]) not in options:
+        st.session_state["scale"] = options[0]
+    chosen = st.selectbox(
         "Colour scale",
-        [FIXED, OWN],
+        options,
         key="scale",
         bind="query-params",
-        help="Fixed: maps can be compared between patches. Own: stretched to this map, so weak evidence looks strong.",
+        help="Fixed: maps can be compared between patches. Own: stretched to this map, so weak evidence looks strong."
+        + ("" if fixed else " No fixed scale of this method at this layer is kept with the model."),
     )
+    return bool(chosen == OWN)
+
+
+def choose_signs() -> bool:
+    """Whether to paint only what speaks for the target."""
+    chosen = st.selectbox(
+        "Evidence",
+        [BOTH, ONLY_FOR],
+        key="evidence",
+        bind="query-params",
+        help="Brown speaks for the target, blue against it; where there is neither the tissue stays bare.",
+    )
+    return bool(chosen == ONLY_FOR)

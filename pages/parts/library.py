@@ -55,10 +55,12 @@ def pictures() -> Kept[str]:
     return own("pictures", 1024, 4 * 2**20, len)
 
 
-def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int) -> Readings:
+def explain(
+    model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int, synthetic: bool = False
+) -> Readings:
     """Read and explain one patch (side, side, 3); kept for this reader's session, so drawing it again infers nothing.
 
-    A method that asks the network many times shows how far it is.
+    A method that asks the network many times shows how far it is. `synthetic` says that the patch is drawn.
     """
     place = st.empty()
 
@@ -70,11 +72,11 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
 
         dear = METHODS[method].passes_at(layer, patch.shape[0]) > FEW_PASSES
         with nullcontext() if dear else st.spinner("Reading the patch ..."):
-            found = served.explain(patch, method, layer, target, views, tell if dear else None)
+            found = served.explain(patch, method, layer, target, views, tell if dear else None, synthetic)
         place.empty()
         return found
 
-    read = (model, service.changed(model), digest(patch), views)
+    read = (model, service.changed(model), digest(patch), views, synthetic)
     found = _readings("explained").get((*read, method, layer, target), infer)
     _readings("read").get(read, lambda: found)
     return found
@@ -82,7 +84,7 @@ def explain(model: str, patch: NDArray[np.uint8], method: str, layer: str, targe
 
 def predict(model: str, patch: NDArray[np.uint8], views: int) -> Readings:
     """A reading of one patch, however it is explained: one that is here, else the one that costs least."""
-    read = (model, service.changed(model), digest(patch), views)
+    read = (model, service.changed(model), digest(patch), views, False)
     margin = service.task(model).margin
     return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, margin, views))
 

@@ -109,7 +109,13 @@ def test_blur_is_flagged():
 
 def test_every_flag_has_a_sentence_and_no_patch_no_flags():
     # Stored scores keep them as bits in this order.
-    assert list(FLAGS) == ["not H&E-like", "nearly blank", "blurred", "unlike training tissue"]
+    assert list(FLAGS) == [
+        "not H&E-like",
+        "nearly blank",
+        "blurred",
+        "unlike training tissue",
+        "trained on synthetic pictures",
+    ]
     assert all(sentence.endswith(".") for sentence in FLAGS.values())
     assert flags_of(np.zeros((0, 96, 96, 3), np.uint8)) == []
 

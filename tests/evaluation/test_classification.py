@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
+from core.data.flags import UNLIKE, bits_of
 from core.evaluation.metrics.classification import (
     FIGURES,
     Scored,
@@ -25,7 +26,7 @@ LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.uint8)
 
 def test_every_figure_by_hand():
     found = figures(Scored(PROBABILITY, LABELS, POINT))
-    assert list(found) == list(FIGURES)
+    assert list(found) == list(FIGURES)[: len(found)]
     p_of_label = [0.9, 0.8, 0.4, 0.1, 0.4, 0.5, 0.7, 0.8]
     expected = {
         "accuracy": 5 / 8,  # called tumour: 0.6, 0.9, 0.5, 0.7, 0.8; wrong: 0.6, 0.9 and the positive at 0.4
@@ -44,12 +45,30 @@ def test_every_figure_by_hand():
     assert found == pytest.approx(expected)
 
 
+def test_figures_with_gates_by_hand():
+    # 0.1 is not read; 0.9, a false alarm, and 0.8, a hit, are referred for a flag; 0.6, 0.4 and 0.5 by the band
+    flags = [("nearly blank",), (), (), ("blurred",), ("blurred",), (), (), (UNLIKE,)]
+    found = figures(Scored(PROBABILITY, LABELS, POINT, bits_of(flags)))
+    assert list(found) == list(FIGURES)
+    assert {name: found[name] for name in list(FIGURES)[-5:]} == pytest.approx(
+        {
+            "not_read": 1 / 8,
+            "referred_gated": 5 / 8,
+            "accuracy_gated": 2 / 2,  # what is left: 0.2, a negative, and 0.7, a positive
+            "sensitivity_gated": 1 / 1,
+            "specificity_gated": 1 / 1,
+        }
+    )
+    without = figures(Scored(PROBABILITY, LABELS, POINT))
+    assert {name: found[name] for name in without} == without
+
+
 def test_what_is_undefined_is_nan_and_left_out_of_the_intervals():
     healthy = Scored(PROBABILITY[:4], LABELS[:4], POINT)
     found = figures(healthy)
     undefined = {name for name, value in found.items() if np.isnan(value)}
     assert undefined == {"balanced_accuracy", "auc", "sensitivity", "sensitivity_outside"}
-    assert set(with_intervals(healthy, resamples=20)) == set(FIGURES) - undefined
+    assert set(with_intervals(healthy, resamples=20)) == set(found) - undefined
 
 
 # Two decimals give many ties.

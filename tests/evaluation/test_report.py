@@ -139,6 +139,7 @@ def test_evaluation_counts_what_the_reader_says(tiny_reader, slides_split, patch
     assert evaluation.data.fingerprint == slides_split.fingerprint()
     assert evaluation.figures["accuracy"].value == pytest.approx((called == truth).mean())
     assert evaluation.referred == pytest.approx((readings.verdict == "refer").mean())
+    assert evaluation.figures["not_read"].value == pytest.approx((readings.verdict == "not read").mean())
     assert report["confusion"] == {
         "true_positive": (called & truth).sum(),
         "false_positive": (called & ~truth).sum(),

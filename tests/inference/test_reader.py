@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from core.data.flags import flags
+from core.data.flags import SYNTHETIC, UNLIKE, bits_of, flags
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
 from core.explain.cam import grad_cam
@@ -15,9 +15,11 @@ from core.explain.registry import METHODS
 from core.inference import load_reader
 from core.inference.caching import CachingEngine, caching_reader
 from core.inference.engines.torch_engine import TorchEngine
-from core.inference.reader import Reader, verdicts
-from core.models.schema import OperatingPoint
-from core.task import PCAM
+from core.inference.reader import Reader
+from core.inference.verdict import reason, verdicts
+from core.models.schema import DataRecord, OperatingPoint
+from core.models.store import StoredBundle
+from core.task import NOT_READ, PCAM, REFER
 
 LAYERS = {"last": (3, 3), "6x6": (6, 6), "12x12": (12, 12)}
 
@@ -116,7 +118,7 @@ def test_eight_views_are_the_mean_of_eight_readings(tiny_reader, patches):
     turned_back = [dihedral_back(single.attribution, index) for index, single in enumerate(singles)]
     np.testing.assert_allclose(eight.attribution, np.mean(turned_back, axis=0), atol=1e-5)
     assert eight.point == tiny_reader.model.points["8"]
-    assert eight.verdict.tolist() == verdicts(eight.probability, eight.point, PCAM).tolist()
+    assert eight.verdict.tolist() == verdicts(eight.probability, eight.point, PCAM, eight.flagged).tolist()
 
 
 @pytest.mark.parametrize("layer", ["last", "6x6"])
@@ -140,10 +142,41 @@ def test_views_are_one_or_eight(tiny_reader, patches):
 
 def test_verdicts_by_hand():
     point = OperatingPoint(threshold=0.5, refer_low=0.4, refer_high=0.7)
-    probability = np.array([0, 0.39, 0.4, 0.5, 0.69, 0.7, 1])
-    assert verdicts(probability, point, PCAM).tolist() == ["no tumour"] * 2 + ["refer"] * 3 + ["tumour"] * 2
+    probability, none = np.array([0, 0.39, 0.4, 0.5, 0.69, 0.7, 1]), np.zeros(7, np.uint8)
+    assert verdicts(probability, point, PCAM, none).tolist() == ["no tumour"] * 2 + ["refer"] * 3 + ["tumour"] * 2
     no_band = OperatingPoint(threshold=0.3, refer_low=0.3, refer_high=0.3)
-    assert verdicts(np.array([0.29, 0.3]), no_band, PCAM).tolist() == ["no tumour", "tumour"]
+    assert verdicts(np.array([0.29, 0.3]), no_band, PCAM, none[:2]).tolist() == ["no tumour", "tumour"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "verdict", "because"),
+    [
+        (("nearly blank",), NOT_READ, "nearly blank"),
+        (("not H&E-like", "blurred", UNLIKE), NOT_READ, "not H&E-like"),
+        ((UNLIKE,), REFER, UNLIKE),
+        (("blurred", UNLIKE), REFER, UNLIKE),
+        (("blurred",), REFER, "blurred"),
+        ((UNLIKE, SYNTHETIC), NOT_READ, SYNTHETIC),
+    ],
+)
+def test_a_gate_takes_the_place_of_the_verdict_whatever_the_probability(flags, verdict, because):
+    point = OperatingPoint(refer_low=0.4, refer_high=0.6)
+    probability = np.array([0.0, 0.5, 1.0])
+    assert verdicts(probability, point, PCAM, bits_of([flags] * 3)).tolist() == [verdict] * 3
+    assert reason(verdict, flags) == because
+    assert reason(REFER, ()) == "too close to call"
+    assert reason("tumour", ()) == ""
+
+
+def test_what_learned_from_drawings_gives_no_verdict_on_others(tiny_reader, patches):
+    drawn = DataRecord(split="demo", patches=400, fingerprint="0" * 64, note="synthetic, not tissue")
+    training = tiny_reader.model.training.model_copy(update={"data": (drawn,)})
+    description = tiny_reader.model.model_copy(update={"training": training})
+    reader = Reader(StoredBundle(tiny_reader.stored.folder, description), tiny_reader.engine)
+    real, demo = reader.read(patches[:3], synthetic=[False, True, True]), tiny_reader.read(patches[:3])
+    assert (real.verdict[0], real.verdict[1:].tolist()) == (NOT_READ, demo.verdict[1:].tolist())
+    assert real.flags == ((*demo.flags[0], SYNTHETIC), *demo.flags[1:])
+    np.testing.assert_array_equal(real.probability, demo.probability)
 
 
 def with_point(reader, **fields):

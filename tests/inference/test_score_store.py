@@ -30,9 +30,9 @@ class Counting(Reader):
         super().__init__(reader.stored, reader.engine)
         self.asked = []
 
-    def read(self, patches, views=1):
+    def read(self, patches, views=1, synthetic=False):
         self.asked.append(len(patches))
-        return super().read(patches, views)
+        return super().read(patches, views, synthetic)
 
 
 @pytest.fixture
@@ -198,10 +198,10 @@ def test_a_job_starts_from_what_is_there_and_stops_after_a_write(store, reader):
     reading, go_on = threading.Event(), threading.Event()
 
     class Waiting(Counting):
-        def read(self, patches, views=1):
+        def read(self, patches, views=1, synthetic=False):
             reading.set()
             assert go_on.wait(60)
-            return super().read(patches, views)
+            return super().read(patches, views, synthetic)
 
     store.reader = Waiting(reader)
     job = ScoringJob(store)
@@ -218,7 +218,7 @@ def test_a_job_reports_its_error(store, reader):
     list(zip(range(1), store.compute(), strict=False))
 
     class Broken(Counting):
-        def read(self, patches, views=1):
+        def read(self, patches, views=1, synthetic=False):
             raise OutputError(store.path, "the disk is full")
 
     store.reader = Broken(reader)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from core.models.schema import OperatingPoint
@@ -46,7 +47,7 @@ def test_a_calibration_is_claimed_where_there_is_one(readings, patches, monkeypa
     captions = []
     drawn = overlay_image
     monkeypatch.setattr(export, "overlay_image", lambda *a, **how: captions.append(how["caption"]) or drawn(*a, **how))
-    served = replace(readings, point=point or readings.point)
+    served = replace(readings, point=point or readings.point, verdict=np.array(["tumour"]), flags=((),))
     as_picture(patches[3], served, 0)
     assert f"{served.probability[0]:.2f}, {said}; " in captions[0]
     assert as_record(served, 0)["calibrated"] is (said == "calibrated")

@@ -78,53 +78,61 @@ def test_enlarging_invents_no_evidence(cells, side, smooth, seed):
     assert large.max() <= heatmap.max() + 1e-6
 
 
-def test_alpha_rises_over_the_first_15_percent():
-    heatmap = np.array([[0, 0.15, 0.3, 1, 2, 9]], dtype=np.float32)  # 0, 7.5, 15, 50, 100 and 450 % of the scale
-    assert overlay.colourise(heatmap, scale=2)[0, :, 3].tolist() == [0, 128, 255, 255, 255, 255]
+def test_alpha_rises_over_the_first_half():
+    heatmap = np.array([[0, 0.25, 0.5, 1, 2, 9]], dtype=np.float32)  # 0, 12.5, 25, 50, 100 and 450 % of the scale
+    assert overlay.colourise(heatmap, scale=2)[0, :, 3].tolist() == [0, 64, 128, 255, 255, 255]
+    assert overlay.colourise(-heatmap, scale=2)[0, :, 3].tolist() == [0, 64, 128, 255, 255, 255]
 
 
-def test_colours_are_inferno_on_the_fixed_scale():
-    rgba = overlay.colourise(np.array([[1, 2, 9]], dtype=np.float32), scale=2)
-    # inferno's middle and last colour, as published by its authors (matplotlib, CC0)
-    np.testing.assert_allclose(rgba[0, :, :3], [[188, 55, 84], [252, 255, 164], [252, 255, 164]], atol=1)
+def test_colours_are_vik_on_the_fixed_scale():
+    rgba = overlay.colourise(np.array([[-9, -2, 2, 9]], dtype=np.float32), scale=2)
+    # vik's first and last colour, as published by its author (Crameri 2018)
+    np.testing.assert_allclose(rgba[0, :, :3], [[0, 18, 97]] * 2 + [[89, 0, 8]] * 2, atol=1)
+
+
+def test_signs_have_colours_of_their_own_at_any_strength():
+    heatmap = np.array([0.02, 0.3, 0.6, 1.0], dtype=np.float32)
+    speaks_for, against = (overlay.colourise(sign * heatmap, 1)[:, :3].astype(int) for sign in (1, -1))
+    assert (speaks_for[:, 0] - speaks_for[:, 2] > 30).all()  # more red than blue
+    assert (against[:, 2] - against[:, 0] > 30).all()
 
 
 def test_a_weak_map_stays_weak():
-    weak = np.array([[0.1, 0.2]], dtype=np.float32)
-    assert overlay.colourise(weak, scale=2)[..., :3].max() < 80
+    weak = overlay.colourise(np.array([[-0.1, 0.1]], dtype=np.float32), scale=2)
+    assert weak[..., 3].max() < 30
+    assert weak[..., :3].min() > 100  # pale: not the colour of nuclei
 
 
 @pytest.mark.parametrize("value", [0.0, -0.01, -5.0])
-def test_no_evidence_is_not_painted(value):
-    assert not overlay.colourise(np.full((3, 3), value, dtype=np.float32), scale=1)[..., 3].any()
+def test_what_speaks_against_is_bare_when_asked_for(value):
+    heatmap = np.full((3, 3), value, dtype=np.float32)
+    assert not overlay.colourise(heatmap, scale=1, only_for=True)[..., 3].any()
+    assert overlay.colourise(heatmap, scale=1)[..., 3].all() == (value != 0)
 
 
-def test_difference_is_opaque_by_magnitude_and_coloured_by_sign():
-    rgba = overlay.colourise_difference(np.array([[-4, -0.5, 0, 0.5, 4]], dtype=np.float32), scale=2)[0].astype(int)
-    assert rgba[:, 3].tolist() == [255, 128, 0, 128, 255]
-    red, blue = rgba[:, 0], rgba[:, 2]
-    assert (blue > red)[:2].all()
-    assert (red > blue)[3:].all()
+def test_what_speaks_for_looks_the_same_alone():
+    heatmap = np.array([[0.1, 0.5, 2]], dtype=np.float32)
+    np.testing.assert_array_equal(overlay.colourise(heatmap, 1, only_for=True), overlay.colourise(heatmap, 1))
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan")])
-@pytest.mark.parametrize("paint", [overlay.colourise, overlay.colourise_difference])
-def test_a_scale_must_end_above_zero(paint, scale):
+def test_a_scale_must_end_above_zero(scale):
     with pytest.raises(ValueError, match="above zero"):
-        paint(MAP, scale)
+        overlay.colourise(MAP, scale)
 
 
-def test_colour_stops_are_the_colours_of_the_heatmap():
-    stops = overlay.colour_stops(5)
-    painted = overlay.colourise(np.linspace(0, 2, 5, dtype=np.float32)[None], scale=2)[0].tolist()
+@pytest.mark.parametrize(("only_for", "lowest"), [(True, 0), (False, -2)])
+def test_colour_stops_are_the_colours_of_the_heatmap(only_for, lowest):
+    stops = overlay.colour_stops(5, only_for=only_for)
+    painted = overlay.colourise(np.linspace(lowest, 2, 5, dtype=np.float32)[None], scale=2)[0].tolist()
     assert [position for position, _ in stops] == [0, 0.25, 0.5, 0.75, 1]
     assert [colour for _, colour in stops] == [f"rgba({r}, {g}, {b}, {a / 255:.3f})" for r, g, b, a in painted]
-    assert stops[0][1].endswith(" 0.000)")
+    assert stops[0 if only_for else 2][1].endswith(" 0.000)")
 
 
-def test_diverging_stops_are_bare_in_the_middle():
-    alphas = [colour.rsplit(" ", 1)[1] for _, colour in overlay.colour_stops(3, diverging=True)]
-    assert alphas == ["1.000)", "0.000)", "1.000)"]
+def test_ticks_say_that_the_ends_stand_for_all_beyond():
+    assert overlay.ticks(2.5) == ("<= -2.5", "0", ">= +2.5")
+    assert overlay.ticks(2.5, only_for=True) == ("0", "1.2", ">= 2.5")
 
 
 def test_colour_bar_size():
@@ -145,7 +153,7 @@ def test_a_heatmap_is_blended_by_opacity():
     patch = np.full((96, 96, 3), 200, dtype=np.uint8)
     heatmap = np.full((3, 3), 2, dtype=np.float32)
     page = np.asarray(overlay.overlaid(patch, heatmap, 2.0, 192, opacity=0.5))
-    assert page[100, 100].tolist() == pytest.approx([226, 228, 182], abs=2)  # halfway from 200 to (252, 255, 164)
+    assert page[100, 100].tolist() == pytest.approx([145, 100, 104], abs=2)  # halfway from 200 to (89, 0, 8)
     hidden = np.asarray(overlay.overlaid(patch, heatmap, 2.0, 192, opacity=0))
     assert hidden[100, 100].tolist() == [200, 200, 200]
 
@@ -174,13 +182,13 @@ def test_a_picture_is_encoded_once(monkeypatch):
     patch, other = random_patch(), random_patch() ^ 1
     assert overlay.data_url(patch, kept) == overlay.data_url(patch.copy(), kept) != overlay.data_url(other, kept)
     assert len(encoded) == 2
-    weak = MAP / 12
+    weak = (MAP - MAP.mean()) / 12
     urls = {
         overlay.heatmap_url(weak, 2.0, kept),
         overlay.heatmap_url(weak, 2.0, kept),
         overlay.heatmap_url(weak, 1.0, kept),
         overlay.heatmap_url(weak, 2.0, kept, side=192),
-        overlay.heatmap_url(weak, 2.0, kept, diverging=True),
+        overlay.heatmap_url(weak, 2.0, kept, only_for=True),
     }
     assert len(urls) == 4
     assert len(encoded) == 6
@@ -189,5 +197,5 @@ def test_a_picture_is_encoded_once(monkeypatch):
 def test_a_kept_heatmap_is_the_coloured_one():
     kept = Kept(8)
     assert overlay.heatmap_url(MAP, 2.0, kept) == overlay.data_url(overlay.colourise(MAP, 2.0))
-    smooth = overlay.colourise_difference(overlay.enlarge(MAP, 192, smooth=True), 2.0)
-    assert overlay.heatmap_url(MAP, 2.0, kept, side=192, diverging=True) == overlay.data_url(smooth)
+    smooth = overlay.colourise(overlay.enlarge(MAP, 192, smooth=True), 2.0, only_for=True)
+    assert overlay.heatmap_url(MAP, 2.0, kept, side=192, only_for=True) == overlay.data_url(smooth)

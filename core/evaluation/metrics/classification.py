@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from core.evaluation.metrics.bootstrap import RESAMPLES, intervals, share_interval
+from core.inference.verdict import gated
 from core.models.schema import Interval, OperatingPoint
+from core.task import NOT_READ, REFER
 
 ECE_BINS = 15
 _TINY = 1e-12
@@ -28,21 +30,36 @@ FIGURES = {
     "referred": "Share referred",
     "sensitivity_outside": "Sensitivity of what is not referred",
     "specificity_outside": "Specificity of what is not referred",
+    "not_read": "Share not read, for a gate",
+    "referred_gated": "Share referred, by the band or a gate",
+    "accuracy_gated": "Accuracy of what gets a class",
+    "sensitivity_gated": "Sensitivity of what gets a class",
+    "specificity_gated": "Specificity of what gets a class",
 }
-"""Names of the figures and how a person calls them. Verdict figures use the threshold alone unless 'not referred'."""
+"""Names of the figures and how a person calls them. The first eight know no gates and use the threshold alone; the
+next three leave out the refer band; the last go by the verdict as it is shown, gates and all."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Readings reduced to what figures need: probability (n,), labels (n,) 0 or 1, and the operating point."""
+    """Readings reduced to what figures need.
+
+    Attributes:
+        probability: (n,) of the positive class.
+        labels: (n,) 0 or 1.
+        point: the operating point.
+        flagged: (n,) bits of each patch's flags; without them nothing is said of gates.
+    """
 
     probability: NDArray[np.float64]
     labels: NDArray[np.uint8]
     point: OperatingPoint
+    flagged: NDArray[np.uint8] | None = None
 
     def take(self, indices: NDArray[np.integer]) -> Scored:
         """The readings at `indices`."""
-        return Scored(self.probability[indices], self.labels[indices], self.point)
+        flagged = None if self.flagged is None else self.flagged[indices]
+        return Scored(self.probability[indices], self.labels[indices], self.point, flagged)
 
 
 def area_under_roc(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -91,7 +108,8 @@ def expected_calibration_error(probability: NDArray[np.floating], labels: NDArra
 
 
 def figures(scored: Scored) -> dict[str, float]:
-    """Every figure of FIGURES; nan where it is undefined (no positives, nothing left outside the band)."""
+    """The figures of FIGURES, those of gates where flags are known; nan where one is undefined (no positives, nothing
+    left outside the band)."""
     p, truth, point = scored.probability, scored.labels == 1, scored.point
     called = p >= point.threshold
     outside = (p < point.refer_low) | (p >= point.refer_high)
@@ -108,6 +126,21 @@ def figures(scored: Scored) -> dict[str, float]:
         "referred": float((~outside).mean()),
         "sensitivity_outside": _share(called, truth & outside),
         "specificity_outside": _share(~called, ~truth & outside),
+        **({} if scored.flagged is None else _with_gates(scored.flagged, called, truth, outside)),
+    }
+
+
+def _with_gates(
+    flagged: NDArray[np.uint8], called: NDArray[np.bool_], truth: NDArray[np.bool_], outside: NDArray[np.bool_]
+) -> dict[str, float]:
+    not_read = gated(flagged, NOT_READ)
+    classed = outside & ~not_read & ~gated(flagged, REFER)
+    return {
+        "not_read": float(not_read.mean()),
+        "referred_gated": float((~classed & ~not_read).mean()),
+        "accuracy_gated": _share(called == truth, classed),
+        "sensitivity_gated": _share(called, truth & classed),
+        "specificity_gated": _share(~called, ~truth & classed),
     }
 
 

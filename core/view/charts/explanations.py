@@ -19,7 +19,7 @@ from core.evaluation.metrics.position_bias import GRIDS
 from core.evaluation.schema import Curves, DriftCurve, Figure, RemovalCurve, Row
 from core.view.charts.style import ACCENT, GREY, HEIGHT, blank, chance_line, frame, gap, line_style
 from core.view.narrative import method_title
-from core.view.overlay import DIFFERENCE, data_url, overlaid
+from core.view.overlay import EVIDENCE, data_url, overlaid
 
 FIRST = (MAIN, "layercam/last", "gradcam/6x6", "gradcam/12x12", "random", "hematoxylin", "darkness")
 """Drawn from the start where there are many curves; a click in the legend adds the others."""
@@ -125,7 +125,7 @@ def _grid(title: str, grid: Sequence[Sequence[Figure]], chance: float) -> go.Fig
         z=value, texttemplate="%{z:.1f}%", xgap=2, ygap=2,
         customdata=[[list(pair) for pair in zip(*rows, strict=True)] for rows in zip(low, high, strict=True)],
         hovertemplate="%{z:.1f}% [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>",
-        colorscale=[[place, colour] for place, colour in DIFFERENCE.to_plotly()], zmin=ticks[0], zmax=ticks[-1],
+        colorscale=[[place, colour] for place, colour in EVIDENCE.to_plotly()], zmin=ticks[0], zmax=ticks[-1],
         colorbar={
             "orientation": "h", "thickness": 12, "y": -0.02, "yanchor": "top", "tickvals": ticks,
             "ticktext": ["0%", f"chance {ticks[1]:.0f}%", f"{ticks[2]:.0f}%"],

@@ -9,14 +9,15 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core import service
-from core.data.flags import flags_of
+from core.data.flags import flags_of, names_of
 from core.data.pcam import Split
 from core.evaluation.metrics.classification import losses
-from core.inference.reader import verdict_words
 from core.inference.scores import Scores, ScoreStore
+from core.inference.verdict import verdict_words
 from core.task import Task
 from core.view.charts.scores import probability_histogram
 from core.view.selection import ANY, ORDERS, OUTCOMES, Filter, outcomes
+from core.view.verdict import in_words
 from core.view.words import duration
 from pages.parts import access, library
 from pages.parts.compare import comparing
@@ -191,7 +192,7 @@ def _tiles(scores: Scores, split: Split, shown: NDArray[np.int64]) -> list[Tile]
             heatmap=scores.attribution[index],
             title=split.title(index),
             lines=(
-                f"read {scores.verdict[index]}",
+                f"read {in_words(str(scores.verdict[index]), names_of(int(scores.flag_bits[index])))}",
                 f"labelled {split.task.label(split.labels[index])}",
                 f"loss {loss[i]:.2f}, probability {scores.probability[index]:.2f}",
             ),

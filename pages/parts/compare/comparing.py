@@ -16,8 +16,10 @@ from core.inference import Readings
 from core.settings import without_paths
 from core.task import Task
 from core.view.export import scale_of
+from core.view.verdict import headline, probability_words
 from pages.parts import library
-from pages.parts.choices import FIXED, OWN, choose_explanation
+from pages.parts.choices import FIXED, OWN, Explanation, choose_explanation
+from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import Panel
 from pages.parts.read import uploads
 from pages.parts.read.choose import Chosen, chosen_from, chosen_upload, examples
@@ -35,6 +37,7 @@ class Compared:
 
     chosen: Chosen
     readings: Readings
+    explanation: Explanation
 
 
 def _ticks() -> list[tuple[str, int, str]]:
@@ -85,13 +88,13 @@ def choose_count() -> int:
     return st.selectbox("Panels", range(2, MOST + 1), key="panels", bind="query-params")
 
 
-def choose_panels(count: int, views: int) -> list[Compared]:
+def choose_panels(count: int, views: int, only_for: bool) -> list[Compared]:
     """A column of choices for each panel; returns what they read."""
     compared, names = [], service.model_names()
     for number, column in enumerate(st.columns(count, gap="medium"), start=1):
         with column:
             try:
-                panel = _choose_panel(number, count, names, views)
+                panel = _choose_panel(number, count, names, views, only_for)
             except NodeLensError as error:  # of this panel's model or split: the others stand
                 st.error(without_paths(str(error)))
                 continue
@@ -100,7 +103,7 @@ def choose_panels(count: int, views: int) -> list[Compared]:
     return compared
 
 
-def _choose_panel(number: int, count: int, names: list[str], views: int) -> Compared | None:
+def _choose_panel(number: int, count: int, names: list[str], views: int, only_for: bool) -> Compared | None:
     heading, swap = st.columns([1, 1], vertical_alignment="center")
     heading.markdown(f"**Panel {number}**")
     other = number % count + 1
@@ -109,12 +112,13 @@ def _choose_panel(number: int, count: int, names: list[str], views: int) -> Comp
     model = st.selectbox("Model", names, (number - 1) % len(names), key=f"model{number}", bind="query-params")
     with patch_place:
         chosen = _choose_patch(number, service.task(model))
-    e = choose_explanation(model, str(number))
+    e = choose_explanation(model, views, only_for, str(number))
     if chosen is None:
         return None
     if chosen.split is not None:
         chosen.split.require(service.task(model))
-    return Compared(chosen, library.explain(model, chosen.patch, e.method, e.layer, e.target, views))
+    read = library.explain(model, chosen.patch, e.method, e.layer, e.target, e.views, chosen.synthetic)
+    return Compared(chosen, read, e)
 
 
 def _choose_patch(number: int, task: Task) -> Chosen | None:
@@ -166,23 +170,23 @@ def _kind(readings: Readings) -> str:
     return f"{METHODS[readings.method].title}, {'{} x {}'.format(*readings.grid)} cells"
 
 
-def light_table_panels(compared: list[Compared], with_differences: bool, scale: str) -> list[Panel]:
+def light_table_panels(compared: list[Compared], with_differences: bool, own: bool) -> list[Panel]:
     """The maps from left to right, and between neighbours their difference when asked for.
 
     Args:
         compared: one reading or more.
         with_differences: whether to show them.
-        scale: fixed or own, in the words of `choices`.
+        own: whether scales are the highest of what is shown, or fixed.
     """
     panels: list[Panel] = []
-    scales = _scales(compared, own=scale == OWN)
+    scales = _scales(compared, own)
     # A cell of the common grid holds a share of a coarser cell's evidence, so the colours of a difference reach lower.
     finest = max(panel.readings.attribution[0].size for panel in compared)
     share = [panel.readings.attribution[0].size / finest for panel in compared]
     difference_scale = max(one * part for one, part in zip(scales, share, strict=True))
     for number, panel in enumerate(compared, start=1):
         heatmap = panel.readings.attribution[0]
-        note = SHARED_NOTES[scale if panel.readings.scale else OWN]
+        note = SHARED_NOTES[OWN if own or not panel.readings.scale else FIXED]
         if with_differences and number > 1:
             before = compared[number - 2]
             same = (
@@ -200,19 +204,17 @@ def light_table_panels(compared: list[Compared], with_differences: bool, scale: 
                     scale=difference_scale,
                     scale_note="difference, one scale for all",
                     inset=True,
-                    diverging=True,
                     caption=f"Evidence per cell of the common grid.{same}",
                 )
             )
         panels.append(
-            Panel(
+            evidence_panel(
                 f"{number}: {panel.chosen.name}",
                 panel.chosen.patch,
-                panel.readings.model.task,
-                heatmap=heatmap,
+                panel.readings,
+                only_for=panel.explanation.only_for,
                 scale=scales[number - 1],
-                unit=METHODS[panel.readings.method].unit,
-                scale_note=f"{_kind(panel.readings)}, positive evidence, {note}",
+                note=f"{_kind(panel.readings)}, {note}",
                 inset=True,
                 caption=" ".join((_reading(panel), panel.readings.explained, *panel.chosen.notes)),
             )
@@ -224,7 +226,7 @@ def _reading(panel: Compared) -> str:
     readings, label = panel.readings, panel.chosen.label
     known = f", labelled {label}" if label else ""
     synthetic = " Synthetic, not tissue." if panel.chosen.synthetic else ""
-    return f"Reads {readings.verdict[0]}, probability {readings.probability[0]:.2f}{known}.{synthetic}"
+    return f"{headline(readings, 0)}; {probability_words(readings, 0)}{known}.{synthetic}"
 
 
 def correlations(compared: list[Compared]) -> str:

@@ -24,7 +24,9 @@ from pages.parts import library
 ASSETS = Path(__file__).parents[3] / "assets"
 SMOOTH = 2
 """Pixels of the smooth heatmap along a pixel of the patch; it is enlarged before it is coloured."""
-NO_EVIDENCE = "No positive evidence for this target."
+NO_EVIDENCE, NO_POSITIVE_EVIDENCE = "No evidence for or against this target.", "No positive evidence for this target."
+LENGTHS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+"""Micrometres that a scale bar may stand for."""
 
 HTML = """
 <div class="table" data-testid="light-table">
@@ -41,6 +43,7 @@ HTML = """
           </div>
           <div class="label-box" role="img" ></div>
         </div>
+        <div class="scale-bar" data-testid="scale-bar"><span></span></div>
       </div>
       <p class="readout" data-testid="readout"></p>
       <p class="message" data-testid="message"></p>
@@ -59,15 +62,15 @@ HTML = """
     </div>
     <div class="row">
       <fieldset class="evidence"><legend>Heatmap</legend>
-        <label><input type="radio" name="grid" value="smooth" data-testid="grid-smooth" checked>
+        <label><input type="radio" name="grid" value="smooth" data-testid="grid-smooth">
           <span>Smooth</span></label>
-        <label><input type="radio" name="grid" value="cells" data-testid="grid-cells">
+        <label><input type="radio" name="grid" value="cells" data-testid="grid-cells" checked>
           <span class="grids"></span></label>
       </fieldset>
       <fieldset><legend>Tissue</legend>
-        <label><input type="radio" name="tissue" value="pixels" data-testid="tissue-pixels" checked>
+        <label><input type="radio" name="tissue" value="pixels" data-testid="tissue-pixels">
           <span>Pixels</span></label>
-        <label><input type="radio" name="tissue" value="smooth" data-testid="tissue-smooth">
+        <label><input type="radio" name="tissue" value="smooth" data-testid="tissue-smooth" checked>
           <span>Smooth</span></label>
       </fieldset>
       <div class="zoom" role="group" aria-label="Zoom">Zoom
@@ -105,7 +108,8 @@ class Panel:
         scale: evidence in that unit that takes the last colour. It is never stretched to a patch on the quiet.
         scale_note: what the colour bar says of itself; panels with the same scale and note share a bar.
         inset: the patch in its own colours, small, beside the heading.
-        diverging: the heatmap is a difference of two others: both signs are painted, in colours of their own.
+        only_for: paint only what speaks for the target; otherwise both signs, in colours of their own.
+        unusable: a gate says that nothing here may be used: small and grey.
         caption: what is explained, below the picture.
     """
 
@@ -118,7 +122,8 @@ class Panel:
     scale: float = 1.0
     scale_note: str = ""
     inset: bool = False
-    diverging: bool = False
+    only_for: bool = False
+    unusable: bool = False
     caption: str = ""
 
 
@@ -135,8 +140,12 @@ def light_table(
         key: Streamlit's key for this table.
         label_box: whether label boxes are outlined until the reader chooses otherwise.
     """
-    heatmaps = [panel for panel in panels if panel.heatmap is not None]
-    bars = dict.fromkeys((panel.scale, f"{panel.scale_note}, {panel.unit}", panel.diverging) for panel in heatmaps)
+    # Of an empty map there is nothing to be told by colours.
+    bars = dict.fromkeys(
+        (panel.scale, f"{panel.scale_note}, {panel.unit}", panel.only_for)
+        for panel in panels
+        if panel.heatmap is not None and panel.heatmap.any() and not panel.unusable
+    )
     grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in panels if panel.heatmap is not None)
     boxes = dict.fromkeys(_box(panel.task) for panel in panels if panel.task.label_share is not None)
     _component(
@@ -162,14 +171,16 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
         "inset": overlay.data_url(panel.patch, kept) if panel.inset else None,
         "caption": panel.caption,
         "message": "",
+        "unusable": panel.unusable,
+        "scale_bar": _scale_bar(panel.task),
     }
     if panel.heatmap is None:
         return shown
     side = SMOOTH * panel.task.side
     return shown | {
-        "message": "" if panel.diverging or (panel.heatmap > 0).any() else NO_EVIDENCE,
-        "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, diverging=panel.diverging),
-        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=side, diverging=panel.diverging),
+        "message": _message(panel.heatmap, panel.only_for),
+        "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, only_for=panel.only_for),
+        "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=side, only_for=panel.only_for),
         "values": panel.heatmap.round(6).tolist(),
         "unit": panel.unit,
     }
@@ -179,10 +190,25 @@ def _box(task: Task) -> str:
     return f"centre {task.label_region} x {task.label_region}"
 
 
-def _bar(scale: float, note: str, diverging: bool) -> dict[str, Any]:
-    colours = overlay.colour_stops(17, diverging=diverging)  # odd, so that one stop lies at zero
-    stops = (f"{colour} {position:.2%}" for position, colour in colours)
-    low, middle, high = f"\u2264 \u2212{scale:.2g}", "0", f"\u2265 +{scale:.2g}"
-    if not diverging:
-        low, middle, high = "0", f"{scale / 2:.2g}", f"\u2265 {scale:.2g}"
-    return {"gradient": f"linear-gradient(to right, {', '.join(stops)})", "ticks": [low, middle, high], "note": note}
+def _message(heatmap: NDArray[np.float32], only_for: bool) -> str:
+    if not heatmap.any():
+        return NO_EVIDENCE
+    return "" if (heatmap > 0).any() or not only_for else NO_POSITIVE_EVIDENCE
+
+
+def _scale_bar(task: Task) -> dict[str, Any] | None:
+    """The roundest length below a quarter of the patch: its share of the side, and its words."""
+    if task.um_per_px is None:
+        return None
+    across = task.side * task.um_per_px
+    length = max(one for one in LENGTHS if one <= across / 4)  # a patch is 1.6 um wide at least
+    return {"share": length / across, "words": f"{length:g} \u00b5m"}
+
+
+def _bar(scale: float, note: str, only_for: bool) -> dict[str, Any]:
+    stops = (f"{colour} {position:.2%}" for position, colour in overlay.colour_stops(only_for=only_for))
+    words = [
+        end.replace("<=", "\u2264").replace(">=", "\u2265").replace("-", "\u2212")
+        for end in overlay.ticks(scale, only_for=only_for)
+    ]
+    return {"gradient": f"linear-gradient(to right, {', '.join(stops)})", "ticks": words, "note": note}

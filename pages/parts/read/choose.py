@@ -12,7 +12,9 @@ from streamlit.delta_generator import DeltaGenerator
 from core import service
 from core.data.pcam import Split
 from core.errors import DataError, TaskError
+from core.models.schema import Bundle
 from core.task import Task
+from core.view.verdict import provenance
 from pages.parts import choices
 from pages.parts.components.gallery import Tile, gallery
 from pages.parts.read import uploads
@@ -33,6 +35,10 @@ class Chosen:
     synthetic: bool = False
     notes: tuple[str, ...] = ()
     split: Split | None = None
+
+    def provenance(self, model: Bundle) -> str:
+        """What a model knew of this patch beforehand, in a sentence; '' for nothing, and for a reader's own file."""
+        return "" if self.split is None else provenance(model, self.split.fingerprint())
 
 
 def choose_patch(task: Task) -> tuple[Chosen | None, DeltaGenerator]:

@@ -10,9 +10,7 @@ from core.inference import Readings
 from pages.parts.choices import Explanation
 
 
-def reliability_panels(
-    model: str, patch: NDArray[np.uint8], readings: Readings, explanation: Explanation, views: int
-) -> None:
+def reliability_panels(model: str, patch: NDArray[np.uint8], readings: Readings, explanation: Explanation) -> None:
     """Both, folded up. Their modules bring SciPy's statistics in: a second that the first look does not wait for."""
     card = st.expander("Can this reading be leaned on?", key="trust_card", on_change="rerun", bind="query-params")
     if card.open:
@@ -25,4 +23,4 @@ def reliability_panels(
         from pages.parts.read.whatif import what_if
 
         with panel:
-            what_if(model, patch, readings, explanation, views)
+            what_if(model, patch, readings, explanation)

@@ -16,10 +16,9 @@ from core.inference import Readings
 from core.inference.caching import caching_reader
 from core.kept import Kept, digest
 from core.settings import settings
-from core.view.export import scale_of
 from pages.parts import choices, library
-from pages.parts.choices import OWN, SCALE_NOTES
-from pages.parts.components.light_table import Panel, light_table
+from pages.parts.components.evidence_panel import evidence_panel
+from pages.parts.components.light_table import light_table
 from pages.parts.evidence.reports import kept_report, report_of
 from pages.parts.read.neighbours import show_neighbours
 
@@ -95,15 +94,7 @@ def _forget(model: str, patch: Patch) -> None:
     after = _forgetful(model, patch)
     light_table(
         [
-            Panel(
-                title,
-                patch,
-                one.model.task,
-                heatmap=one.attribution[0],
-                scale=scale_of(one, 0, own=True),
-                scale_note=f"positive evidence, {SCALE_NOTES[OWN]}",
-                caption=f"Probability {one.probability[0]:.2f}.",
-            )
+            evidence_panel(title, patch, one, own=True, caption=f"Probability {one.probability[0]:.2f}.")
             for title, one in (("As trained", before), ("Head forgotten", after))
         ],
         key="forgotten",

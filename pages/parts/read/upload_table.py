@@ -11,6 +11,7 @@ from core.data.pixel_size import MAX_UM_PER_PX, MIN_UM_PER_PX
 from core.data.tables import csv_cell
 from core.task import Task
 from core.view.overlay import data_url
+from core.view.verdict import in_words
 from pages.parts import library
 from pages.parts.read import uploads
 from pages.parts.read.uploads import Upload
@@ -73,7 +74,7 @@ def _row(upload: Upload, model: str, views: int) -> dict[str, object]:
     readings = library.predict(model, upload.patch, views)
     return words | {
         "probability": float(readings.probability[0]),
-        "reading": str(readings.verdict[0]),
+        "reading": in_words(str(readings.verdict[0]), readings.flags[0]),
         "flags": "; ".join(readings.flags[0]) or "none",
         "model": readings.model.identity,
         "views": readings.views,

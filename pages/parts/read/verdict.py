@@ -9,56 +9,52 @@ import streamlit as st
 
 from core.data.flags import FLAGS
 from core.explain.grid import centre_share
-from core.explain.registry import METHODS
 from core.inference import Readings
-from core.task import REFER
-
-REFERRED = "Refer: too close to call"
+from core.view.verdict import NOT_TO_BE_USED, evidence_words, explanation, headline, is_read
 
 
-def show_verdict(readings: Readings, index: int, label: str = "") -> None:
+def show_verdict(readings: Readings, index: int, label: str = "", provenance: str = "") -> None:
     """The prediction of one patch: verdict, probability on its axis, spread, evidence, flags, and what is not known.
+
+    A gate takes the place of the verdict: what may not be used stands small and grey, and says so.
 
     Args:
         readings: as explained on the picture beside.
         index: which patch of them.
         label: what is known of the patch, when it comes from a labelled split.
+        provenance: what the model knew of the patch beforehand.
     """
-    facts = {
-        "Views": _views(readings, index),
-        "Evidence": _evidence(readings, index),
-    }
+    usable = is_read(readings, index)
+    facts = {"Views": _views(readings, index)}
     task = readings.model.task
-    if task.label_share is not None:
-        facts["In the centre"] = _centre(readings, index, task.label_share)
+    if usable:
+        facts["Evidence"] = evidence_words(readings, index)
+        if task.label_share is not None:
+            facts["In the centre"] = _centre(readings, index, task.label_share)
     facts["Flags"] = "; ".join(readings.flags[index]) or "none"
     if label:
         facts["Label"] = label
+    if provenance:
+        facts["Seen before"] = provenance
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    doubts = "".join(f'<p class="nl-why">{escape(_sentence(flag))}</p>' for flag in readings.flags[index])
-    verdict = str(readings.verdict[index])
-    headline = REFERRED if verdict == REFER else task.headline(verdict)
+    why = explanation(readings, index)
+    doubts = "".join(
+        f'<p class="nl-why">{escape(_sentence(flag))}</p>' for flag in readings.flags[index] if FLAGS[flag] != why
+    )
     of = f"{task.positive}{'' if task.label_share is None else ' in the centre'}"
+    state = readings.point.state if usable else NOT_TO_BE_USED
     st.html(
-        f'<p class="nl-verdict" data-testid="verdict">{escape(headline)}</p>'
-        f'<p class="nl-why">{escape(_why(readings, verdict))}</p>'
-        f'<p class="nl-number" data-testid="probability">{readings.probability[index]:.2f} '
-        f"<small>probability of {escape(of)}, {readings.point.state}</small></p>"
-        f'{_axis(readings, index)}<dl class="nl-facts">{rows}</dl>{_uncalibrated(readings)}{doubts}'
+        f'<p class="nl-verdict" data-testid="verdict" role="status">{escape(headline(readings, index))}</p>'
+        f'<p class="nl-why">{escape(why)}</p>'
+        f'<p class="nl-number{"" if usable else " nl-unusable"}" data-testid="probability">'
+        f"{readings.probability[index]:.2f} <small>probability of {escape(of)}, {state}</small></p>"
+        f"{_axis(readings, index) if usable else ''}"
+        f'<dl class="nl-facts">{rows}</dl>{_uncalibrated(readings)}{doubts}'
     )
 
 
 def _sentence(flag: str) -> str:
     return f"{flag[0].upper()}{flag[1:]}: {FLAGS[flag]}"
-
-
-def _why(readings: Readings, verdict: str) -> str:
-    point = readings.point
-    if verdict == REFER:
-        return f"Inside the band from {point.refer_low:.2f} to {point.refer_high:.2f} that is left to a person."
-    side = "at or above" if verdict == readings.model.task.positive else "below"
-    beside = " and outside the refer band" if point.refers else f" ({point.threshold_rule})"
-    return f"The probability is {side} the threshold {point.threshold:.2f}{beside}."
 
 
 def _uncalibrated(readings: Readings) -> str:
@@ -77,16 +73,6 @@ def _views(readings: Readings, index: int) -> str:
         return "one view, as the patch lies"
     lowest, highest = readings.view_probability[index].min(), readings.view_probability[index].max()
     return f"eight flips and turns, {lowest:.2f} to {highest:.2f}"
-
-
-def _evidence(readings: Readings, index: int) -> str:
-    heatmap, unit = readings.attribution[index], METHODS[readings.method].unit
-    speaks_for = float(np.maximum(heatmap, 0).sum())
-    against = float(np.minimum(heatmap, 0).sum())
-    if speaks_for == 0:
-        return f"none for the target, {against:+.2f} against it ({unit})"
-    opposed = f"{against:+.2f}" if against else "none"
-    return f"{speaks_for:+.2f} for, {opposed} against ({unit}); margin {readings.logit[index]:+.2f} (logits)"
 
 
 def _centre(readings: Readings, index: int, chance: float) -> str:

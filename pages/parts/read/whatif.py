@@ -10,40 +10,41 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.data import corruptions
+from core.data.flags import SYNTHETIC
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.faithfulness import blurred
-from core.explain.registry import METHODS
 from core.inference import Readings
 from core.task import Task
 from core.view.export import scale_of
+from core.view.verdict import in_words, probability_words
 from pages.parts import library
-from pages.parts.choices import FIXED, SCALE_NOTES, Explanation
-from pages.parts.components.light_table import Panel, light_table
+from pages.parts.choices import Explanation
+from pages.parts.components.evidence_panel import evidence_panel
+from pages.parts.components.light_table import light_table
 
 NOTHING, CENTRE, SURROUND = "nothing", "the centre", "the surround"
 KEYS: dict[str, Any] = {"stain": 0, "brightness": 0, "blur": 0.0, "jpeg": 100, "mask": NOTHING}
 
 
-def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation: Explanation, views: int) -> None:
+def what_if(model: str, patch: NDArray[np.uint8], before: Readings, explanation: Explanation) -> None:
     """Controls, the changed patch with its map beside the first, and both probabilities."""
     controls, pictures = st.columns([1, 3], gap="medium")
     with controls:
         changed = _changed(patch, before.model.task)
-    e = explanation
-    after = library.explain(model, changed, e.method, e.layer, e.target, views)
+    e, drawn = explanation, SYNTHETIC not in before.flags[0]
+    after = library.explain(model, changed, e.method, e.layer, e.target, e.views, drawn)
     with pictures:
         light_table(
             [
-                Panel(
+                evidence_panel(
                     title,
                     tissue,
-                    one.model.task,
-                    inset=True,
-                    heatmap=one.attribution[0],
+                    one,
+                    only_for=e.only_for,
                     scale=scale_of(before, 0),
-                    unit=METHODS[e.method].unit,
-                    scale_note=f"positive evidence, {SCALE_NOTES[FIXED] if before.scale else 'scale of the first map'}",
-                    caption=f"Probability {one.probability[0]:.2f}, {one.verdict[0]}.",
+                    note="" if before.scale else "scale of the first map",
+                    caption=f"{probability_words(one, 0).capitalize()}; {in_words(str(one.verdict[0]), one.flags[0])}.",
+                    inset=True,
                 )
                 for title, tissue, one in (("As it is", patch, before), ("Changed", changed, after))
             ],

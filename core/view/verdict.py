@@ -1,0 +1,91 @@
+"""The verdict of one reading in words, the same on every page and in every file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from core.data.flags import FLAGS
+from core.explain.registry import LAST, METHODS
+from core.inference.reader import Readings
+from core.inference.verdict import TOO_CLOSE, reason
+from core.models.schema import Bundle
+from core.task import NOT_READ
+
+NOT_TO_BE_USED = "not to be used"
+
+
+def is_read(readings: Readings, index: int) -> bool:
+    """Whether probability and map may be used: no gate says that the patch is none to read."""
+    return str(readings.verdict[index]) != NOT_READ
+
+
+def headline(readings: Readings, index: int) -> str:
+    """'Metastasis likely', 'Refer: too close to call', 'Not read: nearly blank'."""
+    said = in_words(readings.model.task.headline(str(readings.verdict[index])), readings.flags[index])
+    return said[:1].upper() + said[1:]
+
+
+def explanation(readings: Readings, index: int) -> str:
+    """Why the headline is what it is, in a sentence."""
+    verdict, point = str(readings.verdict[index]), readings.point
+    because = reason(verdict, readings.flags[index])
+    if because in FLAGS:
+        return FLAGS[because]
+    if because == TOO_CLOSE:
+        return f"Inside the band from {_told_apart(point.refer_low, point.refer_high)} that is left to a person."
+    side = "at or above" if verdict == readings.model.task.positive else "below"
+    beside = " and outside the refer band" if point.refers else f" ({point.threshold_rule})"
+    return f"The probability is {side} the threshold {point.threshold:.2f}{beside}."
+
+
+def probability_words(readings: Readings, index: int) -> str:
+    """'probability of tumour 0.87, calibrated', for a caption; of what was not read that it is not to be used."""
+    state = readings.point.state if is_read(readings, index) else NOT_TO_BE_USED
+    return f"probability of {readings.model.task.positive} {readings.probability[index]:.2f}, {state}"
+
+
+def in_words(verdict: str, flags: Collection[str]) -> str:
+    """A verdict with its reason, for tables and captions: 'tumour', 'refer: too close to call', 'not read: blank'."""
+    because = reason(verdict, flags)
+    return f"{verdict}: {because}" if because else verdict
+
+
+def evidence_words(readings: Readings, index: int) -> str:
+    """What the map's cells come to: both sums where they add up to a logit, else the strongest cell and its place."""
+    method, heatmap = METHODS[readings.method], readings.attribution[index]
+    if not heatmap.any():
+        return "none for or against"
+    if not (method.sums_at_last and readings.layer == LAST):
+        row, column = np.unravel_index(np.abs(heatmap).argmax(), heatmap.shape)
+        rows, columns = heatmap.shape
+        where = f"row {row + 1} of {rows}, column {column + 1} of {columns}"
+        return f"strongest cell {_signed(float(heatmap[row, column]))} ({method.unit}), {where}"
+    speaks_for, against = float(np.maximum(heatmap, 0).sum()), float(np.minimum(heatmap, 0).sum())
+    words = f"{_signed(speaks_for)} for, {_signed(against)} against"
+    if readings.target == readings.model.task.margin:
+        words += f", margin {_signed(float(readings.logit[index]))}; the head's bias is the rest"
+    return f"{words} ({method.unit})"
+
+
+def _signed(value: float) -> str:
+    """Two decimals, or the power of ten of what would be nothing by them."""
+    return f"{round(value, 2) + 0.0:+.2f}" if abs(value) >= 0.005 or value == 0 else f"{value:+.1e}"
+
+
+def provenance(bundle: Bundle, fingerprint: str) -> str:
+    """What a model knows beforehand of the split with this fingerprint, in a sentence; '' where it knows nothing."""
+    if any(data.fingerprint == fingerprint for data in bundle.training.data[:1]):
+        return "The model learned from patches of this split: it knows them better than new ones."
+    if any(data.fingerprint == fingerprint for data in bundle.training.data[1:]):
+        return "The model was chosen by how it did on this split: it does a little worse on new patches."
+    if bundle.calibrated_on is not None and bundle.calibrated_on.fingerprint == fingerprint:
+        return "The model was calibrated on this split: its probabilities fit new patches a little less well."
+    return ""
+
+
+def _told_apart(low: float, high: float) -> str:
+    """Two bounds with as many digits as tell them apart."""
+    digits = next((n for n in (2, 3, 4) if f"{low:.{n}f}" != f"{high:.{n}f}"), 2)
+    return f"{low:.{digits}f} to {high:.{digits}f}"

@@ -1,0 +1,56 @@
+"""A reading's map as a panel of the light table: colours, scale, what is explained, and whether it may be used."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.explain.registry import METHODS
+from core.inference import Readings
+from core.view.export import scale_of
+from core.view.verdict import NOT_TO_BE_USED, is_read
+from pages.parts.choices import FIXED, OWN, SCALE_NOTES
+from pages.parts.components.light_table import Panel
+
+
+def evidence_panel(
+    title: str,
+    patch: NDArray[np.uint8],
+    readings: Readings,
+    *,
+    own: bool = False,
+    only_for: bool = False,
+    scale: float | None = None,
+    note: str = "",
+    caption: str = "",
+    inset: bool = False,
+) -> Panel:
+    """The first of `readings` over its patch (side, side, 3).
+
+    Args:
+        title: above the picture.
+        patch: uint8 RGB.
+        readings: of one patch.
+        own: stretch the colours to this map.
+        only_for: paint only what speaks for the target.
+        scale: evidence that takes the last colour, where another map sets it.
+        note: on that scale; by default what is known of this map's own.
+        caption: below the picture; by default what is explained.
+        inset: the patch in its own colours beside the title.
+    """
+    usable = is_read(readings, 0)
+    sides = "evidence for the target" if only_for else "evidence against and for the target"
+    kept = SCALE_NOTES[FIXED if readings.scale and not own else OWN]
+    return Panel(
+        title if usable else f"{title} ({NOT_TO_BE_USED})",
+        patch,
+        readings.model.task,
+        heatmap=readings.attribution[0],
+        scale=scale_of(readings, 0, own) if scale is None else scale,
+        unit=METHODS[readings.method].unit,
+        scale_note=f"{sides}, {note or kept}",
+        caption=caption or readings.explained,
+        only_for=only_for,
+        unusable=not usable,
+        inset=inset,
+    )
