@@ -114,7 +114,7 @@ def fit_operating_point(
     low, high = refer_band(probability, labels, threshold)
     return OperatingPoint(
         curve=curve,
-        calibration_rule=f"least negative log-likelihood on {split}, each patch as it is and varied as slides vary",
+        calibration_rule=f"least negative log-likelihood on {split}, each patch as it is and varied as pictures vary",
         threshold=threshold,
         threshold_rule=f"highest with a sensitivity of at least {SENSITIVITY:.0%} on {split}",
         refer_low=low,

@@ -18,7 +18,7 @@ from core.training.distributed import ProcessGroup
 def recipe_of(config: TrainConfig) -> str:
     """The run in a sentence or two, for the model card."""
     cycles = "; ".join(
-        f"{cycle.epochs:g} epochs at peak {cycle.max_lr:g}"
+        f"{cycle.epochs:g} {'epoch' if cycle.epochs == 1 else 'epochs'} at peak {cycle.max_lr:g}"
         + (f" (first layers {cycle.min_group_lr:g})" if cycle.min_group_lr else "")
         + (", body frozen" if cycle.frozen else "")
         + (f", {cycle.side} px crops" if cycle.side else "")
