@@ -13,7 +13,7 @@ from pages.parts import choices, frame, library
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import Panel, light_table
 from pages.parts.read.choose import choose_patch
-from pages.parts.read.reliability import reliability_panels
+from pages.parts.read.reliability import lean_line, reliability_panels
 from pages.parts.read.upload_table import show_table
 from pages.parts.read.verdict import show_verdict
 
@@ -58,7 +58,8 @@ else:
         with words:
             choices.synthetic_badge(chosen.synthetic)
             choices.synthetic_model_badge(readings.model)
-            show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model))
+            leaning = lean_line(model, patch, readings)
+            show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model), leaning)
     with panels:
         reliability_panels(model, patch, readings, e)
     with downloads:

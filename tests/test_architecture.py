@@ -47,7 +47,7 @@ STOREYS: list[dict[str, list[str]]] = [
     },
     {
         "core.evaluation": [
-            ". measures metrics metrics.bootstrap metrics.decisions schema",
+            ". measures metrics metrics.bootstrap metrics.decisions schema trust_scale",
             "metrics.classification",
             "calibration",
             "card metrics.faithfulness metrics.localisation",
@@ -72,7 +72,7 @@ STOREYS: list[dict[str, list[str]]] = [
         "core.service": ["."],
         "core.view": [
             ". charts charts.style overlay selection verdict words",
-            "charts.training contact_sheet export narrative",
+            "charts.training contact_sheet export lean narrative",
             "charts.explanations charts.prediction",
             "charts.evidence",
             "report",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +12,12 @@ from scipy.stats import rankdata
 from core.data.pcam import Split
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.evaluation.metrics.faithfulness import blurred, pearson, read_without
+from core.evaluation.trust_scale import HOTTEST, figures_of
 from core.explain.grid import centre_share
 from core.inference.reader import Reader
-from core.task import Task
 
 OTHERS = ("layercam", "eigencam")
 """Methods whose agreement with Grad-CAM is asked for; at the last layer the rest of the CAM family is Grad-CAM."""
-HOTTEST = 2
-"""Cells of the map that are blurred."""
 RANDOM_DRAWS = 4
 QUANTILES = 101
 FEW = 10
@@ -29,64 +26,6 @@ NEIGHBOURS = 5
 """Labelled patches that are shown beside a patch."""
 CHUNK = 16_384
 """Rows that distances are taken of at once."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of the card.
-
-    Attributes:
-        title: what it is.
-        meaning: in plain words.
-        chance: what a map that knows nothing gets; None where there is none.
-        better: which way speaks for the reading.
-    """
-
-    title: str
-    meaning: str
-    chance: float | None
-    better: Literal["high", "low"]
-
-
-FIGURES: dict[str, Figure] = {
-    "centre": Figure(
-        "Evidence in the label's centre",
-        "Share of the positive evidence inside the box that the prediction is about.",
-        None,
-        "high",
-    ),
-    "hot_drop": Figure(
-        "Hottest cells blurred, against random ones",
-        f"Logits the margin falls when the {HOTTEST} hottest cells are blurred, less the fall for random cells.",
-        0.0,
-        "high",
-    ),
-    "map_turns": Figure(
-        "Map under flips and turns",
-        "Mean correlation of the map with the maps of the seven flipped or turned views, turned back.",
-        0.0,
-        "high",
-    ),
-    "probability_turns": Figure(
-        "Probability under flips and turns",
-        "Difference between the highest and the lowest probability among the eight views.",
-        None,
-        "low",
-    ),
-    "methods": Figure(
-        "Agreement with two other methods",
-        "Mean rank correlation of Grad-CAM's cells with those of LayerCAM and Eigen-CAM.",
-        0.0,
-        "high",
-    ),
-}
-
-
-def figures_of(task: Task) -> dict[str, Figure]:
-    """Those of FIGURES that a task has, each with its chance: the label's box only where it is not the whole patch."""
-    share = task.label_share
-    found = {name: figure for name, figure in FIGURES.items() if name != "centre"}
-    return found if share is None else {"centre": replace(FIGURES["centre"], chance=share)} | found
 
 
 def trust_figures(reader: Reader, patches: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
@@ -190,20 +129,6 @@ def nearest(
             if len(found) == NEIGHBOURS:
                 return found
     return found
-
-
-def percentile(value: float, quantiles: Mapping[str, Sequence[float]], name: str) -> float | None:
-    """Where a value stands among patches of the same verdict, 0 to 100; None when that is not known.
-
-    Args:
-        value: of the patch on screen.
-        quantiles: of one verdict by figure, see `reference`.
-        name: of the figure.
-    """
-    if name not in quantiles or not np.isfinite(value):
-        return None
-    edges = np.asarray(quantiles[name])
-    return float(np.interp(value, edges, np.linspace(0, 100, len(edges))))
 
 
 def mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,6 +37,8 @@ class Readings:
         verdict: (n,) a class of the task, "refer" or "not read"; see `core.inference.verdict`.
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
             `target`; the mean of the views' maps, each turned back.
+        map_agreement: (n,) float64 in [-1, 1], mean Pearson correlation of the first view's map with the others', each
+            turned back; nan with one view or an even map.
         coordinates: (n, d) float32, whitened coordinates of the first view (`core.models.ood`); d is 0 where the bundle
             has no detector.
         flags: per patch, names of `core.data.flags.FLAGS` that speak against reading it.
@@ -52,6 +54,7 @@ class Readings:
     view_logits: NDArray[np.float32]
     verdict: NDArray[np.str_]
     attribution: NDArray[np.float32]
+    map_agreement: NDArray[np.float64]
     coordinates: NDArray[np.float32]
     flags: tuple[tuple[str, ...], ...]
     method: str
@@ -278,6 +281,7 @@ class Reader:
             view_logits=margin,
             verdict=verdicts(probability, point, self.task, bits_of(names)),
             attribution=turned_back.mean(axis=0),
+            map_agreement=_agreement(turned_back),
             coordinates=coordinates,
             flags=tuple(names),
             method=method,
@@ -299,6 +303,18 @@ class Reader:
             cells = self.task.side // STRIDE
             return np.zeros((0, self.stored.head[0].shape[1], cells, cells), np.float32), np.zeros((0, 2), np.float32)
         return self.engine.forward(patches)
+
+
+def _agreement(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of maps (views, n, h, w): how the first goes with the others, see `Readings.map_agreement`."""
+    flat = maps.reshape(*maps.shape[:2], -1).astype(np.float64)
+    flat -= flat.mean(axis=2, keepdims=True)
+    size = np.sqrt((flat**2).sum(axis=2))
+    product, scale = (flat[:1] * flat[1:]).sum(axis=2), size[:1] * size[1:]
+    known = scale > 0
+    total = np.where(known, product / np.where(known, scale, 1), 0).sum(axis=0)
+    count = known.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _counted(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
@@ -328,7 +344,7 @@ def _as_regions(images: ArrayLike) -> NDArray[np.uint8]:
 
 
 def _joined(pieces: list[Readings]) -> Readings:
-    arrays = ("probability", "logit", "logits", "view_logits", "verdict", "attribution", "coordinates")
+    arrays = ("probability", "logit", "logits", "view_logits", "verdict", "attribution", "map_agreement", "coordinates")
     joined: dict[str, Any] = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays}
     return replace(pieces[0], flags=tuple(f for piece in pieces for f in piece.flags), **joined)
 

@@ -9,7 +9,8 @@ from scipy.spatial.distance import cdist
 from core.data.pcam import Split
 from core.data.transforms import VIEWS, dihedral_back
 from core.evaluation import trust
-from core.evaluation.trust import FIGURES, nearest, percentile, reference, trust_figures
+from core.evaluation.trust import nearest, reference, trust_figures
+from core.evaluation.trust_scale import FIGURES, percentile
 from core.inference.caching import CachingEngine, caching_reader
 from core.task import PCAM
 

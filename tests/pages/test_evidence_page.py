@@ -12,7 +12,8 @@ import pytest
 from core import service
 from core.evaluation.explanations.runner import Examination
 from core.evaluation.schema import EVIDENCE, ExaminedModel, Plan
-from core.evaluation.trust import FIGURES, percentile, trust_figures
+from core.evaluation.trust import trust_figures
+from core.evaluation.trust_scale import FIGURES, percentile
 from core.inference import load_reader
 from core.jobs import Job
 from core.settings import settings

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core.errors import NodeLensError
+from core.evaluation.schema import EvidenceReport, TrustSpread
 from core.inference import Readings
+from core.kept import digest
+from core.view.lean import is_usual, lean, seen_figures
+from pages.parts import choices, library
 from pages.parts.choices import Explanation
+from pages.parts.evidence.reports import kept_report, report_of
+
+
+def lean_line(model: str, patch: NDArray[np.uint8], readings: Readings) -> str:
+    """Whether the reading on screen can be leaned on, by what is known already: nothing is read for it.
+
+    The trust card's figures join in once somebody has unfolded it.
+    """
+    figures = seen_figures(readings, 0)
+    shelf, key = library.own("figures", 64), (readings.model.identity, digest(patch))
+    if is_usual(readings) and shelf.has(key):
+        figures = shelf.get(key, dict) | figures
+    return lean(readings, 0, figures, spread_of(model, readings)[1].quantiles).text
+
+
+def spread_of(model: str, readings: Readings) -> tuple[EvidenceReport | None, TrustSpread]:
+    """How the trust figures are spread over patches of the same class, and the report that says so."""
+    report = kept_report(model)
+    if report is None:
+        with suppress(NodeLensError):
+            report = report_of(model, choices.split())
+    called = readings.model.task.label(readings.probability[0] >= readings.point.threshold)
+    return report, report.curves.trust.get(called, TrustSpread()) if report else TrustSpread()
 
 
 def reliability_panels(model: str, patch: NDArray[np.uint8], readings: Readings, explanation: Explanation) -> None:

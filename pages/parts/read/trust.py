@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.randomisation import randomised
 from core.evaluation.schema import EvidenceReport, TrustSpread
-from core.evaluation.trust import Figure, figures_of, percentile, trust_figures
+from core.evaluation.trust import trust_figures
+from core.evaluation.trust_scale import Figure, figures_of, percentile
 from core.inference import Readings
 from core.inference.caching import caching_reader
 from core.kept import Kept, digest
 from core.settings import settings
-from pages.parts import choices, library
+from pages.parts import library
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import light_table
-from pages.parts.evidence.reports import kept_report, report_of
 from pages.parts.read.neighbours import show_neighbours
+from pages.parts.read.reliability import spread_of
 
 Patch = NDArray[np.uint8]
 
@@ -28,10 +29,9 @@ Patch = NDArray[np.uint8]
 def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     """Each figure of the card, its percentile, the nearest labelled patches, and the head forgotten."""
     found = _figures(model, patch)
-    report = kept_report(model) or report_of(model, choices.split())
+    report, spread = spread_of(model, readings)
     task = readings.model.task
     called = task.label(readings.probability[0] >= readings.point.threshold)
-    spread = report.curves.trust.get(called, TrustSpread()) if report else TrustSpread()
     head = "".join(f"<th>{name}</th>" for name in ("", "this patch", "chance", "percentile", "meaning"))
     rows = "".join(_row(name, figure, found[name], spread) for name, figure in figures_of(task).items())
     st.html(f'<table class="nl-trust" data-testid="trust"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')

@@ -13,7 +13,7 @@ from core.inference import Readings
 from core.view.verdict import NOT_TO_BE_USED, evidence_words, explanation, headline, is_read
 
 
-def show_verdict(readings: Readings, index: int, label: str = "", provenance: str = "") -> None:
+def show_verdict(readings: Readings, index: int, label: str = "", provenance: str = "", leaning: str = "") -> None:
     """The prediction of one patch: verdict, probability on its axis, spread, evidence, flags, and what is not known.
 
     A gate takes the place of the verdict: what may not be used stands small and grey, and says so.
@@ -23,6 +23,7 @@ def show_verdict(readings: Readings, index: int, label: str = "", provenance: st
         index: which patch of them.
         label: what is known of the patch, when it comes from a labelled split.
         provenance: what the model knew of the patch beforehand.
+        leaning: whether the reading can be leaned on.
     """
     usable = is_read(readings, index)
     facts = {"Views": _views(readings, index)}
@@ -49,6 +50,7 @@ def show_verdict(readings: Readings, index: int, label: str = "", provenance: st
         f'<p class="nl-number{"" if usable else " nl-unusable"}" data-testid="probability">'
         f"{readings.probability[index]:.2f} <small>probability of {escape(of)}, {state}</small></p>"
         f"{_axis(readings, index) if usable else ''}"
+        f'<p class="nl-lean" data-testid="lean">{escape(leaning)}</p>'
         f'<dl class="nl-facts">{rows}</dl>{_uncalibrated(readings)}{doubts}'
     )
 
