@@ -302,3 +302,14 @@ def test_sixteen_threads_read_the_same_bits_as_one(tiny_reader, patches):
 def test_an_unknown_model_names_the_known_ones():
     with pytest.raises(ModelNotFoundError, match=r"Known models: .*densenet169"):
         load_reader("densenet170")
+
+
+def test_maps_of_the_views_are_compared(tiny_reader, patches):
+    eight = tiny_reader.read(patches[:4], views=8)
+    maps = [
+        dihedral_back(tiny_reader.read(dihedral(patches[:4], index)).attribution, index).reshape(4, -1)
+        for index in range(VIEWS)
+    ]
+    by_hand = [np.mean([np.corrcoef(maps[0][n], other[n])[0, 1] for other in maps[1:]]) for n in range(4)]
+    np.testing.assert_allclose(eight.map_agreement, by_hand, atol=1e-5)
+    assert np.isnan(tiny_reader.read(patches[:4]).map_agreement).all()
