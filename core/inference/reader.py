@@ -307,7 +307,7 @@ class Reader:
 
 def _agreement(maps: NDArray[np.float32]) -> NDArray[np.float64]:
     """Of maps (views, n, h, w): how the first goes with the others, see `Readings.map_agreement`."""
-    flat = maps.reshape(*maps.shape[:2], -1).astype(np.float64)
+    flat = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3]).astype(np.float64)
     flat -= flat.mean(axis=2, keepdims=True)
     size = np.sqrt((flat**2).sum(axis=2))
     product, scale = (flat[:1] * flat[1:]).sum(axis=2), size[:1] * size[1:]
