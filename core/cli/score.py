@@ -31,17 +31,19 @@ def score(
 
     `id` is the path inside the folder or zip without the file ending, the name of an image, or the row number; where
     two inputs share an id, the name of the input stands before it. An image that is refused keeps its row, with the
-    verdict 'refused' and the reason under flags. `notes` say what was done to a picture before it was read. When
+    verdict 'refused' and the reason under flags. Where a flag says that a patch is none to read, the verdict is 'not
+    read', and its probability is not to be used. `notes` say what was done to a picture before it was read. When
     nothing at all could be read, no file is written. An id that a spreadsheet would take for a formula stands behind
     an apostrophe.
     """
     from core import service
     from core.data.sources import check_inputs, count_items, items
     from core.inference import load_reader
+    from core.view.verdict import explanation, is_read
 
     paths = check_inputs(inputs, um_per_px)
     reader = load_reader(model, engine)
-    read, refusals, changed = 0, [], []
+    read, refusals, gated, changed = 0, [], [], []
     with atomic_path(out) as part, progress("score", "patch") as bar:
         bar.total = count_items(paths)
         with part.open("w", newline="", encoding="utf-8") as handle:
@@ -54,6 +56,8 @@ def score(
                     refusals.append(f"{item.id}: {item.refusal}")
                 else:
                     read += 1
+                    if not is_read(scored.readings, scored.place):
+                        gated.append(f"{item.id}: {explanation(scored.readings, scored.place)}")
                     if item.changes:
                         changed.append(f"{item.id}: {' '.join(item.changes)}")
                 bar.update(1)
@@ -61,6 +65,8 @@ def score(
             raise NodeLensError(refusals[0] if refusals else "There is no patch in the input.")
     if refusals:
         print(f"nodelens: {len(refusals)} of {read + len(refusals)} refused; first: {refusals[0]}", file=sys.stderr)
+    if gated:
+        print(f"nodelens: {len(gated)} of {read} not read; first: {gated[0]}", file=sys.stderr)
     tell_changed(changed)
 
 
