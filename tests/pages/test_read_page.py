@@ -28,7 +28,8 @@ TISSUE = np.random.default_rng(5)
 @pytest.mark.parametrize("verdict", [PCAM.positive, PCAM.negative, REFER])
 def test_a_reading_in_words_and_numbers(screen, shipped_reader, demo, verdict):
     readings = shipped_reader.read(demo.patches(range(40)), views=8)
-    index = int(np.flatnonzero(readings.verdict == verdict)[0])
+    plain = [not names for names in readings.flags]
+    index = int(np.flatnonzero((readings.verdict == verdict) & plain)[0])
     page = screen("read", patch=index).calm()
     assert page.verdict == WORDS[verdict]
     assert page.probability == f"{readings.probability[index]:.2f}"
@@ -50,9 +51,15 @@ def test_no_positive_evidence_is_said(screen, scores, shipped_reader, demo):
     without, some = int(highest.argmin()), int(highest.argmax())
     assert highest[without] <= 0
     page = screen("read", patch=without, views=1).calm()
-    assert page.component("light_table")["panels"][1]["message"] == "No positive evidence for this target."
-    assert page.fact["Evidence"].startswith("none for the target")
+    both = page.component("light_table")
+    assert both["panels"][1]["message"] == ""  # what speaks against is painted
+    assert page.fact["Evidence"].startswith("+0.00 for, -")
     assert page.fact["In the centre"] == "no positive evidence to place"
+    page.choose("evidence", "for only").calm()
+    one = page.component("light_table")
+    assert one["panels"][1]["message"] == "No positive evidence for this target."
+    assert one["panels"][1]["cells"] != both["panels"][1]["cells"]
+    assert (both["bars"][0]["ticks"][0][0], one["bars"][0]["ticks"][0]) == ("\u2264", "0")
     page = screen("read", patch=some, views=1).calm()
     assert page.component("light_table")["panels"][1]["message"] == ""
 
