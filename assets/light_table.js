@@ -142,7 +142,7 @@ function createTable(root) {
   // Content ---------------------------------------------------------------------------------------------------------
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 
-  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, caption, unit, box, inset_of_box, unusable, scale_bar }) {
+  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, message, verdict, caption, unit, box, inset_of_box, unusable, scale_bar }) {
     const part = (name) => panel.querySelector(name);
     part("h3").textContent = title;
     part(".stage").ariaLabel = `${title}. Plus and minus zoom, arrow keys pan.`;
@@ -164,6 +164,7 @@ function createTable(root) {
       part(".cells").src = cells;
     }
     part(".message").textContent = message;
+    part(".verdict").textContent = verdict;
     part(".caption").textContent = caption;
     // The numbers behind the colours, for those who read with a screen reader.
     const rows = (values ?? []).map((row) => {
@@ -192,6 +193,8 @@ function createTable(root) {
     }
     data.panels.forEach((panel, i) => fill(panels.children[i], panel));
     root.style.setProperty("--panels", data.panels.length);
+    root.toggleAttribute("data-pair", data.panels.length === 2 && data.panels.every(({ inset }) => inset));
+    if (data.controls_first && root.firstElementChild !== form) root.prepend(form);
     root.toggleAttribute("data-bare", data.bars.length === 0); // no heatmap, no controls for it
     root.querySelector(".bars").replaceChildren(...data.bars.map(bar));
     root.querySelector(".tick").hidden = !data.boxes;

@@ -214,8 +214,8 @@ PCAM = Task(
     words=Words(
         subject="H&E-stained lymph node",
         other="normal",
-        likely="Metastasis likely",
-        unlikely="Metastasis unlikely",
+        likely="Tumour likely",
+        unlikely="Tumour unlikely",
         limits=("Half of PCam's patches are positive. In a clinic far fewer are.",),
     ),
 )

@@ -21,7 +21,7 @@ def test_pcam_is_one_instance():
     assert PCAM.label_share == pytest.approx(1 / 9)
     assert PCAM.label_place == "in the centre 32 x 32 px"
     assert list(PCAM.targets) == ["tumour minus normal", "predicted", "tumour", "normal"]
-    assert (PCAM.headline("tumour"), PCAM.headline("no tumour")) == ("Metastasis likely", "Metastasis unlikely")
+    assert (PCAM.headline("tumour"), PCAM.headline("no tumour")) == ("Tumour likely", "Tumour unlikely")
     assert any("Half of PCam" in limit for limit in PCAM.limits)
 
 

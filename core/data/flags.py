@@ -21,7 +21,7 @@ from core.task import Task
 UNLIKE = "unlike training tissue"
 SYNTHETIC = "trained on synthetic pictures"
 FLAGS: dict[str, str] = {
-    "not H&E-like": "The colours are not those of haematoxylin and eosin, the only stain the model knows.",
+    "not H&E-like": "The colours are not those of hematoxylin and eosin, the only stain the model knows.",
     "nearly blank": "There is almost no tissue in this patch.",
     "blurred": "The patch is blurred or without texture, so nuclei cannot be told apart.",
     UNLIKE: "Its features lie farther from the training patches than 95 % of validation patches do; "
@@ -52,7 +52,7 @@ def bits_of(flags: Iterable[Collection[str]]) -> NDArray[np.uint8]:
 
 
 STAINED_OD = 0.3  # red + green + blue; slide background stays near 0.1
-# Haematoxylin and eosin both absorb green most; gray gives 0, brown (DAB), skin and retina give less.
+# Hematoxylin and eosin both absorb green most; gray gives 0, brown (DAB), skin and retina give less.
 MIN_GREEN_EXCESS = 0.045  # median 0.17; lower in 0.5 % of the patches
 MIN_STAINED_SHARE = 0.02  # median 0.78; lower in 0.9 %
 MIN_SHARPNESS = 0.5  # median 3.0; lower in 0.3 %, but in 99 % after a Gaussian blur of 2 px

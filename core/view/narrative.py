@@ -62,10 +62,12 @@ class Line(NamedTuple):
         holds: whether the maps pass: the whole interval is better than chance; None where there are too few patches.
         text: the sentence, with figure, interval, chance, and the best of the baselines where there are any; without
             any figure where there are too few patches.
+        what: what holds or does not, short.
     """
 
     holds: bool | None
     text: str
+    what: str
 
 
 class _Question(NamedTuple):
@@ -74,6 +76,7 @@ class _Question(NamedTuple):
     Attributes:
         asked: what is asked, after 'whether'.
         good, bad: what is said when it is better than chance, and when not.
+        what: the same, short, to stand after 'Holds' or 'Does not hold'.
         also: another measure of the same thing, named when the two disagree.
         contradicted: what is said instead of `good` when the other is no better than chance; then the maps fail.
     """
@@ -81,6 +84,7 @@ class _Question(NamedTuple):
     asked: str
     good: str
     bad: str
+    what: str
     also: str = ""
     contradicted: str = ""
 
@@ -90,11 +94,13 @@ _QUESTIONS = {
         "the map shows which of several patches moved the network",
         "Use the map to see which of several patches moved the network",
         "Do not use the map to see which of several patches moved the network",
+        "the map shows which patch moved the network",
     ),
     "centre_share": _Question(
         "the map finds the centre that decides the label",
         "Within a patch the map leans towards the centre that decides the label",
         "Do not read the map as a pointer within a patch: it does not find the centre that decides the label",
+        "the map points at the right place within a patch",
         "centre_context",
         "Do not read the map as a pointer within a patch: it leans to the centre by place, not by what lies there",
     ),
@@ -102,17 +108,20 @@ _QUESTIONS = {
         "what is hot matters",
         "What is hot matters: taking hot cells away moves the logit sooner than taking cold ones",
         "What is hot does not matter more than what is cold: taking either away moves the logit alike",
+        "what is hot matters",
         "gap_blurred",
     ),
     "after_randomising": _Question(
         "the map depends on what was learned",
         "The map depends on what was learned: with random weights it is another one",
         "The map depends little on what was learned: with random weights it is more alike than maps of two patches are",
+        "the map depends on what was learned",
     ),
     "turns_drift": _Question(
         "the map holds still",
         "The map holds still in part when the glass is turned",
         "The map does not hold still: turning the glass gives an unrelated one",
+        "the map stays when the glass is turned",
     ),
 }
 
@@ -130,7 +139,7 @@ def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
         if name in found:
             row, other = found[name], found.get(question.also)
             if not enough(row):
-                lines.append(Line(None, f"Too few to tell whether {question.asked}: {_few(row)}."))
+                lines.append(Line(None, f"Too few to tell whether {question.asked}: {_few(row)}.", question.what))
                 continue
             holds: bool | None = beats_chance(row)
             text = question.good if holds else question.bad
@@ -140,7 +149,7 @@ def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
                 beside += f"; yet {figure_text(other)}"
                 if holds and question.contradicted:
                     holds, text = False, question.contradicted
-            lines.append(Line(holds, f"{text} ({figure_text(row)}{beside})."))
+            lines.append(Line(holds, f"{text} ({figure_text(row)}{beside}).", question.what))
     return lines
 
 
@@ -313,9 +322,9 @@ def _receptive_field(curve: PositionBias, task: Task) -> Explanation:
     """Whether the centre cell tells of the surround more than of its own tissue."""
     centre, surround = (interval_words(curve.moved[part]) for part in ("centre", "surround"))
     text = (
-        f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for a {task.other} "
-        f"patch's and by {surround} when the surround is: {_share(curve.own)} of it is its own, of the area "
-        f"{curve.chance:.1%}."
+        f"The centre cell's evidence moves by {centre} logits when its own tissue is exchanged for that of a patch "
+        f"labelled {task.negative} and by {surround} when the surround is: {_share(curve.own)} of it is its own, of "
+        f"the area {curve.chance:.1%}."
     )
     return Explanation("Receptive field", _verdict([_below(curve.own, 0.5)]), text)
 

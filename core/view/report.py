@@ -94,8 +94,10 @@ def _best(column: Sequence[Row]) -> Row | None:
 
 
 def answer_list(report: EvidenceReport, attributes: str = "") -> str:
-    """The answer as an HTML list, each line with whether it holds in words; `attributes` of the list."""
-    lines = "".join(f"<li><b>{_HOLDS[line.holds]}.</b> {escape(line.text)}</li>" for line in answer(report))
+    """The answer as an HTML list, each line with what holds or does not; `attributes` of the list."""
+    lines = "".join(
+        f"<li><b>{_HOLDS[line.holds]}: {escape(line.what)}.</b> {escape(line.text)}</li>" for line in answer(report)
+    )
     return f"<ol {attributes}>{lines}</ol>"
 
 

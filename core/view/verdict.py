@@ -22,7 +22,7 @@ def is_read(readings: Readings, index: int) -> bool:
 
 
 def headline(readings: Readings, index: int) -> str:
-    """'Metastasis likely', 'Refer: too close to call', 'Not read: nearly blank'."""
+    """'Tumour likely', 'Refer: too close to call', 'Not read: nearly blank'."""
     said = in_words(readings.model.task.headline(str(readings.verdict[index])), readings.flags[index])
     return said[:1].upper() + said[1:]
 

@@ -1,9 +1,12 @@
-"""Numbers in words: durations, and figures with their intervals."""
+"""Numbers in words: durations, figures with their intervals, and units as the screen writes them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
+
+_UM = re.compile(r"\bum\b(?!-)")  # not in --um-per-px
 
 
 def duration(seconds: float) -> str:
@@ -12,6 +15,11 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def on_screen(text: str) -> str:
+    """A sentence with 'µm' for the 'um' of files, command lines and pictures, whose fonts and readers may lack it."""
+    return _UM.sub("\u00b5m", text)
 
 
 class WithInterval(Protocol):

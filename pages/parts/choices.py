@@ -13,6 +13,7 @@ from core.explain.registry import METHODS
 from core.inference.reader import scale_key
 from core.models.schema import Bundle
 from core.task import STRIDE
+from core.view import glossary
 from pages.parts import library
 
 VIEWS = (8, 1)
@@ -65,8 +66,11 @@ def synthetic_model_badge(model: Bundle) -> None:
 
 
 def choose_explanation(model: str, views: int, only_for: bool, number: str = "") -> Explanation:
-    """Target, method and layer side by side; `number` tells the panels of a comparison apart in the URL."""
-    left, middle, right = st.columns(3)
+    """Target, method and layer side by side; `number` tells the panels of a comparison apart in the URL.
+
+    There they stand one under the other.
+    """
+    left, middle, right = (st,) * 3 if number else st.columns(3)
     task = service.task(model)
     cells = task.side // STRIDE
     target = left.selectbox(
@@ -74,7 +78,11 @@ def choose_explanation(model: str, views: int, only_for: bool, number: str = "")
         list(task.targets),
         key=f"target{number}",
         bind="query-params",
-        help="; ".join(f"{name}: {meaning}" for name, meaning in task.targets.items()),
+        help=_with(
+            f"{task.other} is short for {task.negative}" if task.other != task.negative else "",
+            *(f"{name}: {meaning}" for name, meaning in task.targets.items()),
+            glossary.meaning("logit", "margin"),
+        ),
     )
     method = middle.selectbox(
         "Method",
@@ -82,7 +90,10 @@ def choose_explanation(model: str, views: int, only_for: bool, number: str = "")
         key=f"method{number}",
         bind="query-params",
         format_func=lambda name: METHODS[name].title,
-        help="; ".join(f"{m.title}: {m.meaning} ({m.paper}; costs {m.cost})" for m in METHODS.values()),
+        help=_with(
+            glossary.meaning("Grad-CAM"),
+            *(f"{m.title}: {m.meaning} ({m.paper}; costs {m.cost})" for m in METHODS.values()),
+        ),
     )
     layer = right.selectbox(
         "Layer",
@@ -90,9 +101,14 @@ def choose_explanation(model: str, views: int, only_for: bool, number: str = "")
         key=f"layer{number}",
         bind="query-params",
         help=f"last: {cells} x {cells} cells. Earlier layers, named by their cells in a PCam patch, have finer "
-        "ones, further from the decision.",
+        "ones, further from the decision. " + glossary.meaning("layer"),
     )
     return Explanation(method, layer, target, views, only_for)
+
+
+def _with(*sentences: str) -> str:
+    """A tooltip of several sentences, each on its own line."""
+    return "\n\n".join(filter(None, sentences))
 
 
 def choose_views() -> int:
@@ -102,7 +118,8 @@ def choose_views() -> int:
         VIEWS,
         key="views",
         bind="query-params",
-        help="8: probability and map are means over the same eight flips and turns. 1: the patch as it lies.",
+        help="8: probability and map are means over the same eight flips and turns. 1: the patch as it lies. "
+        + glossary.meaning("views"),
     )
 
 

@@ -13,6 +13,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from core.errors import NodeLensError
 from core.logs import configure as configure_logs
 from core.settings import settings, without_paths
+from core.view.words import on_screen
 from pages.parts.garbage import sweep
 
 CSS = (Path(__file__).parents[2] / "assets" / "app.css").read_text(encoding="utf-8")
@@ -42,7 +43,7 @@ def around() -> Iterator[None]:
         configure_logs(settings().log)
         yield
     except NodeLensError as error:
-        st.error(without_paths(str(error)))
+        st.error(on_screen(without_paths(str(error))))
     st.html(
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
         "A heatmap shows what moved the network, not where the finding is.</p>"

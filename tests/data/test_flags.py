@@ -14,7 +14,7 @@ from core.data.flags import FLAGS, flags, look
 from core.errors import PatchShapeError
 from core.task import PCAM
 
-HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # OD of red, green, blue (Ruifrok & Johnston 2001)
+HEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # OD of red, green, blue (Ruifrok & Johnston 2001)
 EOSIN = np.array([0.07, 0.99, 0.11])
 DAB = np.array([0.27, 0.57, 0.78])
 
@@ -73,13 +73,13 @@ def test_no_stain_gives_zeros():
     assert look(even(255, 255, 255)) == (0, 0, 0)
 
 
-def test_haematoxylin_and_eosin_pass():
-    assert flags_of(np.stack([stained(HAEMATOXYLIN, EOSIN)])) == [()]
+def test_hematoxylin_and_eosin_pass():
+    assert flags_of(np.stack([stained(HEMATOXYLIN, EOSIN)])) == [()]
 
 
 @pytest.mark.parametrize(
     "patch",
-    [stained(HAEMATOXYLIN, DAB), stained(DAB, HAEMATOXYLIN), stained(HAEMATOXYLIN, EOSIN)[..., [1, 0, 2]]],
+    [stained(HEMATOXYLIN, DAB), stained(DAB, HEMATOXYLIN), stained(HEMATOXYLIN, EOSIN)[..., [1, 0, 2]]],
     ids=["DAB ground", "DAB dots", "red and green swapped"],
 )
 def test_other_stains_are_flagged(patch):
@@ -87,7 +87,7 @@ def test_other_stains_are_flagged(patch):
 
 
 def test_gray_is_flagged():
-    gray = stained(HAEMATOXYLIN, EOSIN)[..., [1, 1, 1]]
+    gray = stained(HEMATOXYLIN, EOSIN)[..., [1, 1, 1]]
     assert flags_of(gray) == [("not H&E-like",)]
 
 
@@ -102,7 +102,7 @@ def test_a_blank_patch_is_only_blank():
 
 
 def test_blur_is_flagged():
-    sharp = stained(HAEMATOXYLIN, EOSIN)
+    sharp = stained(HEMATOXYLIN, EOSIN)
     soft = gaussian_filter(sharp, (2, 2, 0))
     assert flags_of(np.stack([sharp, soft])) == [(), ("blurred",)]
 
@@ -122,7 +122,7 @@ def test_every_flag_has_a_sentence_and_no_patch_no_flags():
 
 def test_what_a_model_does_not_know_is_flagged_last_and_never_on_a_blank_patch():
     patches = np.stack(
-        [stained(HAEMATOXYLIN, EOSIN), stained(HAEMATOXYLIN, EOSIN), even(90, 90, 90), even(255, 255, 255)]
+        [stained(HEMATOXYLIN, EOSIN), stained(HEMATOXYLIN, EOSIN), even(90, 90, 90), even(255, 255, 255)]
     )
     found = flags_of(patches, np.array([True, False, True, True]))
     assert found == [

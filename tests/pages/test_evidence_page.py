@@ -73,7 +73,7 @@ def test_the_kept_report_is_shown_at_once(screen, kept, report):
     lines = answer(report)
     assert all(line.text in told for line in lines)
     assert told.count("<li>") == len(lines)
-    assert told.count("Does not hold.") == sum(line.holds is False for line in lines)
+    assert told.count("Does not hold: ") == sum(line.holds is False for line in lines)
 
 
 def test_a_report_made_on_other_patches_says_so(screen, kept, report):

@@ -21,7 +21,7 @@ from core.settings import settings
 from core.task import PCAM, REFER
 from pages.parts.components import gallery
 
-WORDS = {PCAM.positive: "Metastasis likely", PCAM.negative: "Metastasis unlikely", REFER: "Refer: too close to call"}
+WORDS = {PCAM.positive: "Tumour likely", PCAM.negative: "Tumour unlikely", REFER: "Refer: too close to call"}
 TISSUE = np.random.default_rng(5)
 
 
@@ -118,7 +118,7 @@ def test_an_uploaded_patch_is_read(screen, shipped_reader, demo, png):
     assert "Label" not in page.fact
     title, caption = (page.component("light_table")["panels"][0][name] for name in ("title", "caption"))
     assert title == "mine.png"
-    assert "0.97 um is assumed" in caption
+    assert "0.97 \u00b5m is assumed" in caption
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,8 @@ def test_the_page_stands_alone(report):
     assert "&lt;tiny&gt;" in page
     assert "<tiny>" not in page
     assert [line.holds for line in answer(report)] == [True, True]
-    assert page.count("<b>Holds.</b>") == 2
+    assert page.count("<b>Holds: ") == 2
+    assert "<b>Holds: the map shows which patch moved the network.</b> Use the map" in page
     assert f"0.57 [0.54, 0.60] {BEST}" in page
     assert "data:image/png;base64" in page
     assert page.count("plotly.js v") == 1  # the script, once
@@ -126,5 +127,5 @@ def test_a_figure_of_a_few_is_neither_best_nor_no_better():
 def test_a_line_that_is_not_known_neither_holds_nor_fails(report):
     few = [figure.model_copy(update={"units": 5}) for figure in ROWS]
     page = as_page(report.model_copy(update={"rows": few}))
-    assert "<b>Not known.</b>" in page
-    assert "<b>Holds.</b>" not in page
+    assert "<b>Not known: " in page
+    assert "<b>Holds: " not in page

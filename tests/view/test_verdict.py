@@ -25,8 +25,8 @@ def saying(readings, word, *flags, **more):
 @pytest.mark.parametrize(
     ("word", "flags", "headline", "why"),
     [
-        ("tumour", (), "Metastasis likely", "The probability is at or above the threshold 0.40 and outside"),
-        ("no tumour", (), "Metastasis unlikely", "The probability is below the threshold 0.40"),
+        ("tumour", (), "Tumour likely", "The probability is at or above the threshold 0.40 and outside"),
+        ("no tumour", (), "Tumour unlikely", "The probability is below the threshold 0.40"),
         (REFER, (), "Refer: too close to call", "Inside the band from 0.30 to 0.70 that is left to a person."),
         (REFER, (UNLIKE,), "Refer: unlike training tissue", FLAGS[UNLIKE]),
         (NOT_READ, ("nearly blank",), "Not read: nearly blank", FLAGS["nearly blank"]),

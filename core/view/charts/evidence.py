@@ -132,7 +132,11 @@ def _position_bias(curve: PositionBias, task: Task) -> Chart:
         for line in position_bias_finding(curve, task)
     ]
     exchanged = Facts(
-        (f"Exchanged for a {task.other} patch's", "the centre cell's evidence moves by", "the patch's logit falls by"),
+        (
+            f"Exchanged for that of a patch labelled {task.negative}",
+            "the centre cell's evidence moves by",
+            "the patch's logit falls by",
+        ),
         [
             (part, f"{interval_words(curve.moved[name])} logits", f"{interval_words(curve.fall[name])} logits")
             for name, part in PARTS.items()

@@ -6,18 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
 import streamlit as st
 
 from core import service
-from core.errors import NodeLensError
-from core.evaluation.metrics.agreement import difference, rank_correlation
+from core.errors import IntakeError, NodeLensError
+from core.evaluation.metrics.agreement import difference
 from core.explain.registry import METHODS
 from core.inference import Readings
 from core.settings import without_paths
 from core.task import Task
-from core.view.export import scale_of
+from core.view.comparison import APART, Shown, pair_words, scales_of, why_not_subtracted
 from core.view.verdict import headline, probability_words
+from core.view.words import on_screen
 from pages.parts import library
 from pages.parts.choices import FIXED, OWN, Explanation, choose_explanation
 from pages.parts.components.evidence_panel import evidence_panel
@@ -39,6 +39,11 @@ class Compared:
     chosen: Chosen
     readings: Readings
     explanation: Explanation
+
+    @property
+    def shown(self) -> Shown:
+        """What is held against another panel's."""
+        return Shown(self.chosen.patch, self.readings)
 
 
 def _ticks() -> list[tuple[str, int, str]]:
@@ -90,16 +95,16 @@ def choose_count() -> int:
 
 
 def choose_panels(count: int, views: int, only_for: bool) -> list[Compared]:
-    """A column of choices for each panel; returns what they read."""
+    """The choices of each panel, one press away from its pictures; returns what they read."""
     compared, names = [], service.model_names()
     usual = _of_one_task(names[0])
-    for number, column in enumerate(st.columns(count, gap="medium"), start=1):
-        with column:
-            try:
+    for number, column in enumerate(st.columns(count, gap="small"), start=1):
+        try:
+            with column.popover(f"Panel {number}: patch, model, method", width="stretch"):
                 panel = _choose_panel(number, count, names, usual[(number - 1) % len(usual)], views, only_for)
-            except NodeLensError as error:  # of this panel's model or split: the others stand
-                st.error(without_paths(str(error)))
-                continue
+        except NodeLensError as error:  # of this panel's model or split: the others stand
+            column.error(on_screen(f"Panel {number}: {without_paths(str(error))}"))
+            continue
         if panel is not None:
             compared.append(panel)
     return compared
@@ -116,10 +121,8 @@ def _of_one_task(model: str) -> list[str]:
 
 
 def _choose_panel(number: int, count: int, names: list[str], usual: str, views: int, only_for: bool) -> Compared | None:
-    heading, swap = st.columns([1, 1], vertical_alignment="center")
-    heading.markdown(f"**Panel {number}**")
     other = number % count + 1
-    swap.button(f"Swap with panel {other}", key=f"swap{number}", on_click=_swap, args=(number, other))
+    st.button(f"Swap with panel {other}", key=f"swap{number}", on_click=_swap, args=(number, other))
     patch_place = st.container()
     model = st.selectbox("Model", names, names.index(usual), key=f"model{number}", bind="query-params")
     with patch_place:
@@ -146,8 +149,7 @@ def _choose_patch(number: int, task: Task) -> Chosen | None:
         upload = uploads.read_for(files[key], task)
         if upload.patch is None:
             repair = " Its pixel size can be corrected on Read." if files[key].data and task.um_per_px else ""
-            st.error(f"{uploads.plain(upload.name)}: {upload.refusal}{repair}")
-            return None
+            raise IntakeError(f"{uploads.plain(upload.name)}: {upload.refusal}{repair}")
         return chosen_upload(upload)
     split = service.split(source)
     last = len(split) - 1
@@ -171,19 +173,12 @@ def _swap(one: int, other: int) -> None:
                 state.pop(place, None)
 
 
-def _scales(compared: list[Compared], own: bool) -> list[float]:
-    """Each panel's colour scale: the largest among the panels of its method and layer, whose logits can be compared."""
-    kinds = [(panel.readings.method, panel.readings.layer) for panel in compared]
-    single = [scale_of(panel.readings, 0, own) for panel in compared]
-    return [max(scale for other, scale in zip(kinds, single, strict=True) if other == kind) for kind in kinds]
-
-
 def _kind(readings: Readings) -> str:
     return f"{METHODS[readings.method].title}, {'{} x {}'.format(*readings.grid)} cells"
 
 
 def light_table_panels(compared: list[Compared], with_differences: bool, own: bool) -> list[Panel]:
-    """The maps from left to right, and between neighbours their difference when asked for.
+    """The maps from left to right, and between neighbours their difference when asked for and there is one.
 
     Args:
         compared: one reading or more.
@@ -191,43 +186,38 @@ def light_table_panels(compared: list[Compared], with_differences: bool, own: bo
         own: whether scales are the highest of what is shown, or fixed.
     """
     panels: list[Panel] = []
-    scales = _scales(compared, own)
-    # A cell of the common grid holds a share of a coarser cell's evidence, so the colours of a difference reach lower.
-    finest = max(panel.readings.attribution[0].size for panel in compared)
-    share = [panel.readings.attribution[0].size / finest for panel in compared]
-    difference_scale = max(one * part for one, part in zip(scales, share, strict=True))
-    for number, panel in enumerate(compared, start=1):
-        heatmap = panel.readings.attribution[0]
-        note = SHARED_NOTES[OWN if own or not panel.readings.scale else FIXED]
-        if with_differences and number > 1:
-            before = compared[number - 2]
-            same = (
-                ""
-                if np.array_equal(before.chosen.patch, panel.chosen.patch)
-                else " The patches differ; shown on the right one."
-            )
+    shown = [panel.shown for panel in compared]
+    scales, alone = scales_of(shown, own)
+    for place, panel in enumerate(compared):
+        number, patch, task = place + 1, panel.chosen.patch, panel.readings.model.task
+        before = shown[place - 1] if place else None
+        if with_differences and before is not None and not why_not_subtracted(before, panel.shown):
             panels.append(
                 Panel(
-                    f"Panel {number} minus {number - 1}",
-                    panel.chosen.patch,
-                    panel.readings.model.task,
-                    heatmap=difference(before.readings.attribution[0], heatmap),
+                    f"Panel {number} minus {place}",
+                    patch,
+                    task,
+                    heatmap=difference(before.readings.attribution[0], panel.readings.attribution[0]),
                     unit=METHODS[panel.readings.method].unit,
-                    scale=difference_scale,
-                    scale_note="difference, one scale for all",
+                    scale=max(scales[place - 1 : place + 1]),
+                    scale_note="difference, right minus left",
                     inset=True,
-                    caption=f"Evidence per cell of the common grid.{same}",
+                    caption=f"Brown: more evidence for the target in panel {number}. Blue: less.",
                 )
             )
+        note = SHARED_NOTES[OWN if own or not panel.readings.scale else FIXED]
+        if alone[place]:
+            note = f"{panel.readings.model.name} alone: scales of these models lie over {APART:g} times apart"
         panels.append(
             evidence_panel(
                 f"{number}: {panel.chosen.name}",
-                panel.chosen.patch,
+                patch,
                 panel.readings,
                 only_for=panel.explanation.only_for,
-                scale=scales[number - 1],
+                scale=scales[place],
                 note=f"{_kind(panel.readings)}, {note}",
                 inset=True,
+                verdict=headline(panel.readings, 0),
                 caption=" ".join((_reading(panel), panel.readings.explained, *panel.chosen.notes)),
             )
         )
@@ -238,15 +228,16 @@ def _reading(panel: Compared) -> str:
     readings, label = panel.readings, panel.chosen.label
     known = f", labelled {label}" if label else ""
     synthetic = " Synthetic, not tissue." if panel.chosen.synthetic else ""
-    return f"{headline(readings, 0)}; {probability_words(readings, 0)}{known}.{synthetic}"
+    words = probability_words(readings, 0)
+    return f"{words[:1].upper()}{words[1:]}{known}.{synthetic}"
 
 
-def correlations(compared: list[Compared]) -> str:
+def correlations(compared: list[Compared], with_differences: bool) -> str:
     """Spearman's rank correlation of every pair of maps, in words; '' of one alone."""
     if len(compared) < 2:
         return ""
-    words = []
-    for (i, a), (j, b) in combinations(enumerate(compared, start=1), 2):
-        value = rank_correlation(a.readings.attribution[0], b.readings.attribution[0])
-        words.append(f"panels {i} and {j}: {'not defined (a flat map)' if value is None else f'{value:+.2f}'}")
+    words = [
+        pair_words(i, a.shown, j, b.shown, subtracting=with_differences)
+        for (i, a), (j, b) in combinations(enumerate(compared, start=1), 2)
+    ]
     return "Rank correlation of the maps, " + "; ".join(words) + " (0 = unrelated, 1 = same order of cells)."

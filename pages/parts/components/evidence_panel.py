@@ -22,6 +22,7 @@ def evidence_panel(
     only_for: bool = False,
     scale: float | None = None,
     note: str = "",
+    verdict: str = "",
     caption: str = "",
     inset: bool = False,
 ) -> Panel:
@@ -35,7 +36,8 @@ def evidence_panel(
         only_for: paint only what speaks for the target.
         scale: evidence that takes the last colour, where another map sets it.
         note: on that scale; by default what is known of this map's own.
-        caption: below the picture; by default what is explained.
+        verdict: in words, on a line of its own below the picture.
+        caption: below that; by default what is explained.
         inset: the patch in its own colours beside the title.
     """
     usable = is_read(readings, 0)
@@ -49,6 +51,7 @@ def evidence_panel(
         scale=scale_of(readings, 0, own) if scale is None else scale,
         unit=METHODS[readings.method].unit,
         scale_note=f"{sides}, {note or kept}",
+        verdict=verdict,
         caption=caption or readings.explained,
         only_for=only_for,
         unusable=not usable,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from core.kept import Kept
 from core.task import Task
 from core.view import overlay
+from core.view.words import on_screen
 from pages.parts import library
 
 ASSETS = Path(__file__).parents[3] / "assets"
@@ -47,6 +48,7 @@ HTML = """
       </div>
       <p class="readout" data-testid="readout"></p>
       <p class="message" data-testid="message"></p>
+      <p class="verdict" data-testid="panel-verdict"></p>
       <p class="caption" data-testid="caption"></p>
       <div class="values"><table data-testid="values"></table></div>
     </section>
@@ -110,7 +112,8 @@ class Panel:
         inset: the patch in its own colours, small, beside the heading.
         only_for: paint only what speaks for the target; otherwise both signs, in colours of their own.
         unusable: a gate says that nothing here may be used: small and grey.
-        caption: what is explained, below the picture.
+        verdict: in words, below the picture.
+        caption: what is explained, below that.
     """
 
     title: str
@@ -124,6 +127,7 @@ class Panel:
     inset: bool = False
     only_for: bool = False
     unusable: bool = False
+    verdict: str = ""
     caption: str = ""
 
 
@@ -132,6 +136,7 @@ def light_table(
     *,
     key: str,
     label_box: bool = False,
+    controls_first: bool = False,
 ) -> None:
     """Show one to five panels side by side; stacked where there is no room.
 
@@ -139,6 +144,7 @@ def light_table(
         panels: from left to right.
         key: Streamlit's key for this table.
         label_box: whether label boxes are outlined until the reader chooses otherwise.
+        controls_first: whether what the panels share stands above them.
     """
     # Of an empty map there is nothing to be told by colours.
     bars = dict.fromkeys(
@@ -155,6 +161,7 @@ def light_table(
             "bars": [_bar(*bar) for bar in bars],
             "grids": ", ".join(grids),
             "label_box": label_box,
+            "controls_first": controls_first,
             "boxes": ", ".join(boxes),
         },
     )
@@ -169,7 +176,8 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
         "box": None if panel.task.label_share is None else _box(panel.task),
         "inset_of_box": panel.task.label_box.start / panel.task.side,
         "inset": overlay.data_url(panel.patch, kept) if panel.inset else None,
-        "caption": panel.caption,
+        "verdict": panel.verdict,
+        "caption": on_screen(panel.caption),
         "message": "",
         "unusable": panel.unusable,
         "scale_bar": _scale_bar(panel.task),

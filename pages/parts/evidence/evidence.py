@@ -23,7 +23,7 @@ from core.evaluation.schema import EvidenceReport, Figure, Plan
 from core.jobs import Job
 from core.kept import Kept
 from core.settings import settings, without_paths
-from core.view import narrative
+from core.view import glossary, narrative
 from core.view import report as evidence_report
 from core.view.charts import evidence as figures
 from core.view.charts import explanations, prediction
@@ -140,7 +140,8 @@ def show_answer(report: EvidenceReport) -> None:
 
 def _show_lines(report: EvidenceReport) -> None:
     st.html(evidence_report.answer_list(report, 'class="nl-answer" data-testid="answer"'))
-    st.caption(narrative.provenance(report))
+    terms = ("mosaic", "logit", "chance", "baseline", "randomising", "drift", "95 % interval")
+    st.caption(narrative.provenance(report), help=glossary.meaning(*terms))
 
 
 def compare_answers(report: EvidenceReport, other: EvidenceReport) -> None:
