@@ -1,4 +1,5 @@
-// The light table: linked pictures of patches, with controls that never talk to the server.
+// The light table: linked pictures of patches, with controls that answer without the server. Where something is drawn
+// from what was chosen, as a figure to keep, the server is told once a control has come to rest.
 // The DOM and its listeners are made once per mount; every later call of the default export only swaps content.
 // What is chosen lives in one form and, for the browser tab, in sessionStorage; zoom and pan live here. CSS does the rest:
 // this file sets custom properties and data attributes on the root, so all panels stay linked by construction.
@@ -7,10 +8,12 @@ const STORE = "nodelens.light-table"; // one for all light tables: opacity chose
 const MAX_ZOOM = 8;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-export default function ({ data, parentElement }) {
+const REST = 200; // milliseconds after the last change until the server is told
+
+export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".table");
   root.table ??= createTable(root); // on the element, so that it is as long-lived as its listeners
-  root.table.show(data);
+  root.table.show(data, setStateValue);
 }
 
 function createTable(root) {
@@ -39,6 +42,24 @@ function createTable(root) {
     find("opacity-value").textContent = `${opacity.value} %`;
     Object.assign(root.dataset, { grid: grid.value, tissue: tissue.value, box: box.checked });
   }
+
+  let tell = null; // null where nobody is to be told
+  let told = "";
+  let resting = 0;
+  function tellLook() {
+    clearTimeout(resting);
+    const { opacity, grid, tissue, box } = form.elements;
+    const look = { opacity: Number(opacity.value), grid: grid.value, tissue: tissue.value, box: box.checked };
+    const words = JSON.stringify(look);
+    if (!tell || words === told) return;
+    told = words;
+    tell("look", look);
+  }
+  form.addEventListener("change", () => {
+    clearTimeout(resting);
+    resting = setTimeout(tellLook, REST);
+  });
+  form.addEventListener("focusout", tellLook); // before what is pressed next
 
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", ({ target }) => {
@@ -184,7 +205,7 @@ function createTable(root) {
     return figure;
   }
 
-  function show(next) {
+  function show(next, setStateValue) {
     data = next;
     while (panels.children.length > data.panels.length) panels.lastElementChild.remove();
     while (panels.children.length < data.panels.length) {
@@ -202,6 +223,9 @@ function createTable(root) {
     root.querySelector(".grids").textContent = `Cells (${data.grids})`;
     readAt(null);
     restore();
+    tell = data.look ? setStateValue : null;
+    told ||= JSON.stringify(data.look); // what the server believes when the table is made
+    tellLook();
   }
 
   look(1, 0, 0);

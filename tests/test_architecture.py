@@ -71,11 +71,11 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.service": ["."],
         "core.view": [
-            ". charts charts.style overlay selection verdict words",
+            ". charts charts.style drawing overlay selection verdict words",
             "charts.training contact_sheet export lean narrative",
-            "charts.explanations charts.prediction",
-            "charts.evidence",
-            "report",
+            "case charts.explanations charts.prediction",
+            "charts.evidence figure",
+            "case_report report",
         ],
     },
     {"core.cli": ["options terminal", "bench data evidence explain model score train", "evaluate", "."]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,65 @@ from core.view.overlay import overlay_image
 from core.view.verdict import explanation, in_words, is_read, probability_words
 
 
+def utc(when: datetime) -> str:
+    """A time as UTC in ISO 8601, to the second."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def scale_of(readings: Readings, index: int, own: bool = False) -> float:
     """Colour scale of one map: fixed from validation, or its own greatest magnitude when asked or none is kept."""
     greatest = float(np.abs(readings.attribution[index]).max(initial=0.0))
     return readings.scale if readings.scale and not own else max(greatest, 1e-6)
 
 
-def as_record(readings: Readings, index: int, patch_id: str = "", notes: Sequence[str] = ()) -> dict[str, Any]:
+FIXED_SCALE, OWN_SCALE = "fixed scale from validation", "this map's own scale"
+NO_EVIDENCE, NO_POSITIVE_EVIDENCE = "No evidence for or against this target.", "No positive evidence for this target."
+
+
+def bar_words(readings: Readings, own: bool = False, only_for: bool = False, scale: str = "") -> str:
+    """What a colour bar says of itself: whose evidence it is, and whose scale; `scale` where another map sets it."""
+    sides = "evidence for the target" if only_for else "evidence against and for the target"
+    return f"{sides}, {scale or (FIXED_SCALE if readings.scale and not own else OWN_SCALE)}"
+
+
+def nothing_words(heatmap: NDArray[np.floating], only_for: bool = False) -> str:
+    """What is said of a map (h, w) that shows nothing; '' of any other."""
+    if not heatmap.any():
+        return NO_EVIDENCE
+    return NO_POSITIVE_EVIDENCE if only_for and not (heatmap > 0).any() else ""
+
+
+def as_record(
+    readings: Readings,
+    index: int,
+    patch_id: str = "",
+    notes: Sequence[str] = (),
+    *,
+    label: str = "",
+    sha256: str = "",
+    um_per_px: float | None = None,
+    when: datetime | None = None,
+) -> dict[str, Any]:
     """One reading with its explanation, all units named: what `explanation.json` and the page's download hold.
 
-    `notes` are the sentences on what was done to the picture before it was read, as in `Picture.notes`.
+    Args:
+        readings: of one patch or more.
+        index: which of them.
+        patch_id: what the patch is called.
+        notes: the sentences on what was done to the picture before it was read, as in `Picture.notes`.
+        label: what is known of the patch.
+        sha256: of the file's bytes, or of the patch's pixels where there is no file.
+        um_per_px: micrometres per pixel of the file before it was brought to the task's.
+        when: the reading was taken away.
     """
     heatmap, task = readings.attribution[index], readings.model.task
     point, share = readings.point, float(centre_share(heatmap[None], task)[0])
     return {
         "id": patch_id,
+        "date": None if when is None else utc(when),
+        "sha256": sha256 or None,
+        "um_per_px": um_per_px,
+        "label": label or None,
         "notes": list(notes),
         "model": readings.model.identity,
         "engine": readings.engine,

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from core.explain.grid import enlarge
 from core.kept import Kept, digest
+from core.task import Task
 
 __all__ = [
     "colour_bar",
@@ -26,10 +27,12 @@ __all__ = [
     "colourise",
     "data_url",
     "enlarge",
+    "enlarged",
     "grayscale",
     "heatmap_url",
     "overlay_image",
     "png",
+    "scale_bar",
 ]
 
 EVIDENCE = Colormap("vik")
@@ -42,6 +45,8 @@ of its middle that is left out, as nobody could tell it from grayscale tissue.""
 ZOOM, BAR = 4, 12
 """Pixels of a kept picture per pixel of the patch, and of the height of its colour bar."""
 INK, PAPER = (32, 32, 32), (255, 255, 255)
+LENGTHS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+"""Micrometres that a scale bar may stand for."""
 
 
 def grayscale(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -109,6 +114,15 @@ def ticks(scale: float, *, only_for: bool = False) -> tuple[str, str, str]:
     return f"<= -{scale:.2g}", "0", f">= +{scale:.2g}"
 
 
+def scale_bar(task: Task) -> tuple[float, str] | None:
+    """The roundest length below a quarter of a patch: its share of the side, and its words; None without pixel size."""
+    if task.um_per_px is None:
+        return None
+    across = task.side * task.um_per_px
+    length = max(one for one in LENGTHS if one <= across / 4)  # a patch is 1.6 um wide at least
+    return length / across, f"{length:g} \u00b5m"
+
+
 def colour_bar(scale: float, width: int, *, unit: str = "logits", only_for: bool = False) -> Image.Image:
     """The colours of `colourise` with ticks at both ends and in the middle.
 
@@ -133,6 +147,12 @@ def colour_bar(scale: float, width: int, *, unit: str = "logits", only_for: bool
     return bar
 
 
+def enlarged(tissue: NDArray[np.uint8], side: int, smooth: bool = False) -> Image.Image:
+    """Tissue, (h, h) or (h, h, 3), at `side` pixels: pixel by pixel, or smooth by Lanczos's filter."""
+    filtered = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    return Image.fromarray(tissue).resize((side, side), filtered)
+
+
 def overlaid(
     patch: NDArray[np.uint8],
     heatmap: NDArray[np.floating],
@@ -142,22 +162,24 @@ def overlaid(
     opacity: float = 0.5,
     smooth: bool = True,
     only_for: bool = False,
+    smooth_tissue: bool = False,
 ) -> Image.Image:
     """The heatmap over the grayscale patch: what every picture that is kept shows.
 
     Args:
-        patch: (h, h, 3) uint8 RGB, enlarged pixel by pixel.
+        patch: (h, h, 3) uint8 RGB.
         heatmap: (k, k), positive speaks for the target.
         scale: evidence that takes the last colour.
         side: pixels of the result's side.
         opacity: of the heatmap, in [0, 1].
         smooth: bilinear heatmap; native cells otherwise.
         only_for: see `colourise`.
+        smooth_tissue: see `enlarged`.
 
     Returns:
         RGB picture, side x side.
     """
-    picture = Image.fromarray(grayscale(patch)).resize((side, side), Image.Resampling.NEAREST).convert("RGB")
+    picture = enlarged(grayscale(patch), side, smooth_tissue).convert("RGB")
     colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale, only_for=only_for))
     picture.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
     return picture
@@ -186,7 +208,7 @@ def overlay_image(
         RGB picture, two squares of ZOOM times the patch wide, with margins of 16.
     """
     side, margin = len(patch) * ZOOM, 16
-    tissue = Image.fromarray(patch).resize((side, side), Image.Resampling.NEAREST)
+    tissue = enlarged(patch, side)
     reason = overlaid(patch, heatmap, scale, side, only_for=only_for)
     bar = colour_bar(scale, side, unit=unit, only_for=only_for)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from core.data.flags import FLAGS
+from core.explain.grid import centre_share
 from core.explain.registry import LAST, METHODS
 from core.inference.reader import Readings
 from core.inference.verdict import TOO_CLOSE, reason
@@ -67,6 +68,30 @@ def evidence_words(readings: Readings, index: int) -> str:
     if readings.target == readings.model.task.margin:
         words += f", margin {_signed(float(readings.logit[index]))}; the head's bias is the rest"
     return f"{words} ({method.unit})"
+
+
+def views_words(readings: Readings, index: int) -> str:
+    """What the probability is the mean of, and how far the views lie apart: 'eight flips and turns, 0.80 to 0.91'."""
+    if readings.views == 1:
+        return "one view, as the patch lies"
+    lowest, highest = readings.view_probability[index].min(), readings.view_probability[index].max()
+    return f"eight flips and turns, {lowest:.2f} to {highest:.2f}"
+
+
+def centre_words(readings: Readings, index: int) -> str:
+    """How much of the evidence lies in the label's box; '' where the label is about the whole patch."""
+    task = readings.model.task
+    if task.label_share is None:
+        return ""
+    share = float(centre_share(readings.attribution[index][None], task)[0])
+    if np.isnan(share):
+        return "no positive evidence to place"
+    return f"{share:.0%} of the positive evidence (chance {task.label_share:.0%})"
+
+
+def flag_sentence(flag: str) -> str:
+    """A flag with what it means: 'Blurred: the patch is ...'."""
+    return f"{flag[0].upper()}{flag[1:]}: {FLAGS[flag]}"
 
 
 def _signed(value: float) -> str:

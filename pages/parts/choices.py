@@ -19,7 +19,6 @@ from pages.parts import library
 VIEWS = (8, 1)
 FIXED, OWN = "fixed", "own"
 BOTH, ONLY_FOR = "for and against", "for only"
-SCALE_NOTES = {FIXED: "fixed scale from validation", OWN: "this map's own scale"}
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from core.explain.registry import METHODS
 from core.inference import Readings
-from core.view.export import scale_of
+from core.view.export import bar_words, scale_of
 from core.view.verdict import NOT_TO_BE_USED, is_read
-from pages.parts.choices import FIXED, OWN, SCALE_NOTES
 from pages.parts.components.light_table import Panel
 
 
@@ -41,8 +40,6 @@ def evidence_panel(
         inset: the patch in its own colours beside the title.
     """
     usable = is_read(readings, 0)
-    sides = "evidence for the target" if only_for else "evidence against and for the target"
-    kept = SCALE_NOTES[FIXED if readings.scale and not own else OWN]
     return Panel(
         title if usable else f"{title} ({NOT_TO_BE_USED})",
         patch,
@@ -50,8 +47,8 @@ def evidence_panel(
         heatmap=readings.attribution[0],
         scale=scale_of(readings, 0, own) if scale is None else scale,
         unit=METHODS[readings.method].unit,
-        scale_note=f"{sides}, {note or kept}",
         verdict=verdict,
+        scale_note=bar_words(readings, own, only_for, note),
         caption=caption or readings.explained,
         only_for=only_for,
         unusable=not usable,

@@ -1,8 +1,8 @@
 """The light table: patches side by side, looked at with one set of controls.
 
-Opacity, hold-to-hide, cells or smooth, label box, zoom and pan happen in the browser alone: no message goes to the
-server, so a control answers while it moves. What the reader chose is kept for the browser tab, across patches, pages
-and reloads.
+Opacity, hold-to-hide, cells or smooth, label box, zoom and pan happen in the browser alone, so a control answers while
+it moves. What the reader chose is kept for the browser tab, across patches, pages and reloads. A table with a look
+tells the server of it once a control has come to rest, and draws nothing but itself anew.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 from core.kept import Kept
 from core.task import Task
 from core.view import overlay
+from core.view.export import nothing_words
 from core.view.words import on_screen
 from pages.parts import library
 
 ASSETS = Path(__file__).parents[3] / "assets"
 SMOOTH = 2
 """Pixels of the smooth heatmap along a pixel of the patch; it is enlarged before it is coloured."""
-NO_EVIDENCE, NO_POSITIVE_EVIDENCE = "No evidence for or against this target.", "No positive evidence for this target."
-LENGTHS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-"""Micrometres that a scale bar may stand for."""
 
 HTML = """
 <div class="table" data-testid="light-table">
@@ -137,6 +135,7 @@ def light_table(
     key: str,
     label_box: bool = False,
     controls_first: bool = False,
+    look: dict[str, Any] | None = None,
 ) -> None:
     """Show one to five panels side by side; stacked where there is no room.
 
@@ -145,6 +144,8 @@ def light_table(
         key: Streamlit's key for this table.
         label_box: whether label boxes are outlined until the reader chooses otherwise.
         controls_first: whether what the panels share stands above them.
+        look: is kept at what the reader chose, in the words of `Look.told`. Whoever hands one over calls this within
+            a fragment, as each choice runs it again.
     """
     # Of an empty map there is nothing to be told by colours.
     bars = dict.fromkeys(
@@ -154,8 +155,15 @@ def light_table(
     )
     grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in panels if panel.heatmap is not None)
     boxes = dict.fromkeys(_box(panel.task) for panel in panels if panel.task.label_share is not None)
+
+    def note() -> None:
+        chosen = st.session_state[key].get("look")
+        if look is not None and isinstance(chosen, dict):
+            look.update(chosen)
+
     _component(
         key=key,
+        on_look_change=note,
         data={
             "panels": [_panel(panel, library.pictures()) for panel in panels],
             "bars": [_bar(*bar) for bar in bars],
@@ -163,6 +171,7 @@ def light_table(
             "label_box": label_box,
             "controls_first": controls_first,
             "boxes": ", ".join(boxes),
+            "look": look and dict(look),
         },
     )
 
@@ -186,7 +195,7 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
         return shown
     side = SMOOTH * panel.task.side
     return shown | {
-        "message": _message(panel.heatmap, panel.only_for),
+        "message": nothing_words(panel.heatmap, panel.only_for),
         "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, only_for=panel.only_for),
         "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=side, only_for=panel.only_for),
         "values": panel.heatmap.round(6).tolist(),
@@ -198,19 +207,9 @@ def _box(task: Task) -> str:
     return f"centre {task.label_region} x {task.label_region}"
 
 
-def _message(heatmap: NDArray[np.float32], only_for: bool) -> str:
-    if not heatmap.any():
-        return NO_EVIDENCE
-    return "" if (heatmap > 0).any() or not only_for else NO_POSITIVE_EVIDENCE
-
-
 def _scale_bar(task: Task) -> dict[str, Any] | None:
-    """The roundest length below a quarter of the patch: its share of the side, and its words."""
-    if task.um_per_px is None:
-        return None
-    across = task.side * task.um_per_px
-    length = max(one for one in LENGTHS if one <= across / 4)  # a patch is 1.6 um wide at least
-    return {"share": length / across, "words": f"{length:g} \u00b5m"}
+    bar = overlay.scale_bar(task)
+    return bar and {"share": bar[0], "words": bar[1]}
 
 
 def _bar(scale: float, note: str, only_for: bool) -> dict[str, Any]:

@@ -8,9 +8,17 @@ import numpy as np
 import streamlit as st
 
 from core.data.flags import FLAGS
-from core.explain.grid import centre_share
 from core.inference import Readings
-from core.view.verdict import NOT_TO_BE_USED, evidence_words, explanation, headline, is_read
+from core.view.verdict import (
+    NOT_TO_BE_USED,
+    centre_words,
+    evidence_words,
+    explanation,
+    flag_sentence,
+    headline,
+    is_read,
+    views_words,
+)
 
 
 def show_verdict(readings: Readings, index: int, label: str = "", provenance: str = "", leaning: str = "") -> None:
@@ -26,12 +34,12 @@ def show_verdict(readings: Readings, index: int, label: str = "", provenance: st
         leaning: whether the reading can be leaned on.
     """
     usable = is_read(readings, index)
-    facts = {"Views": _views(readings, index)}
+    facts = {"Views": views_words(readings, index)}
     task = readings.model.task
     if usable:
         facts["Evidence"] = evidence_words(readings, index)
-        if task.label_share is not None:
-            facts["In the centre"] = _centre(readings, index, task.label_share)
+        if centre := centre_words(readings, index):
+            facts["In the centre"] = centre
     facts["Flags"] = "; ".join(readings.flags[index]) or "none"
     if label:
         facts["Label"] = label
@@ -40,7 +48,7 @@ def show_verdict(readings: Readings, index: int, label: str = "", provenance: st
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     why = explanation(readings, index)
     doubts = "".join(
-        f'<p class="nl-why">{escape(_sentence(flag))}</p>' for flag in readings.flags[index] if FLAGS[flag] != why
+        f'<p class="nl-why">{escape(flag_sentence(flag))}</p>' for flag in readings.flags[index] if FLAGS[flag] != why
     )
     of = f"{task.positive}{'' if task.label_share is None else ' in the centre'}"
     state = readings.point.state if usable else NOT_TO_BE_USED
@@ -55,10 +63,6 @@ def show_verdict(readings: Readings, index: int, label: str = "", provenance: st
     )
 
 
-def _sentence(flag: str) -> str:
-    return f"{flag[0].upper()}{flag[1:]}: {FLAGS[flag]}"
-
-
 def _uncalibrated(readings: Readings) -> str:
     if readings.point.calibrated:
         return ""
@@ -68,20 +72,6 @@ def _uncalibrated(readings: Readings) -> str:
         "the network's own, which is sure of too much as a rule, and nothing is left to a person. Calibrate it: "
         f"<code>python -m core model calibrate {escape(name)}</code></p>"
     )
-
-
-def _views(readings: Readings, index: int) -> str:
-    if readings.views == 1:
-        return "one view, as the patch lies"
-    lowest, highest = readings.view_probability[index].min(), readings.view_probability[index].max()
-    return f"eight flips and turns, {lowest:.2f} to {highest:.2f}"
-
-
-def _centre(readings: Readings, index: int, chance: float) -> str:
-    share = float(centre_share(readings.attribution[index][None], readings.model.task)[0])
-    if np.isnan(share):
-        return "no positive evidence to place"
-    return f"{share:.0%} of the positive evidence (chance {chance:.0%})"
 
 
 def _axis(readings: Readings, index: int) -> str:
