@@ -47,7 +47,7 @@ STOREYS: list[dict[str, list[str]]] = [
     },
     {
         "core.evaluation": [
-            ". measures metrics metrics.bootstrap metrics.decisions schema trust_scale",
+            ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema trust_scale",
             "metrics.classification",
             "calibration",
             "card metrics.faithfulness metrics.localisation",
