@@ -20,7 +20,8 @@ if __name__ == "__main__":
         position="top",
     )
     with frame.around():
-        if page.title not in ("Compare", "Train"):  # where each panel, or each run, has choices of its own
+        # Read draws them itself, after its drop bar; on Compare each panel, on Train each run has choices of its own.
+        if page.title not in ("Read", "Compare", "Train"):
             choices.choose_model_and_split()
         page.run()
 else:

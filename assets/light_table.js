@@ -14,6 +14,7 @@ export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".table");
   root.table ??= createTable(root); // on the element, so that it is as long-lived as its listeners
   root.table.show(data, setStateValue);
+  return root.table.leave;
 }
 
 function createTable(root) {
@@ -78,6 +79,18 @@ function createTable(root) {
   hold.addEventListener("keydown", (event) => pressed(event) && hide(true));
   hold.addEventListener("keyup", (event) => pressed(event) && hide(false));
   for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) hold.addEventListener(end, () => hide(false));
+  // H hides while it is held, wherever the focus is but in a field.
+  const typing = (event) => event.composedPath().some(({ tagName, type, isContentEditable }) =>
+    isContentEditable || tagName === "TEXTAREA" || tagName === "SELECT" || tagName === "DIALOG"
+    || (tagName === "INPUT" && !["range", "radio", "checkbox"].includes(type)));
+  function held(event) {
+    if (event.key.toLowerCase() !== "h" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.type === "keyup") hide(false);
+    else if (!typing(event)) hide(true);
+  }
+  const listenForH = (call) => {
+    for (const type of ["keydown", "keyup"]) document[`${call}EventListener`](type, held);
+  };
   hold.addEventListener("contextmenu", (event) => event.preventDefault()); // a long press on a touch screen
 
   // Zoom and pan ----------------------------------------------------------------------------------------------------
@@ -207,6 +220,7 @@ function createTable(root) {
 
   function show(next, setStateValue) {
     data = next;
+    listenForH("add"); // once: it is the same listener
     while (panels.children.length > data.panels.length) panels.lastElementChild.remove();
     while (panels.children.length < data.panels.length) {
       panels.append(root.querySelector("template").content.cloneNode(true));
@@ -229,5 +243,5 @@ function createTable(root) {
   }
 
   look(1, 0, 0);
-  return { show };
+  return { show, leave: () => listenForH("remove") };
 }

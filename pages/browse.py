@@ -16,4 +16,4 @@ with wide:
     scores = wait_for_scores(library.store(model, split.name), model)
     histogram(scores, split)
     choose_preset()
-    patch_gallery(scores, split, model, select(scores, split.labels, wanted, order))
+    patch_gallery(scores, split, model, wanted, order, select(scores, split.labels, wanted, order))

@@ -12,19 +12,27 @@ from core.view.overlay import png
 from pages.parts import choices, frame, library
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import Panel, light_table
+from pages.parts.read import uploads
 from pages.parts.read.choose import choose_patch
+from pages.parts.read.exporting import export_buttons
+from pages.parts.read.lists import Files
 from pages.parts.read.reliability import lean_line, reliability_panels
-from pages.parts.read.upload_table import show_table
+from pages.parts.read.strip import show_file, show_files, show_nothing, show_strip
 from pages.parts.read.verdict import show_verdict
 
 frame.require()
+bar = st.container(key="intake", horizontal=True, vertical_alignment="center")  # the first that Tab comes to
+choices.choose_model_and_split()
 model = choices.model()
 task = service.task(model)
 table = st.container(key="read_table")
 controls = st.container()
+files = st.container()
 panels = st.container()
-intake = st.container()
 
+with bar:
+    uploads.drop_bar(task)
+    chosen, found = choose_patch(task, model)
 with controls:
     left, *rest = st.columns([4, 1, 1, 1])
     with rest[0]:
@@ -36,30 +44,33 @@ with controls:
     with rest[2]:
         own = choices.choose_scale(model, e)
     downloads = st.container(horizontal=True)
-with intake:
-    chosen, files = choose_patch(task)
+with table:
+    pictures, words = st.columns([2, 1], gap="medium")
+with pictures:
+    on_table = st.container()
+    waiting = st.empty()
+    strip, own_file = st.container(), st.container()
 
 if chosen is None:
-    table.info("Drop a patch below, or choose another patch: none that can be read is on the table.")
+    with on_table:
+        show_nothing(found)
 else:
     patch, notes = chosen.patch, chosen.notes
     readings = library.explain(model, patch, e.method, e.layer, e.target, e.views, chosen.synthetic)
-    with table:
-        pictures, words = st.columns([2, 1], gap="medium")
-        with pictures:
-            light_table(
-                [
-                    Panel(chosen.name, chosen.patch, task, colour=True, caption=" ".join(chosen.notes)),
-                    evidence_panel("Why", patch, readings, own=own, only_for=e.only_for),
-                ],
-                label_box=True,
-                key="light_table",
-            )
-        with words:
-            choices.synthetic_badge(chosen.synthetic)
-            choices.synthetic_model_badge(readings.model)
-            leaning = lean_line(model, patch, readings)
-            show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model), leaning)
+    with on_table:
+        light_table(
+            [
+                Panel(chosen.name, chosen.patch, task, colour=True, caption=" ".join(chosen.notes)),
+                evidence_panel("Why", patch, readings, own=own, only_for=e.only_for),
+            ],
+            label_box=True,
+            key="light_table",
+        )
+    with words:
+        choices.synthetic_badge(chosen.synthetic)
+        choices.synthetic_model_badge(readings.model)
+        leaning = lean_line(model, patch, readings)
+        show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model), leaning)
     with panels:
         reliability_panels(model, patch, readings, e)
     with downloads:
@@ -78,5 +89,12 @@ else:
             "Reading (JSON)", json.dumps(record, indent=2), f"{stem}.json", "application/json", on_click="ignore"
         )
         st.download_button("Map (NumPy)", array.getvalue(), f"{stem}.npy", on_click="ignore")
-with files:
-    show_table(model, task, views)
+with downloads:
+    export_buttons(found, model, e, own)
+with strip:
+    show_strip(found, model, views, readable=chosen is not None)
+if isinstance(found, Files):
+    with own_file:
+        show_file(readable=chosen is not None)
+    with files:
+        show_files(model, task, views, waiting)

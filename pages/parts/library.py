@@ -89,6 +89,36 @@ def predict(model: str, patch: NDArray[np.uint8], views: int) -> Readings:
     return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, margin, views))
 
 
+def known(model: str, patch: NDArray[np.uint8], views: int) -> Readings | None:
+    """A reading that is here already, however it is explained; the network is not asked."""
+    read = (model, service.changed(model), digest(patch), views, False)
+    shelf = _readings("read")
+    return predict(model, patch, views) if shelf.has(read) else None
+
+
+def explain_later(model: str) -> Callable[..., Readings]:
+    """`explain` for a thread that has no page, as a download's: what is kept for this session, else read in silence.
+
+    A method that asks the network many times is left to the page: what it has not explained is explained by Grad-CAM.
+    """
+    shelf, served, stamp = _readings("explained"), reader(model), service.changed(model)
+    margin = service.task(model).margin
+
+    def read(
+        patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int, synthetic: bool = False
+    ) -> Readings:
+        of = (model, stamp, digest(patch), views, synthetic)
+        dear = METHODS[method].passes_at(layer, patch.shape[0]) > FEW_PASSES
+        if dear and not shelf.has((*of, method, layer, target)):
+            method, layer, target = "gradcam", LAST, margin
+        return shelf.get(
+            (*of, method, layer, target),
+            lambda: served.explain(patch, method, layer, target, views, None, synthetic),
+        )
+
+    return read
+
+
 def _readings(name: str) -> Kept[Readings]:
     return own(name, KEPT, KEPT_BYTES, attrgetter("nbytes"))
 

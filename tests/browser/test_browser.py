@@ -90,7 +90,7 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(shown_first):
     alert = page.get_by_test_id("stAlert").filter(has_text="notes.png")
     expect(alert).to_have_count(1)
     expect(page.get_by_test_id("probability")).to_have_count(0)
-    page.get_by_role("radio", name="a split").click()
+    page.get_by_role("radio", name="examples").click()
     says(page, before)
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
@@ -138,6 +138,7 @@ def test_a_selected_row_and_a_removed_file_are_the_ones_meant(visit, shipped_rea
     page = visit()
     drop(page, "low.png", png(demo.patches([low])[0]), "high.png", png(demo.patches([high])[0]))
     says(page, readings[high])
+    page.get_by_text("All files as a table").click()
     table = page.locator(".st-key-upload_table").get_by_test_id("stDataFrameResizable")
     expect(table).to_be_visible()
     page.wait_for_selector(READY)
@@ -346,7 +347,7 @@ def test_a_narrow_screen_scrolls_in_one_direction(page, visit, name, width):
 
 def test_by_keyboard_alone(visit):
     page = visit()
-    wanted = {"opacity", "hold", "grid-smooth", "zoom-in", "tile-open"}
+    wanted = {"opacity", "hold", "grid-smooth", "zoom-in", "thumb"}
     seen = {}
     for _ in range(70):
         page.keyboard.press("Tab")
@@ -359,6 +360,6 @@ def test_by_keyboard_alone(visit):
     assert {name: seen[name] for name in wanted - {"grid-smooth"}} == dict.fromkeys(wanted - {"grid-smooth"}, True)
     title = page.get_by_test_id("panel").first.locator("h3")
     before = title.inner_text()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(title).not_to_have_text(before)

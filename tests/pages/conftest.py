@@ -50,7 +50,7 @@ class Screen:
 
     @property
     def verdict(self) -> str:
-        return re.search(r'data-testid="verdict">([^<]*)<', self.html)[1]
+        return re.search(r'data-testid="verdict"[^>]*>([^<]*)<', self.html)[1]
 
     @property
     def probability(self) -> str:
@@ -90,7 +90,10 @@ class Screen:
 
     @property
     def files(self) -> Any:
-        """The table of uploads."""
+        """The table of uploads, out of its fold."""
+        if not any("notes" in table.value for table in self.at.dataframe):
+            self.at.session_state["all_files"] = True
+            self.at.run()
         (found,) = (table.value for table in self.at.dataframe if "notes" in table.value)
         return found
 

@@ -20,6 +20,7 @@ from core.models.schema import Training
 from core.settings import settings
 from core.task import PCAM, REFER
 from pages.parts.components import gallery
+from pages.parts.read import lists
 
 WORDS = {PCAM.positive: "Tumour likely", PCAM.negative: "Tumour unlikely", REFER: "Refer: too close to call"}
 TISSUE = np.random.default_rng(5)
@@ -137,9 +138,9 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(screen, png, data, says):
     assert error.value.startswith("odd.png: ")
     assert says in error.value
     assert "Traceback" not in error.value
-    assert page.at.dataframe[0].value["reading"].tolist() == ["refused"]
+    assert page.files["reading"].tolist() == ["refused"]
     assert 'data-testid="probability"' not in page.html
-    page.at.segmented_control(key="source").set_value("a split").run()
+    page.at.segmented_control(key="source").set_value("examples").run()
     assert page.verdict in WORDS.values()
 
 
@@ -162,7 +163,7 @@ def test_several_files_make_a_table_and_can_be_removed(screen, shipped_reader, d
     patches = demo.patches([3, 1, 2])
     files = {f"p{i}_png": png(patch) for i, patch in enumerate(patches)}
     page = screen("read").upload(**files).calm()
-    table = page.at.dataframe[0].value
+    table = page.files
     expected = shipped_reader.read(patches, views=8)
     assert table["file"].tolist() == ["p0.png", "p1.png", "p2.png"]
     np.testing.assert_allclose(table["probability"], expected.probability, atol=1e-6)
@@ -170,7 +171,7 @@ def test_several_files_make_a_table_and_can_be_removed(screen, shipped_reader, d
     assert page.probability == f"{expected.probability[2]:.2f}"  # the last one dropped lies on the table
     page.press("Remove all files").calm()
     assert not page.at.dataframe
-    assert page.at.info[0].value.startswith("Drop a patch below")
+    assert page.at.info[0].value.startswith("Drop a patch above")
 
 
 def test_a_dear_method_says_how_far_it_is_and_then_is_silent(screen, monkeypatch):
@@ -243,10 +244,12 @@ def test_nobody_empties_what_all_readers_share(screen, shipped_reader, monkeypat
 
 def test_what_a_reader_dropped_is_kept_with_their_tab_alone(screen, png):
     pixels = TISSUE.integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    page = screen("read", source="your files").upload(own_png=png(pixels)).calm()
+    page = screen("read").upload(own_png=png(pixels)).calm()
     assert page.at.session_state["kept_pictures"].has(digest(pixels))
+    assert page.at.session_state["kept_thumbs"].has(digest(pixels))
     assert not gallery._pictures.has(digest(pixels))
-    assert len(gallery._pictures) > 0  # the examples beside it
+    assert not lists._thumbs.has(digest(pixels))
+    assert len(lists._thumbs) > 0  # the examples that were there before
 
 
 def test_of_a_model_that_was_imported_nothing_is_claimed(screen, monkeypatch, tmp_path):

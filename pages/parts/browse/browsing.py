@@ -22,7 +22,7 @@ from core.view.words import duration
 from pages.parts import access, library
 from pages.parts.compare import comparing
 from pages.parts.components.gallery import Tile, gallery
-from pages.parts.read.choose import SPLIT
+from pages.parts.read.lists import ADDRESS, BROWSED, hand_on
 
 PAGE = 48
 PRESETS = {
@@ -151,8 +151,13 @@ def _brush() -> None:
                 _first_page()
 
 
-def patch_gallery(scores: Scores, split: Split, model: str, found: NDArray[np.int64]) -> None:
-    """One page of the patches found, 48 at most, with count and page always visible."""
+def patch_gallery(
+    scores: Scores, split: Split, model: str, wanted: Filter, order: str, found: NDArray[np.int64]
+) -> None:
+    """One page of the patches found, 48 at most, with count and page always visible.
+
+    Read goes through them all: a tile that is opened takes the list along.
+    """
     pages = max(1, math.ceil(len(found) / PAGE))
     if st.session_state.get("page", 1) > pages:
         st.session_state["page"] = pages
@@ -178,7 +183,9 @@ def patch_gallery(scores: Scores, split: Split, model: str, found: NDArray[np.in
     index = st.session_state.pop("open_in_read", None)
     if index is not None:
         # Model and split go along by themselves: both pages bind them to the URL. One view, as scored here.
-        st.switch_page("pages/read.py", query_params={"source": SPLIT, "patch": str(index), "views": "1"})
+        address = hand_on(split, model, wanted, order, found)
+        query = {"source": BROWSED, "patch": str(index), "views": "1", ADDRESS: address}
+        st.switch_page("pages/read.py", query_params=query)
 
 
 def _tiles(scores: Scores, split: Split, shown: NDArray[np.int64]) -> list[Tile]:

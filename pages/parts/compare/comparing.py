@@ -23,7 +23,8 @@ from pages.parts.choices import FIXED, OWN, Explanation, choose_explanation
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import Panel
 from pages.parts.read import uploads
-from pages.parts.read.choose import Chosen, chosen_from, chosen_upload, examples
+from pages.parts.read.choose import Chosen, chosen_from, chosen_upload
+from pages.parts.read.lists import examples
 from pages.parts.read.uploads import FILES
 
 MOST = 4

@@ -32,7 +32,8 @@ HTML = """
   <div class="panels"></div>
   <template>
     <section class="panel" data-testid="panel">
-      <div class="head"><h3></h3><img class="inset" data-testid="inset" alt="The same patch in its own colours"></div>
+      <div class="head"><h3></h3><p class="readout" data-testid="readout"></p>
+        <img class="inset" data-testid="inset" alt="The same patch in its own colours"></div>
       <div class="stage" data-testid="stage" role="group" tabindex="0">
         <div class="layers">
           <img class="tissue" data-testid="tissue" decoding="sync" draggable="false">
@@ -44,7 +45,6 @@ HTML = """
         </div>
         <div class="scale-bar" data-testid="scale-bar"><span></span></div>
       </div>
-      <p class="readout" data-testid="readout"></p>
       <p class="message" data-testid="message"></p>
       <p class="verdict" data-testid="panel-verdict"></p>
       <p class="caption" data-testid="caption"></p>
@@ -58,7 +58,8 @@ HTML = """
         <input type="range" name="opacity" min="0" max="100" value="50" data-testid="opacity">
         <output data-testid="opacity-value"></output>
       </label>
-      <button type="button" class="hold" data-testid="hold" aria-pressed="false">Hold to hide heatmap</button>
+      <button type="button" class="hold" data-testid="hold" aria-pressed="false">Hold to hide heatmap
+        <kbd>H</kbd></button>
     </div>
     <div class="row">
       <fieldset class="evidence"><legend>Heatmap</legend>

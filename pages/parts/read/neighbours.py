@@ -16,7 +16,7 @@ from core.kept import digest
 from core.view.words import duration
 from pages.parts import access, choices, library
 from pages.parts.components.gallery import Tile, gallery
-from pages.parts.read.choose import SPLIT
+from pages.parts.read.lists import EXAMPLES
 
 EVERY = 1.0
 
@@ -94,7 +94,7 @@ def _show(split: Split, scores: Scores, patch: NDArray[np.uint8], at: NDArray[np
         ],
         scale=1.0,
         key="neighbours",
-        on_open=lambda index: st.session_state.update(source=SPLIT, split=split.name, patch=index),
+        on_open=lambda index: st.session_state.update(source=EXAMPLES, split=split.name, patch=index),
     )
     searched = f"{scores.done:,}" if scores.done == len(split) else f"{scores.done:,} of the {len(split):,}"
     st.caption(

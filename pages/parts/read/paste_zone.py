@@ -13,7 +13,7 @@ ASSETS = Path(__file__).parents[3] / "assets"
 
 _component = st.components.v2.component(
     "nodelens_paste_zone",
-    html='<p class="paste" data-testid="paste-zone">Or paste a picture from the clipboard (Ctrl+V).</p>',
+    html='<p class="paste" data-testid="paste-zone" role="status"></p>',
     css=".paste { margin: 0; font: 0.875rem var(--st-font); color: var(--st-text-color); }",
     js=(ASSETS / "paste_zone.js").read_text(encoding="utf-8"),
 )

@@ -42,6 +42,11 @@ MAX_BYTES = 300 * 2**20
 """Bytes that one session may hold."""
 MAX_NAME = 255
 FULL = "Your table is full. Remove files, then drop this again."
+HELD_HERE = (
+    "Files are held in memory for this tab alone, not sent on, and forgotten when you remove them (the last one when "
+    "something else is done to the list) or within about a minute of the tab's being closed or reloaded. One above "
+    "1 MB passes through a nameless temporary file while it arrives."
+)
 MANY = 8
 """More files than this show how far they are."""
 _decoding = threading.BoundedSemaphore(2)
@@ -149,33 +154,37 @@ def _for(upload: Upload, task: Task) -> Upload:
     return _read(other) if upload.data else other
 
 
-def drop_zone(task: Task) -> None:
-    """The place to drop, choose or paste files; what is dropped moves into `kept` and the zone is empty again."""
+def drop_bar(task: Task) -> None:
+    """One line to drop, choose or paste files; what is dropped moves into `kept` and the bar is empty again."""
     generation = st.session_state.setdefault("drop_zone", 0)
     stain = f"{task.stain} " if task.stain else ""
-    scale = f", at {task.um_per_px:g} um/px" if task.um_per_px else ""
-    files = st.file_uploader(
-        f"Drop {stain}patches here: PNG, JPEG, TIFF, BMP or WebP, {task.side} x {task.side} px or larger{scale}",
-        type=list(INTAKE_TYPES),
-        accept_multiple_files=True,
-        key=f"drop_zone_{generation}",
-    )
-    if files:
-        _left_out().clear()
-        waiting = st.progress(0.0, "Opening ...") if len(files) > MANY else None
-        for number, file in enumerate(files, start=1):
-            _keep(file.file_id, file.name, take(file), task)
-            if waiting:
-                waiting.progress(number / len(files), f"Opening {number} of {len(files)}")
-        st.session_state["drop_zone"] = generation + 1
-        st.session_state["source_wanted"] = FILES
-        st.rerun()
-    paste_zone(key="paste_zone", on_paste=lambda name, data: _paste(name, data, task))
+    scale = f" at {task.um_per_px:g} \u00b5m/px" if task.um_per_px else ""
+    with st.container(key="drop_bar"):
+        files = st.file_uploader(
+            f"Drop or paste {stain}patches, {task.side} x {task.side} px or larger{scale}",
+            type=list(INTAKE_TYPES),
+            accept_multiple_files=True,
+            key=f"drop_zone_{generation}",
+            help=HELD_HERE,
+        )
+        if files:
+            forget_removed()
+            _left_out().clear()
+            waiting = st.progress(0.0, "Opening ...") if len(files) > MANY else None
+            for number, file in enumerate(files, start=1):
+                _keep(file.file_id, file.name, take(file), task)
+                if waiting:
+                    waiting.progress(number / len(files), f"Opening {number} of {len(files)}")
+            st.session_state["drop_zone"] = generation + 1
+            st.session_state["source_wanted"] = FILES
+            st.rerun()
+        paste_zone(key="paste_zone", on_paste=lambda name, data: _paste(name, data, task))
     for sentence in _left_out():
         st.warning(sentence)
 
 
 def _paste(name: str, data: bytes, task: Task) -> None:
+    forget_removed()
     _left_out().clear()
     _keep(f"pasted {next(_pasted)}", name, data, task)
     st.session_state["source"] = FILES
@@ -300,15 +309,52 @@ def move_window(key: str, left: int, top: int) -> None:
 
 
 def remove(key: str) -> None:
-    """Forget one upload."""
-    upload = kept().pop(key, None)
-    if upload is not None:
-        upload.place.release()
+    """Take one upload off the list, and open the next; until something else is done to the list it can be put back."""
+    keys = list(kept())
+    if key not in keys:
+        return
+    forget_removed()
+    place = keys.index(key)
+    st.session_state["removed_upload"] = kept().pop(key), place
+    rest = keys[place + 1 : place + 2] or keys[max(place - 1, 0) : place]
+    if opened_is(key) and rest:
+        open_upload(rest[0])
     _beside().clear()
     _left_out().clear()
 
 
+def removed() -> Upload | None:
+    """What was removed last, as long as it can be put back."""
+    gone: tuple[Upload | None, int] = st.session_state.get("removed_upload", (None, 0))
+    return gone[0]
+
+
+def put_back() -> None:
+    """Undo the last removal."""
+    upload, place = st.session_state.pop("removed_upload", (None, 0))
+    if upload is None:
+        return
+    held = kept()
+    others = list(held.items())
+    held.clear()
+    held.update([*others[:place], (upload.key, upload), *others[place:]])
+    open_upload(upload.key)
+
+
+def forget_removed() -> None:
+    """Forget what was removed last for good."""
+    upload, _ = st.session_state.pop("removed_upload", (None, 0))
+    if upload is not None:
+        upload.place.release()
+
+
+def opened_is(key: str) -> bool:
+    """Whether that upload was opened by name."""
+    return bool(st.session_state.get("opened_upload") == key)
+
+
 def remove_all() -> None:
-    """Forget every upload."""
+    """Forget every upload, for good."""
     for key in list(kept()):
         remove(key)
+    forget_removed()
