@@ -6,6 +6,7 @@ Streamlit runs this file twice over: it imports it once for the server, and runs
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 from pages.parts import choices, frame, logs, server
 
@@ -19,11 +20,13 @@ if __name__ == "__main__":
         [st.Page(ROOT / "pages" / f"{title.lower()}.py", title=title, default=title == "Read") for title in PAGES],
         position="top",
     )
-    with frame.around():
+    st.set_page_config(page_title=f"{page.title} \u00b7 NodeLens")
+    with frame.around(page.title):
         # Read draws them itself, after its drop bar; on Compare each panel, on Train each run has choices of its own.
         if page.title not in ("Read", "Compare", "Train"):
             choices.choose_model_and_split()
         page.run()
 else:
+    PagesManager.uses_pages_directory = False  # or the first visitor sees the folder's files as pages
     logs.speak_json()
     app = st.App(__file__, middleware=server.doors(), lifespan=server.lifespan)

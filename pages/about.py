@@ -33,7 +33,7 @@ with right:
     )
 with left:
     st.markdown("Research use only. Not a medical device.")
-    st.markdown(model_card(reader.model))
+    st.markdown(model_card(reader.model).replace("# ", "## ", 1))  # the page has its heading
     report = kept_report(choices.model())
     if report is not None:
         show_answer(report)

@@ -14,6 +14,7 @@ from core.errors import NodeLensError
 from core.logs import configure as configure_logs
 from core.settings import settings, without_paths
 from core.view.words import on_screen
+from pages.parts.components.tab import tab
 from pages.parts.garbage import sweep
 
 CSS = (Path(__file__).parents[2] / "assets" / "app.css").read_text(encoding="utf-8")
@@ -31,14 +32,18 @@ def require() -> None:
 
 
 @contextmanager
-def around() -> Iterator[None]:
+def around(title: str) -> Iterator[None]:
     """Draw a page between the style sheet and the notice; an error of ours ends it with its sentence.
+
+    Its heading is for those who listen: others see in the row of pages where they are.
 
     Only ours: a bug should still look like a bug.
     """
     st.session_state["in_frame"] = True
     _drop_infinities()
     st.html(f"<style>{CSS}</style>")
+    with st.container(key="page_title"):
+        st.html(f"<h1>{title}</h1>")
     try:
         configure_logs(settings().log)
         yield
@@ -48,6 +53,7 @@ def around() -> Iterator[None]:
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
         "A heatmap shows what moved the network, not where the finding is.</p>"
     )
+    tab()
     sweep.if_due()  # in the place of Streamlit's own search after every run, which the configuration turns off
 
 

@@ -83,7 +83,7 @@ class SecurityHeaders:
 
 
 def content_security_policy() -> str:
-    """What a page may load and run: the server's own files, pictures in data URLs, and the four components' modules.
+    """What a page may load and run: the server's own files, pictures in data URLs, and the components' modules.
 
     Streamlit hands a component's module to the browser as a blob, and writes its styles into the page. Its own page
     has an inline script, which is named by its hash.

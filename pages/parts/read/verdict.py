@@ -17,8 +17,10 @@ from core.view.verdict import (
     flag_sentence,
     headline,
     is_read,
+    probability_words,
     views_words,
 )
+from pages.parts.components.tab import say
 
 
 def show_verdict(readings: Readings, index: int, label: str = "", provenance: str = "", leaning: str = "") -> None:
@@ -52,8 +54,9 @@ def show_verdict(readings: Readings, index: int, label: str = "", provenance: st
     )
     of = f"{task.positive}{'' if task.label_share is None else ' in the centre'}"
     state = readings.point.state if usable else NOT_TO_BE_USED
+    say(f"{headline(readings, index)}; {probability_words(readings, index)}.")
     st.html(
-        f'<p class="nl-verdict" data-testid="verdict" role="status">{escape(headline(readings, index))}</p>'
+        f'<p class="nl-verdict" data-testid="verdict">{escape(headline(readings, index))}</p>'
         f'<p class="nl-why">{escape(why)}</p>'
         f'<p class="nl-number{"" if usable else " nl-unusable"}" data-testid="probability">'
         f"{readings.probability[index]:.2f} <small>probability of {escape(of)}, {state}</small></p>"

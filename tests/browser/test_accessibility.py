@@ -1,0 +1,80 @@
+"""Who listens instead of looking, who has no mouse, and whose eyes are tired."""
+
+from importlib import resources
+
+import pytest
+from playwright.sync_api import expect
+
+AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+TITLES = ("Read", "Browse", "Compare", "Train", "Evidence", "About")
+PAGES = {"" if title == "Read" else title.lower(): title for title in TITLES}
+TALL = 7000
+"""Pixels: what must be scrolled to is not judged."""
+HEAVY = ("serious", "critical")
+FOUND = """async (heavy) => {
+  const { violations } = await axe.run({ resultTypes: ["violations"] });
+  return violations.filter(({ impact }) => heavy.includes(impact))
+    .flatMap(({ id, nodes }) => nodes.map(({ target, html, any }) => [id, `${target}`, html, any[0]?.message ?? ""]));
+}"""
+SIDEBARS = """
+  window.sidebars = 0;
+  new MutationObserver(() => { window.sidebars += document.querySelectorAll('[data-testid="stSidebar"]').length; })
+    .observe(document, { childList: true, subtree: true });
+"""
+OUTLINE = "() => [document.activeElement.innerText, getComputedStyle(document.activeElement).outlineStyle]"
+
+
+def full(page, name):
+    """Wait until a page's light table, if it has one, is filled: what is in it comes from a script."""
+    if name in ("", "compare"):
+        expect(page.get_by_test_id("panel").first.locator("h3")).not_to_be_empty()
+
+
+@pytest.mark.parametrize("width", [1440, 820])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", list(PAGES))
+def test_axe_finds_nothing_serious_and_the_page_says_which_it_is(page, visit, name, scheme, width):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": TALL})
+    visit(name)
+    full(page, name)
+    page.evaluate(AXE)
+    assert page.evaluate(FOUND, HEAVY) == []
+    expect(page.locator("h1")).to_have_text([PAGES[name]])
+    expect(page).to_have_title(f"{PAGES[name]} \u00b7 NodeLens")
+
+
+def test_axe_would_find_words_that_cannot_be_read(page, visit):
+    page.set_viewport_size({"width": 1440, "height": TALL})
+    visit("about")
+    page.add_style_tag(content=".nl-foot { color: #999999 !important; }")
+    page.evaluate(AXE)
+    assert {rule for rule, *_ in page.evaluate(FOUND, HEAVY)} == {"color-contrast"}
+
+
+def test_another_verdict_is_said_in_the_place_that_is_listened_to(visit):
+    page = visit("?patch=5")
+    said = page.get_by_test_id("said")
+    expect(said).to_contain_text(page.get_by_test_id("verdict").inner_text())
+    before = said.inner_text()
+    said.evaluate("element => { window.listened = element; }")
+    page.get_by_test_id("tile-open").first.click()
+    expect(page.get_by_test_id("panel").first.locator("h3")).not_to_have_text("demo 5")
+    expect(said).not_to_have_text(before)
+    assert page.evaluate("() => window.listened.isConnected")
+
+
+def test_the_keyboard_sees_where_it_is_in_the_row_of_pages(visit):
+    page = visit("about")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        words, outline = page.evaluate(OUTLINE)
+        if words == "Browse":
+            break
+    assert (words, outline) == ("Browse", "solid")
+
+
+def test_the_first_visitor_sees_no_list_of_files(page, fresh_server, visit):
+    page.add_init_script(SIDEBARS)
+    visit("browse", on=fresh_server)
+    assert page.evaluate("() => window.sidebars") == 0
