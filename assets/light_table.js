@@ -8,7 +8,7 @@ const STORE = "nodelens.light-table"; // one for all light tables: opacity chose
 const MAX_ZOOM = 8;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-const REST = 200; // milliseconds after the last change until the server is told
+const REST = 400; // milliseconds after the last change until the server is told
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".table");
@@ -56,10 +56,6 @@ function createTable(root) {
     told = words;
     tell("look", look);
   }
-  form.addEventListener("change", () => {
-    clearTimeout(resting);
-    resting = setTimeout(tellLook, REST);
-  });
   form.addEventListener("focusout", tellLook); // before what is pressed next
 
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -67,6 +63,8 @@ function createTable(root) {
     const choice = target.type === "checkbox" ? target.checked : target.value;
     sessionStorage.setItem(STORE, JSON.stringify({ ...load(), [target.name]: choice }));
     apply();
+    clearTimeout(resting);
+    resting = setTimeout(tellLook, REST);
   });
 
   // Hold to hide ----------------------------------------------------------------------------------------------------

@@ -1,21 +1,15 @@
 """Read: one patch, its prediction and the reason, at one glance."""
 
-import json
-from io import BytesIO
-
-import numpy as np
 import streamlit as st
 
 from core import service
-from core.view.export import as_picture, as_record
-from core.view.overlay import png
 from pages.parts import choices, frame, library
-from pages.parts.components.evidence_panel import evidence_panel
-from pages.parts.components.light_table import Panel, light_table
 from pages.parts.read import uploads
 from pages.parts.read.choose import choose_patch
+from pages.parts.read.downloads import case_of, show_downloads
 from pages.parts.read.exporting import export_buttons
 from pages.parts.read.lists import Files
+from pages.parts.read.pictures import show_pictures
 from pages.parts.read.reliability import lean_line, reliability_panels
 from pages.parts.read.strip import show_file, show_files, show_nothing, show_strip
 from pages.parts.read.verdict import show_verdict
@@ -55,17 +49,10 @@ if chosen is None:
     with on_table:
         show_nothing(found)
 else:
-    patch, notes = chosen.patch, chosen.notes
+    patch = chosen.patch
     readings = library.explain(model, patch, e.method, e.layer, e.target, e.views, chosen.synthetic)
     with on_table:
-        light_table(
-            [
-                Panel(chosen.name, chosen.patch, task, colour=True, caption=" ".join(chosen.notes)),
-                evidence_panel("Why", patch, readings, own=own, only_for=e.only_for),
-            ],
-            label_box=True,
-            key="light_table",
-        )
+        show_pictures(chosen, readings, own=own, only_for=e.only_for)
     with words:
         choices.synthetic_badge(chosen.synthetic)
         choices.synthetic_model_badge(readings.model)
@@ -74,21 +61,7 @@ else:
     with panels:
         reliability_panels(model, patch, readings, e)
     with downloads:
-        stem = "".join(c if c.isalnum() else "-" for c in chosen.name)[:60]
-        record = as_record(readings, 0, chosen.name, chosen.notes)
-        array = BytesIO()
-        np.save(array, readings.attribution[0])
-        st.download_button(
-            "Picture (PNG)",
-            lambda: png(as_picture(patch, readings, 0, notes=notes, own=own, only_for=e.only_for)),
-            f"{stem}.png",
-            "image/png",
-            on_click="ignore",
-        )
-        st.download_button(
-            "Reading (JSON)", json.dumps(record, indent=2), f"{stem}.json", "application/json", on_click="ignore"
-        )
-        st.download_button("Map (NumPy)", array.getvalue(), f"{stem}.npy", on_click="ignore")
+        show_downloads(case_of(chosen, readings, found, leaning), own=own, only_for=e.only_for)
 with downloads:
     export_buttons(found, model, e, own)
 with strip:

@@ -73,7 +73,7 @@ STOREYS: list[dict[str, list[str]]] = [
         "core.view": [
             ". charts charts.style drawing overlay selection verdict words",
             "charts.training contact_sheet export lean narrative",
-            "case charts.explanations charts.prediction worklist",
+            "case charts.explanations charts.prediction comparison worklist",
             "charts.evidence figure",
             "case_report report",
         ],

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from core.explain.registry import METHODS
 from core.view.case import Case
-from core.view.drawing import DPI, PAPER, QUIET, Area, Drawing, Raster, Words, as_pixels, as_svg, frame, wide, wrapped
+from core.view.drawing import DPI, QUIET, Area, Drawing, Raster, Words, as_pixels, as_svg, frame, wide, wrapped
 from core.view.export import bar_words, nothing_words, scale_of
 from core.view.overlay import colourise, enlarged, overlaid, scale_bar, ticks
 from core.view.verdict import NOT_TO_BE_USED
@@ -21,7 +21,8 @@ PANEL = 768
 GAP, MARGIN = 48, 32
 NAME, HEADING, SMALL = 36, 30, 27
 """Sizes of letters."""
-BAR = 32
+BAR, GROUND = 32, "#cccccc"
+"""Dots of the colour bar's height, and what it lies on, as on screen: tissue that nothing is said of."""
 UNUSABLE, PALE, FAINT = 0.5, 0.7, 0.25
 """Of what is not to be used, as on screen: its size, its contrast, and the opacity of its heatmap."""
 
@@ -124,7 +125,7 @@ def _below(case: Case, x: float, y: float, side: int) -> tuple[float, list[Raste
         return y, parts
     strip = np.broadcast_to(np.linspace(0 if look.only_for else -1, 1, side), (1, side))
     colours = Image.fromarray(colourise(strip, 1))
-    bar = Image.new("RGB", colours.size, PAPER)
+    bar = Image.new("RGB", colours.size, GROUND)
     bar.paste(colours, (0, 0), colours)
     parts += [Area(x - 1, y - 1, side + 2, BAR + 2, "#808080"), Raster(x, y, side, BAR, bar)]
     y += BAR + SMALL * 1.2

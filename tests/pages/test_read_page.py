@@ -1,13 +1,18 @@
 """Read: the number on the screen is the one the core computes, whatever was dropped or stands in the address."""
 
+import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
+from pypdf import PdfReader
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime import caching
 
@@ -19,6 +24,8 @@ from core.models.nets import PatchNet, save_bundle
 from core.models.schema import Training
 from core.settings import settings
 from core.task import PCAM, REFER
+from core.view.case import Case, Look
+from core.view.figure import figure_png, figure_svg
 from pages.parts.components import gallery
 from pages.parts.read import lists
 
@@ -276,3 +283,39 @@ def test_of_a_shipped_model_the_calibration_is_said(screen):
     assert "probability of tumour in the centre, calibrated<" in page.html
     assert "uncalibrated" not in page.html
     assert "; refer band " in page.html
+
+
+def test_what_is_taken_away_is_what_is_on_screen(screen, monkeypatch, inferences, demo):
+    held = {}
+    monkeypatch.setattr(st, "download_button", lambda label, make, *args, **more: held.update({label: make}))
+    page = screen("read", patch=11, views=1, scale="own", evidence="for only").calm()
+    asked = len(inferences)
+    page.at.session_state["look"].update({"opacity": 85, "grid": "smooth", "tissue": "pixels", "box": False})
+    look = Look(opacity=0.85, smooth=True, smooth_tissue=False, label_box=False, only_for=True, own=True)
+    readings = next(iter(page.at.session_state["kept_explained"]._values.values()))[1]
+    case = Case("demo 11", demo.patches([11])[0], readings, look=look)
+    assert held["Figure (PNG)"]() == figure_png(case)
+    assert held["Figure (SVG)"]().decode() == figure_svg(case)
+    np.testing.assert_array_equal(np.load(BytesIO(held["Map (NumPy)"]())), readings.attribution[0])
+    record = json.loads(held["Reading (JSON)"]())
+    assert record["sha256"] == hashlib.sha256(case.patch.tobytes()).hexdigest()
+    assert record["label"] == page.fact["Label"]
+    assert record["um_per_px"] == PCAM.um_per_px
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record["date"])
+    (report,) = PdfReader(BytesIO(held["Report (PDF)"]())).pages
+    for text in (" ".join(report.extract_text().split()), held["Report (HTML)"]().decode()):
+        assert "at 85% opacity" in text
+        assert re.search('data-testid="lean">([^<]*)<', page.html)[1] in text
+        assert record["label"] in text
+    assert len(inferences) == asked
+
+
+def test_a_report_of_a_file_names_its_hash_and_its_pixel_size(screen, monkeypatch, demo, png):
+    held = {}
+    monkeypatch.setattr(st, "download_button", lambda label, make, *args, **more: held.update({label: make}))
+    data = png(demo.patches([3])[0])
+    screen("read").upload(mine_png=data).calm()
+    record = json.loads(held["Reading (JSON)"]())
+    assert record["sha256"] == hashlib.sha256(data).hexdigest()
+    assert record["um_per_px"] == PCAM.um_per_px
+    assert record["label"] is None

@@ -12,8 +12,9 @@ from PIL import Image
 
 from core.errors import FullError
 from core.task import PCAM, Task
-from core.view.export import as_picture
-from core.view.overlay import png as png_of
+from core.view.case import Case
+from core.view.figure import figure_png
+from core.view.words import on_screen
 from pages.parts.budget import Budget
 from pages.parts.read import paste_zone, uploads, window_picker
 from pages.parts.read.uploads import MAX_NAME, plain, shown
@@ -148,15 +149,15 @@ def test_what_was_done_to_a_picture_goes_along(screen, downloads, shipped_reader
     large = np.tile(demo.patches([3])[0], (3, 3, 1))[:192]
     page = screen("read", views=1).upload(large_tif=tiff(large, 0.97)).calm()
     notes = ["The file gives a pixel size of 0.97 um.", "Read through a window at left 96, top 48 of 288 x 192 pixels."]
-    assert page.component("light_table")["panels"][0]["caption"] == " ".join(notes)
+    assert page.component("light_table")["panels"][0]["caption"] == on_screen(" ".join(notes))
     assert json.loads(downloads["Reading (JSON)"])["notes"] == notes
     patch = large[48:144, 96:192]
-    picture = png_of(as_picture(patch, shipped_reader.explain(patch, target=PCAM.margin), 0, notes=notes))
-    assert downloads["Picture (PNG)"] == picture
+    readings = shipped_reader.explain(patch, target=PCAM.margin)
+    assert downloads["Figure (PNG)"] == figure_png(Case("large.tif", patch, readings, notes=tuple(notes)))
     assert page.files["notes"].tolist() == [" ".join(notes)]
     assert pd.read_csv(StringIO(downloads["Table (CSV)"]))["notes"].tolist() == [" ".join(notes)]
     page.go("compare").choose("split1", "your files").calm()
-    assert page.component("compare_table")["panels"][0]["caption"].endswith(" ".join(notes))
+    assert page.component("compare_table")["panels"][0]["caption"].endswith(on_screen(" ".join(notes)))
 
 
 def test_the_table_that_is_kept_holds_no_formula_and_no_picture(screen, downloads, shipped_reader, demo, png):

@@ -63,7 +63,7 @@ def test_all_that_is_known_of_a_case_is_said(case):
     readings, model = case.readings, case.readings.model
     views = readings.view_probability[0]
     said = [
-        *("node 7, block B.png", "Metastasis likely", explanation(readings, 0), NOTICE, "2026-03-01 09:30 UTC"),
+        *("node 7, block B.png", "Tumour likely", explanation(readings, 0), NOTICE, "2026-03-01 09:30 UTC"),
         f"probability of tumour {readings.probability[0]:.2f}, calibrated; eight flips and turns, "
         f"{views.min():.2f} to {views.max():.2f}",
         *(evidence_words(readings, 0), case.trust, case.label, case.notes[0], case.agreement, case.note),
@@ -111,8 +111,8 @@ def test_a_case_a_page_after_a_list_of_all(case):
     cases = [replace(case, name=f"patch {number}", agreement="agree") for number in range(1, 12)]
     pages = in_pdf(cases)
     assert len(pages) == 12
-    assert all(f"patch {number} Metastasis likely" in pages[0] for number in range(1, 12))
-    assert all(f" patch {number} Metastasis likely The" in page for number, page in enumerate(pages[1:], 1))
+    assert all(f"patch {number} Tumour likely" in pages[0] for number in range(1, 12))
+    assert all(f" patch {number} Tumour likely The" in page for number, page in enumerate(pages[1:], 1))
     page = html(cases, WHEN)
     assert re.findall(r'href="#(case-\d+)"', page) == re.findall(r'<article id="(case-\d+)"', page)
 

@@ -27,6 +27,9 @@ ASSETS = Path(__file__).parents[3] / "assets"
 SMOOTH = 2
 """Pixels of the smooth heatmap along a pixel of the patch; it is enlarged before it is coloured."""
 
+LOOK = {"opacity": 50, "grid": "cells", "tissue": "smooth", "box": True}
+"""What is chosen on a light table until the reader chooses otherwise, in the words of its form."""
+
 HTML = """
 <div class="table" data-testid="light-table">
   <div class="panels"></div>
@@ -157,14 +160,9 @@ def light_table(
     grids = dict.fromkeys("{} x {}".format(*panel.heatmap.shape) for panel in panels if panel.heatmap is not None)
     boxes = dict.fromkeys(_box(panel.task) for panel in panels if panel.task.label_share is not None)
 
-    def note() -> None:
-        chosen = st.session_state[key].get("look")
-        if look is not None and isinstance(chosen, dict):
-            look.update(chosen)
-
-    _component(
+    result = _component(
         key=key,
-        on_look_change=note,
+        on_look_change=lambda: None,
         data={
             "panels": [_panel(panel, library.pictures()) for panel in panels],
             "bars": [_bar(*bar) for bar in bars],
@@ -175,6 +173,8 @@ def light_table(
             "look": look and dict(look),
         },
     )
+    if look is not None and isinstance(chosen := result.get("look"), dict):
+        look.update({name: chosen[name] for name in LOOK if name in chosen})
 
 
 def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:

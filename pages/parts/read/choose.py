@@ -34,6 +34,9 @@ class Chosen:
     synthetic: bool = False
     notes: tuple[str, ...] = ()
     split: Split | None = None
+    um_per_px: float | None = None
+    sha256: str = ""
+    """Of a reader's own file, in bytes; and how large its pixels are, where that is known."""
 
     def provenance(self, model: Bundle) -> str:
         """What a model knew of this patch beforehand, in a sentence; '' for nothing, and for a reader's own file."""
@@ -98,4 +101,4 @@ def chosen_from(split: Split, index: int) -> Chosen:
 def chosen_upload(upload: Upload) -> Chosen:
     """A file that was not refused."""
     assert upload.patch is not None
-    return Chosen(upload.name, upload.patch, notes=upload.notes)
+    return Chosen(upload.name, upload.patch, notes=upload.notes, um_per_px=upload.um_per_px, sha256=upload.digest)
