@@ -8,7 +8,7 @@ const STORE = "nodelens.light-table"; // one for all light tables: opacity chose
 const MAX_ZOOM = 8;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-const REST = 400; // milliseconds after the last change until the server is told
+const REST = 150; // milliseconds after the last change until the server is told
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".table");

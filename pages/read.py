@@ -8,7 +8,7 @@ from pages.parts.read import uploads
 from pages.parts.read.choose import choose_patch
 from pages.parts.read.downloads import case_of, show_downloads
 from pages.parts.read.exporting import export_buttons
-from pages.parts.read.lists import Files
+from pages.parts.read.lists import Files, opinion_on
 from pages.parts.read.pictures import show_pictures
 from pages.parts.read.reliability import lean_line, reliability_panels
 from pages.parts.read.strip import show_file, show_files, show_nothing, show_strip
@@ -37,7 +37,7 @@ with controls:
         e = choices.choose_explanation(model, views, only_for)
     with rest[2]:
         own = choices.choose_scale(model, e)
-    downloads = st.container(horizontal=True)
+    downloads, of_the_list = st.container(horizontal=True), st.container(horizontal=True)
 with table:
     pictures, words = st.columns([2, 1], gap="medium")
 with pictures:
@@ -61,8 +61,9 @@ else:
     with panels:
         reliability_panels(model, patch, readings, e)
     with downloads:
-        show_downloads(case_of(chosen, readings, found, leaning), own=own, only_for=e.only_for)
-with downloads:
+        opinion = opinion_on(found, readings.model.identity)
+        show_downloads(case_of(chosen, readings, opinion, leaning), own=own, only_for=e.only_for)
+with of_the_list:
     export_buttons(found, model, e, own)
 with strip:
     show_strip(found, model, views, readable=chosen is not None)

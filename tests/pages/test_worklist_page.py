@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import streamlit as st
+from pypdf import PdfReader
 
 from core.view.selection import Filter, as_address, select
 from core.view.worklist import Opinion
@@ -141,6 +142,30 @@ def test_of_a_list_what_was_judged_is_exported_and_what_is_open(screen, download
     rows = list(csv.DictReader(io.StringIO(downloads["Worklist (CSV)"]().decode())))
     assert [(row["id"], row["agreement"]) for row in rows] == [(second, "agree"), (first, "")]
     assert all(row["label"] for row in rows)
+
+
+def test_a_report_holds_the_worklist_with_opinions_and_what_was_refused(screen, downloads, shipped_reader, demo, png):
+    page = screen("read", views=1).drop(*files(demo, png, 3, 4), ("notes.png", b"no picture" * 40))
+    entry, identity = page.component("worklist")["thumbs"][0]["id"], shipped_reader.model.identity
+    page.at.session_state["opinions"] = {(entry, identity): Opinion("unsure", "Crushed.", "2026-01-31T11:00:00Z")}
+    page.at.run()
+    page.at.session_state["look"]["opacity"] = 15
+    pages = [
+        " ".join(one.extract_text().split())
+        for one in PdfReader(io.BytesIO(downloads["Worklist report (PDF)"]())).pages
+    ]
+    assert len(pages) == 3  # the list, and a page for each that was read
+    html = downloads["Worklist report (HTML)"]().decode()
+    for text in (" ".join(pages), html):
+        for words in ("3.png", "4.png", "notes.png", "unsure", "Crushed.", "at 15% opacity", "0.97 µm/px in the file"):
+            assert words in text
+    assert html.count("<article") == 2
+    (shown,) = PdfReader(io.BytesIO(downloads["Report (PDF)"]())).pages  # of the one on the table
+    assert "Crushed." not in shown.extract_text()
+    page.at.session_state["opened_upload"] = entry.removeprefix("file/")
+    page.at.run()
+    (shown,) = PdfReader(io.BytesIO(downloads["Report (PDF)"]())).pages
+    assert "Crushed." in shown.extract_text()
 
 
 def heard(monkeypatch, state):

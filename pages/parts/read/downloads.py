@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,23 +18,21 @@ from core.view.case import Case, Look
 from core.view.export import as_record
 from core.view.worklist import Opinion, file_stem
 from pages.parts.read.choose import Chosen
-from pages.parts.read.lists import Files, Patches
-from pages.parts.read.opinions import opinion_of
 from pages.parts.read.pictures import looked_at
 
+ON_ITS_WAY = 0.3
+"""Seconds that a browser's last word on how it looks may take, when a file is asked for right after it."""
 
-def case_of(chosen: Chosen, readings: Readings, found: Files | Patches | str, trust: str = "") -> Case:
-    """All that is known of the patch on the table, for a report.
+
+def case_of(chosen: Chosen, readings: Readings, opinion: Opinion, trust: str = "") -> Case:
+    """All that is known of a patch, for a report.
 
     Args:
         chosen: the patch.
         readings: of it alone.
-        found: the list that is gone through, where the reader may have judged it.
+        opinion: the reader's on them.
         trust: whether the reading can be leaned on, in a sentence.
     """
-    opinion = Opinion()
-    if not isinstance(found, str) and found.at is not None:
-        opinion = opinion_of(found.id(found.at), readings.model.identity)
     return Case(
         chosen.name,
         chosen.patch,
@@ -53,7 +52,12 @@ def case_of(chosen: Chosen, readings: Readings, found: Files | Patches | str, tr
 def look_now(*, own: bool, only_for: bool) -> Callable[[], Look]:
     """How pictures are looked at, asked when a file is made: its thread has no session."""
     told = looked_at()
-    return lambda: Look.told(told, own=own, only_for=only_for)
+
+    def look() -> Look:
+        time.sleep(ON_ITS_WAY)
+        return Look.told(told, own=own, only_for=only_for)
+
+    return look
 
 
 def show_downloads(case: Case, *, own: bool, only_for: bool) -> None:

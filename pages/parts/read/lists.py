@@ -18,7 +18,7 @@ from core.inference import Readings
 from core.kept import Kept, digest
 from core.view.selection import Filter, as_address, from_address, in_words, select
 from core.view.verdict import in_words as verdict_in_words
-from core.view.worklist import Example, teaching, thumbnail_url
+from core.view.worklist import Example, Opinion, teaching, thumbnail_url
 from pages.parts import library
 from pages.parts.components.worklist import Thumb
 from pages.parts.read import uploads
@@ -133,6 +133,13 @@ class Patches:
 
     def _picture(self, index: int, patch: NDArray[np.uint8] | None) -> str:
         return thumbnail_url(self.split.patches([index])[0] if patch is None else patch)
+
+
+def opinion_on(found: Files | Patches | str, identity: str) -> Opinion:
+    """What the reader thinks of the entry that is open, as the model of that identity reads it."""
+    if isinstance(found, str) or found.at is None:
+        return Opinion()
+    return opinion_of(found.id(found.at), identity)
 
 
 def entry_of(split: Split, index: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -23,21 +24,40 @@ def lean_line(model: str, patch: NDArray[np.uint8], readings: Readings) -> str:
 
     The trust card's figures join in once somebody has unfolded it.
     """
-    figures = seen_figures(readings, 0)
-    shelf, key = library.own("figures", 64), (readings.model.identity, digest(patch))
-    if is_usual(readings) and shelf.has(key):
-        figures = shelf.get(key, dict) | figures
-    return lean(readings, 0, figures, spread_of(model, readings)[1].quantiles).text
+    return lean_later(model)(patch, readings)
+
+
+def lean_later(model: str) -> Callable[[NDArray[np.uint8], Readings], str]:
+    """`lean_line` for a thread that has no page, as a download's."""
+    shelf, report = library.own("figures", 64), _report(model)
+
+    def line(patch: NDArray[np.uint8], readings: Readings) -> str:
+        figures = seen_figures(readings, 0)
+        key = (readings.model.identity, digest(patch))
+        if is_usual(readings) and shelf.has(key):
+            figures = shelf.get(key, dict) | figures
+        return lean(readings, 0, figures, _spread(report, readings).quantiles).text
+
+    return line
 
 
 def spread_of(model: str, readings: Readings) -> tuple[EvidenceReport | None, TrustSpread]:
     """How the trust figures are spread over patches of the same class, and the report that says so."""
+    report = _report(model)
+    return report, _spread(report, readings)
+
+
+def _report(model: str) -> EvidenceReport | None:
     report = kept_report(model)
     if report is None:
         with suppress(NodeLensError):
             report = report_of(model, choices.split())
+    return report
+
+
+def _spread(report: EvidenceReport | None, readings: Readings) -> TrustSpread:
     called = readings.model.task.label(readings.probability[0] >= readings.point.threshold)
-    return report, report.curves.trust.get(called, TrustSpread()) if report else TrustSpread()
+    return report.curves.trust.get(called, TrustSpread()) if report else TrustSpread()
 
 
 def reliability_panels(model: str, patch: NDArray[np.uint8], readings: Readings, explanation: Explanation) -> None:
