@@ -117,6 +117,9 @@ def test_order_and_pages(screen, scores, demo):
     page.at.pagination(key="page").set_value(9).run()
     assert tiles(page.calm()) == expected[8 * PAGE :].tolist()
     assert "385 to 400 shown; page 9 of 9" in page.markdown
+    page.at.pagination(key="page_end").set_value(2).run()
+    assert tiles(page.calm()) == expected[PAGE : 2 * PAGE].tolist()
+    assert page.at.pagination(key="page").value == 2
     page.choose("label", "tumour").calm()  # another filter starts at its first page
     assert tiles(page) == [i for i in expected if demo.labels[i] == 1][:PAGE]
 

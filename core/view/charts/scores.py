@@ -21,6 +21,8 @@ def probability_histogram(
 ) -> Any:
     """How many patches of either label got which probability, with threshold and refer band.
 
+    The axis of counts is a square root: the few patches that a model is wrong or unsure about show beside the many.
+
     Args:
         probability: (n,) in [0, 1]; NaN where not read yet.
         labels: (n,) 0 or 1.
@@ -29,17 +31,22 @@ def probability_histogram(
     """
     edges = np.linspace(0, 1, BINS + 1)
     figure = go.Figure()
+    below = np.zeros(BINS)
     for label, (colour, hatch) in LABEL_STYLES.items():
         name = f"labelled {task.positive if label else task.negative}"
         counts, _ = np.histogram(probability[(labels == label) & np.isfinite(probability)], bins=edges)
         figure.add_bar(
             x=(edges[:-1] + edges[1:]) / 2,
-            y=counts,
+            base=np.sqrt(below),
+            y=np.sqrt(below + counts) - np.sqrt(below),  # so that both labels end where their sum does
+            customdata=counts,
             width=1 / BINS,
             name=name,
             marker={"color": colour, "pattern": {"shape": hatch}, "line": {"width": 0}},
-            hovertemplate="%{y} patches at %{x:.2f}<extra>" + name + "</extra>",
+            hovertemplate="%{customdata} patches at %{x:.2f}<extra>" + name + "</extra>",
         )
+        below += counts
+    ticks = count_ticks(int(below.max()))
     if point.refer_high > point.refer_low:
         figure.add_vrect(x0=point.refer_low, x1=point.refer_high, fillcolor="gray", opacity=0.18, line_width=0)
         figure.add_annotation(
@@ -52,7 +59,7 @@ def probability_histogram(
         )
     figure.add_vline(x=point.threshold, line={"dash": "dash", "width": 1, "color": "gray"})
     figure.update_layout(
-        barmode="stack",
+        barmode="overlay",
         bargap=0,
         height=190,
         margin={"l": 48, "r": 8, "t": 20, "b": 36},
@@ -60,6 +67,26 @@ def probability_histogram(
         selectdirection="h",
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         xaxis={"title": f"probability of {task.positive}, {point.state}", "range": [0, 1], "fixedrange": True},
-        yaxis={"title": "patches", "rangemode": "nonnegative", "fixedrange": True},
+        yaxis={
+            "title": "patches",
+            "tickvals": np.sqrt(ticks),
+            "ticktext": [f"{tick:,}" for tick in ticks],
+            "rangemode": "nonnegative",
+            "fixedrange": True,
+        },
     )
     return figure
+
+
+def count_ticks(most: int) -> list[int]:
+    """Round counts from 0 to `most` that lie evenly on a square-root axis, five at most."""
+    rounded = [_rounded(most * (step / 4) ** 2) for step in (1, 2, 3, 4)]
+    return list(dict.fromkeys([0, *(tick for tick in rounded if 0 < tick <= most)]))
+
+
+def _rounded(value: float) -> int:
+    """To one digit, and down, so that it stays on the axis."""
+    if value < 1:
+        return 0
+    power = 10 ** int(np.log10(value))
+    return int(value // power * power)

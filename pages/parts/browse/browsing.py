@@ -114,6 +114,10 @@ def _first_page() -> None:
     st.session_state["page"] = 1
 
 
+def _page_of_end() -> None:
+    st.session_state["page"] = st.session_state["page_end"]
+
+
 def _clear() -> None:
     for key in ("label", "verdict", "outcome", "flag"):
         st.session_state[key] = ANY
@@ -154,7 +158,7 @@ def _brush() -> None:
 def patch_gallery(
     scores: Scores, split: Split, model: str, wanted: Filter, order: str, found: NDArray[np.int64]
 ) -> None:
-    """One page of the patches found, 48 at most, with count and page always visible.
+    """One page of the patches found, 48 at most, with count and page above them, and the page below them too.
 
     Read goes through them all: a tile that is opened takes the list along.
     """
@@ -180,6 +184,8 @@ def patch_gallery(
         on_open=lambda index: st.session_state.update(open_in_read=index),
         on_tick=lambda index, ticked: comparing.tick(split.name, index, model, ticked),
     )
+    st.session_state["page_end"] = page
+    st.pagination(pages, key="page_end", on_change=_page_of_end)
     index = st.session_state.pop("open_in_read", None)
     if index is not None:
         # Model and split go along by themselves: both pages bind them to the URL. One view, as scored here.
