@@ -64,7 +64,7 @@ def lr_range(
     curves = _write_trial(out, chosen, (chosen.weight_decay,))
     for name in ("steepest", "valley"):
         rate = getattr(curves[-1], name)
-        print(f"{name:10} {f'{rate:.2e}' if rate else 'the loss never falls'}")
+        print(f"{name:10} {f'{rate:.2e}' if rate else 'the loss never fell: nothing to suggest'}")
 
 
 @app.command("compare-decay", epilog="Example: python -m core compare-decay --decay 1e-2 --decay 1e-4 --out decay.json")

@@ -29,6 +29,8 @@ BETA = 0.98
 """Weight of the past in the smoothed loss."""
 RUNAWAY = 4.0
 """The test ends when the smoothed loss exceeds its best value so many times."""
+FALL = 0.05
+"""Share of the smoothed loss that must be lost for a curve to have fallen; less is how batches differ by chance."""
 DECAYS = (1e-2, 1e-4, 1e-6)
 """The study's weight decays."""
 
@@ -43,7 +45,7 @@ class RangeCurve:
         losses: (n,) loss of each step, in nats.
         smoothed: (n,) exponential moving average of the losses.
         ended: "" while it runs, "complete", or "diverged" when the loss ran away or was no number.
-        steepest, valley: suggested rates when it has ended and the curve falls anywhere.
+        steepest, valley: suggested rates when it has ended and the smoothed loss has fallen.
     """
 
     weight_decay: float
@@ -103,7 +105,9 @@ def range_test(
         smoothed = smooth(losses)
         diverged = not math.isfinite(value) or ran_away(smoothed)
         ended = "diverged" if diverged else "complete" if step == steps - 1 else ""
-        read_off = read_between(rates, smoothed, steps) if ended else ([], [])
+        read_off = read_between(rates, smoothed, steps)
+        if not ended or not has_fallen(read_off[1]):
+            read_off = [], []
         yield RangeCurve(
             config.weight_decay, tuple(rates), tuple(losses), tuple(smoothed), ended,
             steepest=steepest(*read_off), valley=valley(*read_off),
@@ -155,6 +159,11 @@ def ran_away(smoothed: Sequence[float]) -> bool:
 def read_between(rates: Sequence[float], losses: Sequence[float], steps: int) -> tuple[list[float], list[float]]:
     """The part of a curve that suggestions are read off: without its first tenth and its last five steps."""
     return list(rates[steps // 10 : -5]), list(losses[steps // 10 : -5])
+
+
+def has_fallen(losses: Sequence[float]) -> bool:
+    """Whether a smoothed loss ever lies lower than where it began by more than chance explains: by `FALL` of it."""
+    return len(losses) > 0 and min(losses) < (1 - FALL) * losses[0]
 
 
 def steepest(rates: list[float], losses: list[float]) -> float | None:

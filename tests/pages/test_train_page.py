@@ -246,6 +246,19 @@ def test_a_range_test_shows_its_suggestions(screen, runs):
     (figure,) = charts(page)
     assert figure["data"][1]["y"] == [0.7, 0.6, 0.8]
     assert page.at.selectbox(key="range").value == "range-2"
+    page.press("Use 1.0e-02 in a new run").calm()
+    assert page.at.segmented_control(key="section").value == "New run"
+    assert page.at.selectbox(key="new_preset").value == "smoke"
+    assert page.at.number_input(key="new_smoke_0_max_lr").value == 1e-2
+    assert page.at.selectbox(key="new_smoke_architecture").value == make_config("smoke").architecture
+    assert not list(runs.glob("new*"))  # nothing is started
+
+
+def test_a_curve_that_never_fell_offers_no_rate(screen, runs):
+    write_trial(runs, "range-1", [curve(1e-2, "diverged") | {"steepest": None, "valley": None}])
+    page = screen("train", section="Learning-rate range").calm()
+    assert "It never fell: nothing to suggest." in page.markdown
+    assert not any("in a new run" in button.label for button in page.at.button)
 
 
 def test_decays_are_shown_together(screen, runs):

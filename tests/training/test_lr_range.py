@@ -11,7 +11,17 @@ import torch
 from core.training import lr_range
 from core.training.config import make_config
 from core.training.losses.objective import loss_of
-from core.training.lr_range import compare_decay, ran_away, range_test, read_between, record, smooth, steepest, valley
+from core.training.lr_range import (
+    compare_decay,
+    has_fallen,
+    ran_away,
+    range_test,
+    read_between,
+    record,
+    smooth,
+    steepest,
+    valley,
+)
 from core.training.start import starting_net
 
 
@@ -99,6 +109,14 @@ def test_the_first_tenth_and_the_last_five_are_not_read():
     rates, losses = read_between(list(range(100)), list(range(100)), 100)
     assert (rates[0], rates[-1], len(losses)) == (10, 94, 85)
     assert read_between([1.0, 2.0], [1.0, 2.0], 100) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("losses", "fell"),
+    [([0.69, 0.68, 0.70, 0.67, 2.0], False), ([0.69, 0.9, 2.0], False), ([0.69, 0.7, 0.5, 3.0], True), ([], False)],
+)
+def test_a_curve_that_wavers_has_not_fallen(losses, fell):
+    assert has_fallen(losses) is fell
 
 
 def test_rates_rise_from_1e_minus_7_to_10(config, open_split):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,24 @@ def start_run() -> None:
         "Training runs in a process of its own: close the page, and it goes on. It uses every core of this machine, "
         "so reading is slower meanwhile. One long job works at a time; what is started meanwhile waits for its turn."
     )
+
+
+def form_of(config: dict[str, Any], rate: float) -> dict[str, Any]:
+    """State of the form of a new run: the preset that is nearest to a configuration, its main values, and a rate.
+
+    Args:
+        config: of a trial, as JSON.
+        rate: peak learning rate of the first cycle.
+    """
+    alike = ("architecture", "start", "train_split", "batch")
+    preset = max(PRESETS, key=lambda name: _shared(make_config(name).model_dump(mode="json"), config, alike))
+    key = f"new_{preset}"
+    values = {f"{key}_{name}": config[name] for name in ("architecture", "start", "batch")}
+    return {"new_preset": preset, f"{key}_decay": config["weight_decay"], f"{key}_0_max_lr": rate} | values
+
+
+def _shared(one: dict[str, Any], other: dict[str, Any], names: Sequence[str]) -> int:
+    return sum(one.get(name) == other.get(name) for name in names)
 
 
 def choose_preset(key: str) -> str:

@@ -17,9 +17,10 @@ from core.jobs import Job
 from core.settings import settings, without_paths
 from core.training.config import TrainConfig
 from core.view.charts import training as figures
+from core.view.glossary import meaning
 from pages.parts import access
 from pages.parts.components.chart import chart
-from pages.parts.train.start import choose_preset, choose_values, go_to, read_values
+from pages.parts.train.start import NEW, choose_preset, choose_values, form_of, go_to, read_values
 
 EVERY = 1.0
 MOST_DECAYS = 8
@@ -109,7 +110,9 @@ def _show(name: str, drawn_as_running: bool) -> None:
         st.caption(f"{config['architecture']} from {config['start']}, {config['train_split']}, batch {config['batch']}")
         if len(record["decays"]) == 1:
             chart(figures.range_test(curves[0]), name)
-            st.markdown(_suggestions(curves[0]))
+            st.markdown(_suggestions(curves[0]), help=meaning("learning rate"))
+            if not access.readonly():
+                _use(name, curves[0], config)
         else:
             chart(figures.decay_comparison(curves), name)
     with st.container(horizontal=True):
@@ -125,6 +128,20 @@ def _show(name: str, drawn_as_running: bool) -> None:
                 pressed = st.button("Delete for good", key=f"delete_{name}")
             if pressed and access.attempt(_delete, name):
                 st.rerun(scope="app")
+
+
+def _use(name: str, curve: dict[str, Any], config: dict[str, Any]) -> None:
+    """A press fills the form of a new run with what was tested and the rate for its first cycle, which was tested."""
+    with st.container(horizontal=True):
+        for suggested in ("valley", "steepest"):
+            rate = curve[suggested]
+            if rate is not None and st.button(
+                f"Use {rate:.1e} in a new run",
+                key=f"use_{suggested}_{name}",
+                help="Opens the form of a new run with this network, batch and weight decay, and this peak rate in its "
+                "first cycle. Nothing is started.",
+            ):
+                go_to(section=NEW, **form_of(config, rate))
 
 
 def _suggestions(curve: dict[str, Any]) -> str:
