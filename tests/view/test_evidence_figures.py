@@ -7,7 +7,7 @@ from core.evaluation.measures import FAITHFULNESS, LOCALISATION, RANDOMISATION, 
 from core.evaluation.metrics.position_bias import GRIDS
 from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PositionBias, Row
 from core.view.charts import explanations, prediction
-from core.view.charts.evidence import PREDICTION, charts
+from core.view.charts.evidence import PREDICTION, Chart, charts, laid_over
 from core.view.charts.explanations import Mosaics
 from core.view.narrative import method_title
 
@@ -170,7 +170,8 @@ def test_removal_draws_the_curves_and_hides_the_minor_ones(curves):
 
 def test_cascade_has_intervals_and_chance(curves):
     figure = explanations.cascade(curves, "spearman")
-    assert list(figure.data[0].x) == ["classifier", "stem"]
+    assert list(figure.data[0].x) == ["head", "first layer"]
+    assert list(figure.data[0].customdata) == ["classifier", "stem"]
     np.testing.assert_allclose(figure.data[0].error_y.array, [0.1, 0.1])
     assert figure.layout.shapes[0].y0 == 0.05
     assert not explanations.cascade(curves, "ssim").layout.shapes
@@ -253,3 +254,42 @@ def test_the_frame_lies_on_the_tumour_patch():
 def test_method_titles():
     assert method_title("gradcam/6x6") == "Grad-CAM, layer 6x6"  # its name: of a larger patch the map has more cells
     assert method_title("hematoxylin") == "hematoxylin (baseline)"
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (["classifier", "features.norm5", "features.denseblock4.denselayer1.norm1", "features.conv0"],
+         ["head", "last norm", "block 4", "first layer"]),
+        (["classifier", "blocks.6.0.conv_pw", "blocks.0.0.conv_dw", "conv_stem"],
+         ["head", "block 7", "block 1", "first layer"]),
+        (["blocks.1.0.a", "blocks.1.1.a"], ["blocks.1.0.a", "blocks.1.1.a"]),  # no two of one name
+    ],
+)  # fmt: skip
+def test_layers_have_names_a_person_knows(layers, words):
+    assert explanations.depth_words(layers) == words
+
+
+def test_another_models_curves_are_dashed_over_ours(curves):
+    ours, theirs = (
+        Chart("Deletion", "Sooner down.", explanations.removal(curves.deletion, "deletion"), curves=True),
+    ) * 2
+    both = laid_over(ours, theirs, ("one", "two"))
+    half = len(ours.figure.data)
+    assert len(both.figure.data) == 2 * half
+    for mine, other in zip(both.figure.data[:half], both.figure.data[half:], strict=True):
+        assert (mine.name, other.name) == tuple(f"{mine.name.removesuffix(', one')}, {name}" for name in ("one", "two"))
+        assert mine.line.color == other.line.color
+        assert other.line.dash == "dash"
+    assert both.figure.data[0].line.dash == "solid"
+    assert both.meaning == "Sooner down. Solid: one. Dashed: two."
+    assert not any(trace.name.endswith(", one") for trace in ours.figure.data)  # which stays as it was
+
+
+def test_curves_over_other_layers_are_not_laid_over(curves):
+    ours = Chart("Cascade", "", explanations.cascade(curves, "ssim"), curves=True)
+    other = curves.model_copy(update={"cascade_layers": ["classifier", "blocks.0.0.conv_dw"]})
+    theirs = ours._replace(figure=explanations.cascade(other, "ssim"))
+    assert laid_over(ours, ours, ("one", "two")) is not None
+    assert laid_over(ours, theirs, ("one", "two")) is None
+    assert laid_over(ours, ours._replace(curves=False), ("one", "two")) is None

@@ -13,6 +13,7 @@ from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PositionB
 from core.task import Task
 from core.view.charts.explanations import Mosaics, cascade, cells, drift, mosaics, removal
 from core.view.charts.prediction import ood, reliability, risk, robustness, roc
+from core.view.charts.style import GREY
 from core.view.narrative import ood_finding, position_bias_finding, replaced_finding
 from core.view.words import interval_words, percent_words
 
@@ -37,6 +38,7 @@ class Chart(NamedTuple):
         finding: sentences made from the figures, each with its first words, to stand in bold.
         tables: what else belongs to it.
         beside: more of its kind, which stand beside it where there is room.
+        curves: whether it is lines over a common axis, so that another model's may be laid over them.
     """
 
     title: str
@@ -45,6 +47,7 @@ class Chart(NamedTuple):
     finding: Sequence[tuple[str, str]] = ()
     tables: Sequence[Facts] = ()
     beside: Sequence[go.Figure] = ()
+    curves: bool = False
 
 
 def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> list[Chart]:
@@ -73,24 +76,26 @@ def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> 
             "insertion": "Mean logit as the hottest cells come back first into a blurred patch. Sooner up is better.",
         }
         found += [
-            Chart(kind.capitalize(), meaning, removal(curves.deletion, kind)) for kind, meaning in meanings.items()
+            Chart(kind.capitalize(), meaning, removal(curves.deletion, kind), curves=True)
+            for kind, meaning in meanings.items()
         ]
         if curves.replaced is not None:
             found[-2] = found[-2]._replace(finding=replaced_finding(curves.replaced, report.task))
     if group == RANDOMISATION and curves.cascade:
         meaning = "Likeness to the trained network's map as layers are randomised from the head down, left to right."
         found += [
-            Chart("Cascade, rank correlation", meaning, cascade(curves, "spearman")),
-            Chart("Cascade, SSIM", meaning, cascade(curves, "ssim")),
+            Chart("Cascade, rank correlation", meaning, cascade(curves, "spearman"), curves=True),
+            Chart("Cascade, SSIM", meaning, cascade(curves, "ssim"), curves=True),
         ]
     if group == STABILITY and curves.drift:
         moves = "1 - correlation with the map before; 1 is an unrelated map."
         found += [
-            Chart("How far the map moves", moves, drift(curves.drift, "drift")),
+            Chart("How far the map moves", moves, drift(curves.drift, "drift"), curves=True),
             Chart(
                 "How far the probability moves",
                 "Mean change of the probability.",
                 drift(curves.drift, "shift"),
+                curves=True,
             ),
         ]
     if group == PREDICTION:
@@ -98,20 +103,58 @@ def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> 
     return found
 
 
+def laid_over(ours: Chart, theirs: Chart, names: tuple[str, str]) -> Chart | None:
+    """Two models' curves in one chart, the first's solid and the second's dashed; None where the axes are not the same.
+
+    Chance is that of the first; a click in the legend shows or hides a curve.
+
+    Args:
+        ours, theirs: the same chart of two reports.
+        names: of the models.
+    """
+    if not (ours.curves and theirs.curves) or _places(ours.figure) != _places(theirs.figure):
+        return None
+    figure = go.Figure(ours.figure)
+    for trace in figure.data:
+        if trace.hoverinfo != "skip":  # the diagonal is nobody's
+            trace.name = f"{trace.name}, {names[0]}"
+    for trace in go.Figure(theirs.figure).data:
+        if trace.hoverinfo == "skip":
+            continue
+        trace.update(name=f"{trace.name}, {names[1]}", line={"dash": "dash"})
+        if trace.line.color == GREY:  # one baseline is enough until somebody asks for the other
+            trace.visible = "legendonly"
+        if trace.mode == "markers":
+            trace.marker.symbol = f"{trace.marker.symbol or 'circle'}-open"
+        figure.add_trace(trace)
+    finding = [
+        (f"{name}: {first}", text)
+        for name, one in zip(names, (ours, theirs), strict=True)
+        for first, text in one.finding
+    ]
+    meaning = f"{ours.meaning} Solid: {names[0]}. Dashed: {names[1]}."
+    return ours._replace(meaning=meaning, figure=figure, finding=finding)
+
+
+def _places(figure: go.Figure) -> set[str]:
+    """Names along the axis, where it is not of numbers."""
+    return {place for trace in figure.data if trace.x is not None for place in trace.x if isinstance(place, str)}
+
+
 def _prediction(curves: Curves, positive: str) -> list[Chart]:
     found = []
     if curves.roc is not None:
-        found.append(Chart("ROC", "The circle is the model's own operating point.", roc(curves)))
+        found.append(Chart("ROC", "The circle is the model's own operating point.", roc(curves), curves=True))
     if curves.reliability is not None:
         meaning = f"Of patches given a probability, the share that is {positive}. On the diagonal, 0.8 means 80 %."
-        found.append(Chart("Reliability", meaning, reliability(curves.reliability, positive)))
+        found.append(Chart("Reliability", meaning, reliability(curves.reliability, positive), curves=True))
     if curves.risk_coverage is not None:
         meaning = "Error among the patches read when the least certain are left to somebody else."
-        found.append(Chart("Risk and coverage", meaning, risk(curves)))
+        found.append(Chart("Risk and coverage", meaning, risk(curves), curves=True))
     if curves.robustness:
         for kind, title in (("accuracy", "Accuracy"), ("auc", "AUC"), ("ece", "Calibration error (ECE)")):
             meaning = "Under each change at five strengths; 0 is the patch as it came."
-            found.append(Chart(f"{title} under change", meaning, robustness(curves, kind)))
+            found.append(Chart(f"{title} under change", meaning, robustness(curves, kind), curves=True))
     if curves.ood is not None:
         found.append(_ood(curves.ood))
     return found

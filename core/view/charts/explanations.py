@@ -5,6 +5,7 @@ Chance is a dotted grey line wherever there is one; baselines are grey and hollo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -150,11 +151,13 @@ def removal(curves: Mapping[str, RemovalCurve], kind: str) -> go.Figure:
 
 def cascade(curves: Curves, kind: str) -> go.Figure:
     """Likeness to the trained network's map by depth of randomisation, `kind` "spearman" or "ssim"; 95 % intervals."""
-    names = curves.cascade_layers
-    figure = blank("", "rank correlation" if kind == "spearman" else "SSIM")
+    names = depth_words(curves.cascade_layers)
+    figure = blank("randomised from the head down to", "rank correlation" if kind == "spearman" else "SSIM")
     for number, (method, curve) in enumerate(curves.cascade.items()):
         figure.add_scatter(
-            x=names, y=[point.value for point in getattr(curve, kind)], **_curve(method, number),
+            x=names, y=[point.value for point in getattr(curve, kind)], customdata=curves.cascade_layers,
+            **_curve(method, number),
+            hovertemplate="%{y:.2f}, down to %{customdata}<extra>" + method_title(method) + "</extra>",
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1, "width": 2,
                 "array": [gap(point, "high") for point in getattr(curve, kind)],
@@ -164,7 +167,23 @@ def cascade(curves: Curves, kind: str) -> go.Figure:
     chance = curves.cascade[MAIN].unrelated if MAIN in curves.cascade else None
     if kind == "spearman" and chance is not None:
         chance_line(figure, chance, "Grad-CAM of another patch")
-    return figure.update_layout(height=HEIGHT + 60)
+    return figure.update_layout(height=HEIGHT + 190, margin={"t": 120})
+
+
+def depth_words(layers: Sequence[str]) -> list[str]:
+    """Layers of a network, from its head down, in words: 'head', 'block 4', 'first layer'; by name where not known."""
+    words = [_depth(layer) for layer in layers]
+    return words if len({*words}) == len(words) else list(layers)
+
+
+def _depth(layer: str) -> str:
+    numbered = re.search(r"denseblock(\d+)|blocks\.(\d+)", layer)
+    if numbered:
+        return f"block {numbered[1] or int(numbered[2]) + 1}"
+    for pattern, words in (("classifier|head", "head"), (r"stem|conv0", "first layer"), ("norm", "last norm")):
+        if re.search(pattern, layer):
+            return words
+    return layer
 
 
 def drift(curves: Mapping[str, DriftCurve], kind: str) -> go.Figure:

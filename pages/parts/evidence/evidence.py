@@ -37,6 +37,8 @@ from pages.parts.evidence.reports import SAMPLES, is_of, report_file, report_of
 EVERY = 2.0
 NOBODY = "no other model"
 CHANCE = "chance"
+FIT, NAMES, FIGURES = 7, 190, 152
+"""Measures side by side, and the widths of columns in px, so that a table fits a screen of 1440."""
 
 _mosaics: Kept[Mosaics] = Kept(8)
 
@@ -181,27 +183,33 @@ def show_table(report: EvidenceReport, other: EvidenceReport | None, group: str)
         if not found.measures:
             st.info("Nothing of this was measured.")
             continue
-        titles = [MEASURES[measure].title for measure in found.measures]
-        rows = [CHANCE, *found.methods]
-        values = [[_cell(found, row, measure).value for measure in found.measures] for row in rows]
-        frame = pd.DataFrame(values, [_row_title(row) for row in rows], titles, dtype=float)
-        st.dataframe(
-            _styled(frame, found),
-            height=35 * (len(frame) + 1) + 3,
-            column_config={
-                "_index": st.column_config.Column("Method", width="medium"),
-                **{
-                    MEASURES[name].title: st.column_config.NumberColumn(
-                        help=f"{MEASURES[name].meaning} {MEASURES[name].better.capitalize()} is good. "
-                        f"{MEASURES[name].source}.",
-                        width="medium",
-                    )
-                    for name in found.measures
-                },
-            },
-            key=f"table_{one.model.name}",
-        )
+        for start in range(0, len(found.measures), FIT):
+            part = found._replace(measures=found.measures[start : start + FIT])
+            _show_part(part, f"table_{one.model.name}" + (f"_{start}" if start else ""))
     st.caption(evidence_report.LEGEND)
+
+
+def _show_part(found: evidence_report.Table, key: str) -> None:
+    titles = [MEASURES[measure].title for measure in found.measures]
+    rows = [CHANCE, *found.methods]
+    values = [[_cell(found, row, measure).value for measure in found.measures] for row in rows]
+    frame = pd.DataFrame(values, [_row_title(row) for row in rows], titles, dtype=float)
+    st.dataframe(
+        _styled(frame, found),
+        height=35 * (len(frame) + 1) + 3,
+        column_config={
+            "_index": st.column_config.Column("Method", width=NAMES),
+            **{
+                MEASURES[name].title: st.column_config.NumberColumn(
+                    help=f"{MEASURES[name].meaning} {MEASURES[name].better.capitalize()} is good. "
+                    f"{MEASURES[name].source}.",
+                    width=FIGURES,
+                )
+                for name in found.measures
+            },
+        },
+        key=key,
+    )
 
 
 def _cell(found: evidence_report.Table, row: str, measure: str) -> evidence_report.Cell:
@@ -245,21 +253,33 @@ def show_charts(report: EvidenceReport, other: EvidenceReport | None, group: str
     """The figures that answer the question, two in a row; then any measure by method."""
     pairs = [(report, drawn), *([(other, None)] if other else [])]
     with st.container(key="evidence_charts"):
-        for one, mosaics in pairs:
-            name = one.model.name
-            told = figures.charts(one, group, mosaics)
-            if one is report:  # its ROC stands beside the sliders, see `show_decision`
-                told = [found for found in told if found.title != "ROC"]
-            wide = [found for found in told if len(found.figure.layout.images) or found.tables]
+        told = {one.model.name: figures.charts(one, group, mosaics) for one, mosaics in pairs}
+        if other is None:  # its ROC stands beside the sliders, see `show_decision`
+            told[report.model.name] = [found for found in told[report.model.name] if found.title != "ROC"]
+        else:
+            _lay_over(told)
+        for name, charts in told.items():
+            wide = [found for found in charts if len(found.figure.layout.images) or found.tables]
             for found in wide:
                 _show(found, name, other is not None)
-            rest = [found for found in told if found not in wide]
+            rest = [found for found in charts if found not in wide]
             for start in range(0, len(rest), 2):
                 for column, found in zip(st.columns(2, gap="medium"), rest[start : start + 2], strict=False):
                     with column:
                         _show(found, name, other is not None)
         if group != figures.PREDICTION:
             _by_method(report, other, group)
+
+
+def _lay_over(told: dict[str, list[figures.Chart]]) -> None:
+    """Lay the second model's curves over the first's, and take away what has found its place there."""
+    first, second = told
+    theirs = {found.title: found for found in told[second]}
+    for place, ours in enumerate(told[first]):
+        both = ours.title in theirs and figures.laid_over(ours, theirs[ours.title], (first, second))
+        if both:
+            told[first][place] = both
+            told[second].remove(theirs[ours.title])
 
 
 def _show(found: figures.Chart, name: str, named: bool) -> None:
