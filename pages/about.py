@@ -1,4 +1,4 @@
-"""About: the model, the data and the limits, rendered from what is installed."""
+"""About: what this is and how its maps are read; the model, the data and the limits, from what is installed."""
 
 import platform
 from importlib import metadata
@@ -7,14 +7,25 @@ import streamlit as st
 
 from core import __version__, service
 from core.evaluation.card import model_card
+from core.view.words import on_screen
 from pages.parts import choices, frame, library
+from pages.parts.about.telling import how_to_cite, how_to_read, show_glossary, show_keys, what_it_is
 from pages.parts.evidence.evidence import show_answer
 from pages.parts.evidence.reports import kept_report
 
 frame.require()
+reader, report = library.reader(choices.model()), kept_report(choices.model())
+st.markdown(what_it_is(reader.model.task))
+st.subheader("How to read a map")
+how_to_read(choices.model(), reader.model, report)
+st.subheader("Glossary")
+show_glossary()
 left, right = st.columns([2, 1], gap="large")
 with right:
-    reader = library.reader(choices.model())
+    st.subheader("Keys")
+    show_keys()
+    st.subheader("How to cite")
+    how_to_cite(reader)
     st.subheader("Data in use")
     for name in service.split_names():
         split = service.split(name)
@@ -32,8 +43,7 @@ with right:
         + "."
     )
 with left:
-    st.markdown("Research use only. Not a medical device.")
-    st.markdown(model_card(reader.model).replace("# ", "## ", 1))  # the page has its heading
-    report = kept_report(choices.model())
+    # The page has its own heading.
+    st.markdown(on_screen(model_card(reader.model).replace("# ", "## ", 1)))
     if report is not None:
         show_answer(report)
