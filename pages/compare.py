@@ -21,7 +21,7 @@ with four:
     own = choose_scale()
 with five:
     with_differences = st.toggle(
-        "Show differences",
+        "Differences",
         key="difference",
         bind="query-params",
         help="Right minus left, where both maps are of one patch and explain one target in logits by the same cells.",

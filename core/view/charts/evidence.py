@@ -13,7 +13,7 @@ from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PositionB
 from core.task import Task
 from core.view.charts.explanations import Mosaics, cascade, cells, drift, mosaics, removal
 from core.view.charts.prediction import ood, reliability, risk, robustness, roc
-from core.view.charts.style import GREY
+from core.view.charts.style import GREY, room_for_legend
 from core.view.narrative import ood_finding, position_bias_finding, replaced_finding
 from core.view.words import interval_words, percent_words
 
@@ -106,7 +106,7 @@ def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> 
 def laid_over(ours: Chart, theirs: Chart, names: tuple[str, str]) -> Chart | None:
     """Two models' curves in one chart, the first's solid and the second's dashed; None where the axes are not the same.
 
-    Chance is that of the first; a click in the legend shows or hides a curve.
+    Chance and baselines are those of the first; of many methods those stay that are drawn from the start.
 
     Args:
         ours, theirs: the same chart of two reports.
@@ -115,25 +115,26 @@ def laid_over(ours: Chart, theirs: Chart, names: tuple[str, str]) -> Chart | Non
     if not (ours.curves and theirs.curves) or _places(ours.figure) != _places(theirs.figure):
         return None
     figure = go.Figure(ours.figure)
-    for trace in figure.data:
+    solid = [trace for trace in figure.data if trace.visible != "legendonly"]  # all of both would fill the page
+    for trace in solid:
         if trace.hoverinfo != "skip":  # the diagonal is nobody's
             trace.name = f"{trace.name}, {names[0]}"
+    dashed = []
     for trace in go.Figure(theirs.figure).data:
-        if trace.hoverinfo == "skip":
+        if trace.visible == "legendonly" or trace.hoverinfo == "skip" or trace.line.color == GREY:
             continue
         trace.update(name=f"{trace.name}, {names[1]}", line={"dash": "dash"})
-        if trace.line.color == GREY:  # one baseline is enough until somebody asks for the other
-            trace.visible = "legendonly"
         if trace.mode == "markers":
             trace.marker.symbol = f"{trace.marker.symbol or 'circle'}-open"
-        figure.add_trace(trace)
+        dashed.append(trace)
+    both = room_for_legend(go.Figure([*solid, *dashed], figure.layout))
     finding = [
         (f"{name}: {first}", text)
         for name, one in zip(names, (ours, theirs), strict=True)
         for first, text in one.finding
     ]
     meaning = f"{ours.meaning} Solid: {names[0]}. Dashed: {names[1]}."
-    return ours._replace(meaning=meaning, figure=figure, finding=finding)
+    return ours._replace(meaning=meaning, figure=both, finding=finding)
 
 
 def _places(figure: go.Figure) -> set[str]:

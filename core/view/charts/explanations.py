@@ -18,7 +18,7 @@ from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, MEASURES
 from core.evaluation.metrics.position_bias import GRIDS
 from core.evaluation.schema import Curves, DriftCurve, Figure, RemovalCurve, Row
-from core.view.charts.style import ACCENT, GREY, HEIGHT, blank, chance_line, frame, gap, line_style
+from core.view.charts.style import ACCENT, GREY, HEIGHT, blank, chance_line, frame, gap, line_style, room_for_legend
 from core.view.narrative import method_title
 from core.view.overlay import EVIDENCE, data_url, overlaid
 
@@ -146,7 +146,7 @@ def removal(curves: Mapping[str, RemovalCurve], kind: str) -> go.Figure:
     figure = blank(f"share of the patch {verb}", "mean logit")
     for number, (method, curve) in enumerate(curves.items()):
         figure.add_scatter(x=curve.share, y=getattr(curve, kind), **_curve(method, number))
-    return figure
+    return room_for_legend(figure)
 
 
 def cascade(curves: Curves, kind: str) -> go.Figure:
@@ -167,7 +167,7 @@ def cascade(curves: Curves, kind: str) -> go.Figure:
     chance = curves.cascade[MAIN].unrelated if MAIN in curves.cascade else None
     if kind == "spearman" and chance is not None:
         chance_line(figure, chance, "Grad-CAM of another patch")
-    return figure.update_layout(height=HEIGHT + 190, margin={"t": 120})
+    return room_for_legend(figure)
 
 
 def depth_words(layers: Sequence[str]) -> list[str]:

@@ -28,6 +28,13 @@ def blank(x: str, y: str) -> go.Figure:
     )
 
 
+def room_for_legend(figure: go.Figure, per_row: int = 2) -> go.Figure:
+    """Make a chart as much taller as its legend is long, so that the plot keeps its height in half a page."""
+    rows = -(-sum(trace.showlegend is not False for trace in figure.data) // per_row)
+    legend = 20 * max(rows, 2)
+    return figure.update_layout(height=HEIGHT + legend, margin={"t": legend + 16})
+
+
 def square(figure: go.Figure) -> go.Figure:
     """Both axes from 0 to 1."""
     return figure.update_layout(xaxis={"range": [0, 1.01]}, yaxis={"range": [0, 1.01]})

@@ -23,7 +23,7 @@ KEYS = (
     ("H", "hide the heatmap while held"),
     ("1, 2, 3", "agree, unsure, disagree; once more takes it back"),
     ("N", "write a note; Enter keeps it, Esc leaves it as it was"),
-    ("?", "this sheet"),
+    ("?", "the sheet of keys"),
 )
 HTML = f"""
 <section class="worklist" data-testid="worklist" aria-label="Worklist">
