@@ -100,7 +100,7 @@ def test_two_files_of_one_name_are_each_compared(visit, shipped_reader, demo, pn
     low, high = int(readings.argmin()), int(readings.argmax())
     page = visit()
     drop(page, "tile.png", png(demo.patches([low])[0]), "tile.png", png(demo.patches([high])[0]))
-    says(page, readings[high])
+    says(page, readings[low])
     page.get_by_role("link", name="Compare", exact=True).click()
     for number in (1, 2):
         pick(page, f"split{number}", "your files")
@@ -136,7 +136,7 @@ def test_a_selected_row_and_a_removed_file_are_the_ones_meant(visit, shipped_rea
     readings = shipped_reader.read(demo.patches(range(40)), views=8).probability
     low, high = int(readings.argmin()), int(readings.argmax())
     page = visit()
-    drop(page, "low.png", png(demo.patches([low])[0]), "high.png", png(demo.patches([high])[0]))
+    drop(page, "high.png", png(demo.patches([high])[0]), "low.png", png(demo.patches([low])[0]))
     says(page, readings[high])
     page.get_by_text("All files as a table").click()
     table = page.locator(".st-key-upload_table").get_by_test_id("stDataFrameResizable")
@@ -144,7 +144,7 @@ def test_a_selected_row_and_a_removed_file_are_the_ones_meant(visit, shipped_rea
     page.wait_for_selector(READY)
     table.scroll_into_view_if_needed()
     box = table.bounding_box()
-    page.mouse.click(box["x"] + 16, box["y"] + 54)  # the box of the first row
+    page.mouse.click(box["x"] + 16, box["y"] + 89)  # the box of the second row
     says(page, readings[low])
     expect(page.get_by_role("button", name="Search").first).to_be_visible()
     expect(page.get_by_role("button", name="Download as CSV")).to_have_count(0)

@@ -9,10 +9,11 @@ import pytest
 import streamlit as st
 from pypdf import PdfReader
 
+from core.task import PCAM
 from core.view.selection import Filter, as_address, select
 from core.view.worklist import Opinion
 from pages.parts.components import worklist as component
-from pages.parts.read import opinions
+from pages.parts.read import file_keeper, opinions, uploads
 
 
 @pytest.fixture
@@ -94,8 +95,12 @@ def test_a_bad_file_is_a_tile_with_its_sentence(screen, demo, png):
     shown = page.component("worklist")
     assert [thumb["name"] for thumb in shown["thumbs"]] == ["3.png", "notes.png"]
     assert shown["thumbs"][1]["refusal"].startswith("The file cannot be read")
-    assert shown["at"] == 1
-    assert shown["readable"] is False
+    assert (shown["at"], shown["readable"]) == (0, True)
+    page.at.session_state["opened_upload"] = list(page.at.session_state["uploads"])[1]
+    page.at.run()
+    shown = page.component("worklist")
+    assert (shown["at"], shown["readable"]) == (1, False)
+    assert [error.value for error in page.at.error] == [f"notes.png: {shown['thumbs'][1]['refusal']}"]
 
 
 def test_what_was_removed_can_be_put_back_once(screen, demo, png):
@@ -160,6 +165,8 @@ def test_a_report_holds_the_worklist_with_opinions_and_what_was_refused(screen, 
         for words in ("3.png", "4.png", "notes.png", "unsure", "Crushed.", "at 15% opacity", "0.97 µm/px in the file"):
             assert words in text
     assert html.count("<article") == 2
+    page.at.session_state["opened_upload"] = list(page.at.session_state["uploads"])[1]
+    page.at.run()
     (shown,) = PdfReader(io.BytesIO(downloads["Report (PDF)"]())).pages  # of the one on the table
     assert "Crushed." not in shown.extract_text()
     page.at.session_state["opened_upload"] = entry.removeprefix("file/")
@@ -248,3 +255,35 @@ def test_an_opinion_taken_back_leaves_nothing_and_an_equal_one_keeps_its_time(mo
 )
 def test_a_window_lies_around_the_open_entry(at, total, sent):
     assert component.window(at, total) == sent
+
+
+@pytest.mark.parametrize(
+    ("fresh", "forged", "told"),
+    [
+        (True, [{"name": "a.png", "data": "YWJj"}, {"name": "b.png", "data": ""}], [("a.png", b"abc"), ("b.png", b"")]),
+        (False, [{"name": "a.png", "data": "YWJj"}], None),
+        (True, [{"name": "a.png", "data": "no base64!"}, {"name": 1, "data": "YWJj"}, 5, None, {"data": "YWJj"}], []),
+        (True, [{"name": "a.png", "data": "YWJj"}] * 9, [("a.png", b"abc")] * 4),
+        (True, [{"name": "a.png", "data": "A" * 1_500_000}] * 2, None),
+        (True, {"name": "a.png", "data": "YWJj"}, None),
+    ],
+)
+def test_forged_files_do_not_come_back(monkeypatch, fresh, forged, told):
+    heard, given = [], {}
+    monkeypatch.setattr(st, "get_option", {"server.maxUploadSize": 2}.get)
+    monkeypatch.setattr(file_keeper, "_component", lambda **what: given.update(what))
+    file_keeper.keep_in_browser(["d"], fresh=fresh, most=4, key="k", on_return=heard.append)
+    assert given["data"] == {"held": ["d"], "fresh": fresh, "limit": 2 * 2**20}
+    monkeypatch.setattr(st, "session_state", {"k": {"files": forged}})
+    given["on_files_change"]()
+    assert heard == ([] if told is None else [told])
+
+
+def test_files_come_back_to_a_session_that_has_none_alone(monkeypatch, demo, png):
+    monkeypatch.setattr(st, "session_state", {})
+    data = png(demo.patches([3])[0])
+    uploads._return([("notes.png", b"no picture" * 40), ("a.png", data), ("a.png", data)], PCAM)
+    assert [upload.name for upload in uploads.kept().values()] == ["notes.png", "a.png", "a.png (2)"]
+    assert uploads.opened().name == "a.png"
+    assert st.session_state["uploads_came"]
+    uploads.remove_all()

@@ -10,7 +10,7 @@ import hashlib
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -32,6 +32,7 @@ from core.kept import Kept
 from core.task import Task
 from pages.parts import library
 from pages.parts.budget import HELD, Reservation, take
+from pages.parts.read.file_keeper import keep_in_browser
 from pages.parts.read.paste_zone import paste_zone
 from pages.parts.read.window_picker import preview_of
 
@@ -44,8 +45,9 @@ MAX_NAME = 255
 FULL = "Your table is full. Remove files, then drop this again."
 HELD_HERE = (
     "Files are held in memory for this tab alone, not sent on, and forgotten when you remove them (the last one when "
-    "something else is done to the list) or within about a minute of the tab's being closed or reloaded. One above "
-    "1 MB passes through a nameless temporary file while it arrives."
+    "something else is done to the list) or within about a minute of the tab's being closed. One above 1 MB passes "
+    "through a nameless temporary file while it arrives. Your browser holds a copy, so that a reload of the tab does "
+    "not lose them, and drops it with theirs, or when NodeLens is next opened after the tab was closed."
 )
 MANY = 8
 """More files than this show how far they are."""
@@ -175,12 +177,28 @@ def drop_bar(task: Task) -> None:
                 _keep(file.file_id, file.name, take(file), task)
                 if waiting:
                     waiting.progress(number / len(files), f"Opening {number} of {len(files)}")
+            _open_first([file.file_id for file in files])
             st.session_state["drop_zone"] = generation + 1
             st.session_state["source_wanted"] = FILES
             st.rerun()
         paste_zone(key="paste_zone", on_paste=lambda name, data: _paste(name, data, task))
+        keep_in_browser(
+            [upload.digest for upload in (*kept().values(), removed()) if upload is not None],
+            fresh="uploads_came" not in st.session_state and not kept(),
+            most=MAX_FILES,
+            key="file_keeper",
+            on_return=lambda files: _return(files, task),
+        )
     for sentence in _left_out():
         st.warning(sentence)
+
+
+def _open_first(keys: list[str]) -> None:
+    """Of what was dropped at once open the first that can be read, for them to be gone through from there."""
+    came = [upload for key, upload in kept().items() if key in keys]
+    first = next((upload for upload in came if upload.patch is not None), came[0] if came else None)
+    if first is not None:
+        open_upload(first.key)
 
 
 def _paste(name: str, data: bytes, task: Task) -> None:
@@ -191,6 +209,16 @@ def _paste(name: str, data: bytes, task: Task) -> None:
 
 
 _pasted = count(1)
+
+
+def _return(files: Sequence[tuple[str, bytes]], task: Task) -> None:
+    """What the browser held over a reload of the tab."""
+    st.session_state["uploads_came"] = True
+    _left_out().clear()
+    keys = [f"returned {next(_pasted)}" for _ in files]
+    for key, (name, data) in zip(keys, files, strict=True):
+        _keep(key, name, data, task)
+    _open_first(keys)
 
 
 def _left_out() -> list[str]:
@@ -204,6 +232,7 @@ def _keep(key: str, name: str, data: bytes, task: Task) -> None:
     held = kept()
     if key in held:
         return
+    st.session_state["uploads_came"] = True
     name = _unlike(shown(name), (other.name for other in held.values()))
     if len(held) >= MAX_FILES or sum(other.held for other in held.values()) + len(data) > MAX_BYTES:
         _left_out().append(f"{plain(name)}: {FULL}")
