@@ -14,6 +14,7 @@ from core.errors import NodeLensError
 from core.logs import configure as configure_logs
 from core.settings import settings, without_paths
 from core.view.words import on_screen
+from pages.parts import links
 from pages.parts.components.tab import tab
 from pages.parts.garbage import sweep
 
@@ -46,6 +47,7 @@ def around(title: str) -> Iterator[None]:
         st.html(f"<h1>{title}</h1>")
     try:
         configure_logs(settings().log)
+        links.say_what_is_missing()
         yield
     except NodeLensError as error:
         st.error(on_screen(without_paths(str(error))))
@@ -53,6 +55,7 @@ def around(title: str) -> Iterator[None]:
         '<p class="nl-foot">NodeLens is for research use only. It is not a medical device. '
         "A heatmap shows what moved the network, not where the finding is.</p>"
     )
+    links.told()
     tab()
     sweep.if_due()  # in the place of Streamlit's own search after every run, which the configuration turns off
 

@@ -254,6 +254,18 @@ def test_filters_and_brush_stand_in_the_address(visit, server, shipped_reader, d
     expect(count.last).to_contain_text(f"{expected} of 400 patches")
 
 
+def test_clearing_the_filters_clears_the_brush(visit):
+    page = visit("browse")
+    expect(page.get_by_test_id("stProgress")).to_have_count(0)
+    page.wait_for_selector(READY)
+    brush(page, 0.5, 0.75)
+    drawn = page.locator(".selectionlayer path")
+    expect(drawn.first).to_be_attached()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(drawn).to_have_count(0)
+    expect(page).not_to_have_url(re.compile(r"[?&]p="))
+
+
 def test_two_clicks_from_browse_to_a_comparison_under_one_control(visit):
     page = visit("browse")
     tile = page.get_by_test_id("tile").nth(2)

@@ -123,6 +123,7 @@ def _clear() -> None:
         st.session_state[key] = ANY
     st.session_state["p"] = (0.0, 1.0)
     st.session_state["preset"] = None
+    st.session_state["cleared"] = st.session_state.get("cleared", 0) + 1
     st.session_state["order"] = ORDERS[0]
     _first_page()
 
@@ -139,15 +140,20 @@ def histogram(scores: Scores, split: Split) -> None:
     """Probability by label; a brush over it becomes the probability filter."""
     st.plotly_chart(
         probability_histogram(scores.probability, split.labels, scores.point, split.task),
-        key="histogram",
+        key=_brushed(),
         on_select=_brush,
         selection_mode="box",
         config={"displayModeBar": False},
     )
 
 
+def _brushed() -> str:
+    """The histogram's key: a new one once the filters were cleared, as a chart keeps its brush for all its life."""
+    return f"histogram{st.session_state.get('cleared', '')}"
+
+
 def _brush() -> None:
-    match st.session_state.get("histogram"):
+    match st.session_state.get(_brushed()):
         case {"selection": {"box": [{"x": [int() | float() as one, int() | float() as other]}, *_]}}:
             low, high = (round(min(max(end, 0.0), 1.0), 2) for end in sorted((one, other)))
             if low <= high:  # NaN is not

@@ -28,6 +28,8 @@ from pages.parts.read.lists import examples
 from pages.parts.read.uploads import FILES
 
 MOST = 4
+TICKED = "ticks"
+"""What is ticked stands in Browse's address under this name."""
 SHARED_NOTES = {FIXED: "fixed scale from validation", OWN: "the highest of these maps"}
 CHOICES = ("split", "patch", "file", "model", "target", "method", "layer")
 """What a panel chooses for itself; panel 2's model has the key `model2`."""
@@ -48,8 +50,33 @@ class Compared:
 
 
 def _ticks() -> list[tuple[str, int, str]]:
-    ticks: list[tuple[str, int, str]] = st.session_state.setdefault("ticks", [])
+    if "ticks" not in st.session_state:
+        st.session_state["ticks"] = _linked()
+    ticks: list[tuple[str, int, str]] = st.session_state["ticks"]
     return ticks
+
+
+def _linked() -> list[tuple[str, int, str]]:
+    """What a link to Browse has ticked: 'index.model.split', by commas; what is not here is left out."""
+    found = []
+    for words in st.query_params.get(TICKED, "").split(",")[:MOST]:
+        index, _, rest = words.partition(".")
+        for model in service.model_names():
+            split = rest.removeprefix(f"{model}.")
+            if split != rest and split in service.split_names() and index.isdecimal():
+                with suppress(NodeLensError):
+                    if int(index) < len(service.split(split)):
+                        found.append((split, int(index), model))
+    return found
+
+
+def _link(ticks: list[tuple[str, int, str]]) -> None:
+    words = ",".join(f"{index}.{model}.{split}" for split, index, model in ticks)
+    if words != st.query_params.get(TICKED, ""):
+        if words:
+            st.query_params[TICKED] = words
+        else:
+            del st.query_params[TICKED]
 
 
 def tick(split: str, index: int, model: str, ticked: bool) -> None:
@@ -68,6 +95,7 @@ def is_ticked(split: str, index: int) -> bool:
 def tray() -> None:
     """What is ticked, and the way to Compare."""
     ticks = _ticks()
+    _link(ticks)
     if not ticks:
         st.caption("Tick up to four patches to compare them; tick one to compare models or layers on it.")
         return

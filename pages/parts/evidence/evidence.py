@@ -169,7 +169,13 @@ def choose_group(report: EvidenceReport) -> str:
     """One question, of those that the report answers."""
     names = evidence_report.groups(report)
     chosen = st.segmented_control(
-        "Question", names, default=names[0], key="question", required=True, label_visibility="collapsed"
+        "Question",
+        names,
+        default=names[0],
+        key="question",
+        bind="query-params",
+        required=True,
+        label_visibility="collapsed",
     )
     return str(chosen or names[0])
 
