@@ -1,5 +1,5 @@
 // The light table: linked pictures of patches, with controls that answer without the server. Where something is drawn
-// from what was chosen, as a figure to keep, the server is told once a control has come to rest.
+// from what was chosen, as a figure to keep, the server is told as pointer or focus leave the table.
 // The DOM and its listeners are made once per mount; every later call of the default export only swaps content.
 // What is chosen lives in one form and, for the browser tab, in sessionStorage; zoom and pan live here. CSS does the rest:
 // this file sets custom properties and data attributes on the root, so all panels stay linked by construction.
@@ -7,8 +7,6 @@
 const STORE = "nodelens.light-table"; // one for all light tables: opacity chosen on one page holds on the next
 const MAX_ZOOM = 8;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-
-const REST = 150; // milliseconds after the last change until the server is told
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".table");
@@ -46,9 +44,7 @@ function createTable(root) {
 
   let tell = null; // null where nobody is to be told
   let told = "";
-  let resting = 0;
   function tellLook() {
-    clearTimeout(resting);
     const { opacity, grid, tissue, box } = form.elements;
     const look = { opacity: Number(opacity.value), grid: grid.value, tissue: tissue.value, box: box.checked };
     const words = JSON.stringify(look);
@@ -56,15 +52,17 @@ function createTable(root) {
     told = words;
     tell("look", look);
   }
-  form.addEventListener("focusout", tellLook); // before what is pressed next
+  form.addEventListener("focusout", ({ relatedTarget }) => form.contains(relatedTarget) || tellLook());
+  root.addEventListener("pointerleave", ({ buttons }) => {
+    if (buttons) document.addEventListener("pointerup", tellLook, { once: true }); // a slider that is still dragged
+    else tellLook();
+  });
 
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", ({ target }) => {
     const choice = target.type === "checkbox" ? target.checked : target.value;
     sessionStorage.setItem(STORE, JSON.stringify({ ...load(), [target.name]: choice }));
     apply();
-    clearTimeout(resting);
-    resting = setTimeout(tellLook, REST);
   });
 
   // Hold to hide ----------------------------------------------------------------------------------------------------

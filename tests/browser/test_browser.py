@@ -7,10 +7,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import expect
 
 from core.inference.scores import ScoreStore
+from core.view.case import Case, Look
+from core.view.drawing import as_pixels
+from core.view.figure import figure as draw_figure
 
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 NO_PICTURE = b"no picture at all\n" * 40
@@ -230,6 +234,29 @@ def test_opacity_and_hold_change_pixels_and_tell_the_server_nothing(page, visit,
     page.keyboard.up(" ")
     assert stage.screenshot() == full
     assert sent == []
+
+
+def test_a_figure_is_as_on_screen_however_soon_it_is_asked_for(visit, shipped_reader, demo):
+    page = visit("?patch=3&views=1")
+    page.get_by_test_id("grid-smooth").check(force=True)
+    page.get_by_test_id("tissue-pixels").check(force=True)
+    page.get_by_test_id("label-box").uncheck(force=True)
+    page.get_by_test_id("opacity").fill("85")
+
+    def figure():
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Figure (PNG)", exact=True).click()
+        assert download.value.suggested_filename == "demo-3.png"
+        return np.asarray(Image.open(download.value.path())).astype(int)
+
+    look = Look(opacity=0.85, smooth=True, smooth_tissue=False, label_box=False)
+    case = Case("demo 3", demo.patches([3])[0], shipped_reader.read(demo.patches([3]), synthetic=True), look=look)
+    expected = np.asarray(as_pixels(draw_figure(case))).astype(int)
+    assert np.abs(figure() - expected).max() <= 2  # another process computed the map
+    page.reload()
+    page.wait_for_selector(READY)
+    expect(page.get_by_test_id("opacity-value")).to_have_text("85 %")
+    assert np.abs(figure() - expected).max() <= 2
 
 
 def test_filters_and_brush_stand_in_the_address(visit, server, shipped_reader, demo):

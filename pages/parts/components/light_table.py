@@ -2,7 +2,7 @@
 
 Opacity, hold-to-hide, cells or smooth, label box, zoom and pan happen in the browser alone, so a control answers while
 it moves. What the reader chose is kept for the browser tab, across patches, pages and reloads. A table with a look
-tells the server of it once a control has come to rest, and draws nothing but itself anew.
+tells the server of it as pointer or focus leave it, and draws nothing but itself anew.
 """
 
 from __future__ import annotations
