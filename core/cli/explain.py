@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +54,9 @@ def explain(
         np.save(handle, readings.attribution[0])
     with atomic_path(out / "overlay.png") as part:
         part.write_bytes(png(as_picture(item.patch, readings, 0, notes=item.notes)))
-    write_json(out / "explanation.json", as_record(readings, 0, item.id, item.notes))
+    with image.open("rb") as handle:
+        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    record = as_record(readings, 0, item.id, item.notes, sha256=sha256, um_per_px=um_per_px, when=datetime.now(UTC))
+    write_json(out / "explanation.json", record)
     print(f"{item.id}: {readings.verdict[0]}, probability {readings.probability[0]:.3f}; see {out}")
     tell_changed([f"{item.id}: {' '.join(item.changes)}"] if item.changes else [])

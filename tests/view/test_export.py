@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -24,6 +25,15 @@ def test_a_record_holds_the_notes_as_sentences(readings):
     record = json.loads(json.dumps(as_record(readings, 0, "a", NOTES)))
     assert record["notes"] == list(NOTES)
     assert record["id"] == "a"
+
+
+def test_a_record_names_what_was_read_and_when(readings):
+    when = datetime(2026, 3, 1, 14, 30, 5, tzinfo=timezone(timedelta(hours=5)))
+    record = as_record(readings, 0, "a", label="tumour", sha256="ab" * 32, um_per_px=0.5, when=when)
+    told = (record["label"], record["sha256"], record["um_per_px"], record["date"])
+    assert told == ("tumour", "ab" * 32, 0.5, "2026-03-01T09:30:05Z")
+    bare = as_record(readings, 0)
+    assert [bare[name] for name in ("label", "sha256", "um_per_px", "date")] == [None] * 4
 
 
 def test_a_picture_says_the_notes_under_it(readings, patches, monkeypatch):

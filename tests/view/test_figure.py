@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.task import NOT_READ, PCAM
+from core.task import NOT_READ, PCAM, Task
 from core.view.case import Case, Look
 from core.view.drawing import DPI, Area, Drawing, Raster, Words, as_pixels, as_svg, frame, lettered, wide, wrapped
 from core.view.export import scale_of
@@ -103,6 +103,19 @@ def test_the_label_box_comes_and_goes(case):
         part.width for part in without if isinstance(part, Area)
     }
     assert 256 + 8 in side  # 32 of 96 pixels, and the line around them
+
+
+def test_a_task_without_label_region_or_pixel_size_has_neither_box_nor_bar(case):
+    other = Task(name="Buds", side=128, classes=("none", "budding"))
+    model = case.readings.model.model_copy(update={"task": other})
+    readings = replace(case.readings, model=model, target=other.margin, verdict=np.array(["budding"]))
+    patch = np.random.default_rng(1).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    drawn = figure(Case("bud.png", patch, readings))
+    words = [part.text for part in drawn.parts if isinstance(part, Words)]
+    assert not any(text.endswith("µm") for text in words)
+    sides = {part.width for part in drawn.parts if isinstance(part, Raster)}
+    assert sides == {PANEL}
+    assert len([part for part in drawn.parts if isinstance(part, Area)]) == 2 * 4 + 1  # two edges, and the bar's
 
 
 def test_what_is_not_to_be_used_is_small_and_grey(case):
