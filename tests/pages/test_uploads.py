@@ -106,7 +106,7 @@ def test_a_wrong_pixel_size_can_be_set_right(screen, shipped_reader, demo, png, 
     assert page.pixel_size.value == 0.97
     page.pixel_size.set_value(0.25).run()
     (error,) = page.at.error
-    assert "once brought from 0.25 to 0.97 um/px" in error.value
+    assert "once brought from 0.25 to 0.97 \u00b5m/px" in error.value
     assert page.pixel_size.value == 0.25
     assert page.files["reading"].tolist() == ["refused"]
     page.pixel_size.set_value(0.97).run()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-import numpy as np
 import streamlit as st
 
 from core import __version__, service
@@ -21,6 +20,8 @@ from pages.parts.components.light_table import Panel, light_table
 from pages.parts.components.worklist import KEYS
 
 DEMO = "demo"
+TEACHES = 136
+"""A drawn patch in which the shipped network finds much of both signs."""
 LIGHT_TABLE_KEYS = (
     ("+, \u2212", "zoom the picture that has the focus; all pictures beside it follow"),
     ("arrows", "on a picture that is zoomed: move it; on the opacity: more or less of the map; in a grid: next tile"),
@@ -48,7 +49,7 @@ def how_to_read(model: str, bundle: Bundle, report: EvidenceReport | None) -> No
     split = service.split(DEMO)
     if task.difference(split.task) is not None:
         return
-    index = int(np.flatnonzero(split.labels)[0])
+    index = min(TEACHES, len(split) - 1)
     patch = split.patches([index])[0]
     readings = library.explain(model, patch, "gradcam", "last", task.margin, 1, split.synthetic)
     with pictures:
@@ -64,7 +65,7 @@ def _sentences(task: Task, report: EvidenceReport | None) -> list[str]:
     cells = task.side // STRIDE
     wide = f", about {STRIDE * task.um_per_px:.0f} \u00b5m wide" if task.um_per_px else ""
     fails = [line.what for line in answer(report) if line.holds is False] if report else []
-    examined = f", and it was examined whether {' and '.join(fails)}: that does not hold" if fails else ""
+    examined = f"; and of this model it does not hold that {' or that '.join(fails)}" if fails else ""
     return [
         f"Brown speaks for {task.positive}, blue against it, and where the tissue is bare there is little of either.",
         f"A cell is the smallest thing the map tells apart, at the last layer one of {cells} x {cells}{wide}: its "

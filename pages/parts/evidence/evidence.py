@@ -221,7 +221,7 @@ def _show_part(found: evidence_report.Table, key: str) -> None:
 def _cell(found: evidence_report.Table, row: str, measure: str) -> evidence_report.Cell:
     if row == CHANCE:
         return found.chance[measure]
-    return found.cells.get((row, measure), evidence_report.Cell(float("nan"), ""))
+    return found.cells.get((row, measure), evidence_report.Cell(float("nan"), "not taken"))
 
 
 def _row_title(row: str) -> str:

@@ -12,6 +12,7 @@ from core.data.tables import csv_cell
 from core.task import Task
 from core.view.overlay import data_url
 from core.view.verdict import in_words
+from core.view.words import on_screen
 from pages.parts import library
 from pages.parts.read import uploads
 from pages.parts.read.uploads import Upload
@@ -88,7 +89,7 @@ def adjust(upload: Upload) -> None:
         if upload.data and upload.um_per_px is not None and upload.task.um_per_px is not None:
             field = f"um_{key}"
             st.number_input(
-                "Pixel size (um per pixel)",
+                "Pixel size (\u00b5m per pixel)",
                 min_value=MIN_UM_PER_PX,
                 max_value=MAX_UM_PER_PX,
                 value=upload.um_per_px,
@@ -97,12 +98,12 @@ def adjust(upload: Upload) -> None:
                 key=field,
                 on_change=lambda: uploads.state_pixel_size(key, st.session_state[field]),
                 help="From the microscope or the file. The picture is brought to "
-                f"{upload.task.um_per_px:g} um per pixel before it is read.",
+                f"{upload.task.um_per_px:g} \u00b5m per pixel before it is read.",
                 width=240,
             )
         st.button("Remove this file", on_click=uploads.remove, args=(key,))
     if upload.refusal:
-        st.error(f"{uploads.plain(upload.name)}: {upload.refusal}")
+        st.error(on_screen(f"{uploads.plain(upload.name)}: {upload.refusal}"))
     elif upload.is_larger:
         pick_window(
             upload.preview,
