@@ -160,11 +160,11 @@ class Case:
         tissue = "smooth" if look.smooth_tissue else "pixel by pixel"
         grid = "smooth" if look.smooth else "as cells"
         scale = f"{bar_words(readings, look.own, look.only_for)}, {scale_of(readings, 0, look.own):.3g} {method.unit}"
-        size = f"{self.um_per_px:g} um/px in the file; " if self.um_per_px else ""
+        size = f"taken at {self.um_per_px:g} um/px, " if self.um_per_px else ""
         told = {
             "Explained": f"{readings.explained}. It shows {task.targets[readings.target]} ({method.paper}).",
             "Pixel size": on_screen(f"{size}read as {task.size}"),
-            "Done to the file": " ".join(self.notes),
+            "Done to the file": on_screen(" ".join(self.notes)),
             "SHA-256": self.sha256,
             "Model": f"{readings.model.name} {readings.model.version}, weights {readings.model.weights_sha256}, "
             f"engine {readings.engine}",

@@ -164,7 +164,7 @@ def pdf(cases: Sequence[Case], when: datetime, refused: Mapping[str, str] | None
     if len(cases) > 1:
         story.append(_pdf_list(cases, width))
     if refused:
-        story += [_paragraph("Refused", 11, bold=True), _pdf_facts(list(refused.items()), width, 8)]
+        story += [_paragraph(" ", 6), _paragraph("Refused", 11, bold=True), _pdf_facts(list(refused.items()), width, 8)]
     for number, case in enumerate(cases):
         if number or len(cases) > 1:
             story.append(PageBreak())

@@ -162,7 +162,7 @@ def test_a_report_holds_the_worklist_with_opinions_and_what_was_refused(screen, 
     assert len(pages) == 3  # the list, and a page for each that was read
     html = downloads["Worklist report (HTML)"]().decode()
     for text in (" ".join(pages), html):
-        for words in ("3.png", "4.png", "notes.png", "unsure", "Crushed.", "at 15% opacity", "0.97 µm/px in the file"):
+        for words in ("3.png", "4.png", "notes.png", "unsure", "Crushed.", "at 15% opacity", "taken at 0.97 µm/px"):
             assert words in text
     assert html.count("<article") == 2
     page.at.session_state["opened_upload"] = list(page.at.session_state["uploads"])[1]

@@ -67,7 +67,7 @@ def test_all_that_is_known_of_a_case_is_said(case):
         f"probability of tumour {readings.probability[0]:.2f}, calibrated; eight flips and turns, "
         f"{views.min():.2f} to {views.max():.2f}",
         *(evidence_words(readings, 0), case.trust, case.label, case.notes[0], case.agreement, case.note),
-        *(case.provenance, readings.explained, "0.5 µm/px in the file; read as 96 x 96 px at 0.97 µm/px"),
+        *(case.provenance, readings.explained, "taken at 0.5 µm/px, read as 96 x 96 px at 0.97 µm/px"),
         *(f"{model.name} {model.version}", readings.engine, "heatmap as cells at 50% opacity, tissue smooth"),
     ]
     for page in both([case]):
