@@ -41,9 +41,10 @@ with controls:
 with table:
     pictures, words = st.columns([2, 1], gap="medium")
 with pictures:
-    on_table = st.container()
-    waiting = st.empty()
-    strip, own_file = st.container(), st.container()
+    on_table = st.container(key="on_table")
+    with st.container(key="strip"):
+        waiting = st.empty()
+        strip, own_file = st.container(), st.container()
 
 if chosen is None:
     with on_table:
