@@ -97,7 +97,7 @@ def test_read(screen, toy):
     assert_of_no_other_task(page)
     reading = reader.read(split.patches([3]))
     assert page.probability == f"{reading.probability[0]:.2f}"
-    assert page.verdict in ("b likely", "b unlikely")
+    assert page.verdict in ("B likely", "B unlikely")
     assert "probability of b, not calibrated" in page.html
     assert page.fact["Label"] == "b in the patch"
     assert "In the centre" not in page.fact
@@ -121,7 +121,12 @@ def test_browse(screen):
     page = screen("browse", label="b", order="most positive").calm()
     assert_of_no_other_task(page)
     assert f"{COUNT // 2} of {COUNT} patches" in page.markdown
-    assert page.at.selectbox(key="flag").options == ["any", "none", "unlike training tissue"]
+    assert page.at.selectbox(key="flag").options == [
+        "any",
+        "none",
+        "unlike training tissue",
+        "trained on synthetic pictures",
+    ]
 
 
 @pytest.mark.parametrize("section", ["Runs", "New run", "Learning-rate range", "Weight decay"])
