@@ -58,8 +58,10 @@ def test_another_verdict_is_said_in_the_place_that_is_listened_to(visit):
     expect(said).to_contain_text(page.get_by_test_id("verdict").inner_text())
     before = said.inner_text()
     said.evaluate("element => { window.listened = element; }")
-    page.get_by_test_id("tile-open").first.click()
-    expect(page.get_by_test_id("panel").first.locator("h3")).not_to_have_text("demo 5")
+    field = page.locator(".st-key-patch").get_by_role("spinbutton")
+    field.fill("6")
+    field.press("Enter")
+    expect(page.get_by_test_id("panel").first.locator("h3")).to_have_text("demo 6")
     expect(said).not_to_have_text(before)
     assert page.evaluate("() => window.listened.isConnected")
 
