@@ -20,6 +20,7 @@ function createKeeper(root) {
   const seen = new Set(); // digests that the server has held
   let component = null;
   let asked = false;
+  let holds = 0; // files that came in while this page stood
   let turn = Promise.resolve(); // one thing at a time
   const inTurn = (work) => (turn = turn.then(work).catch(unable));
 
@@ -61,6 +62,7 @@ function createKeeper(root) {
       const digest = [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
       const name = file.name || "pasted picture";
       await done((await files("readwrite")).add({ tab, digest, name, bytes, time: Date.now() }));
+      root.dataset.holds = ++holds;
     }
   }
   function come(event) {
@@ -111,6 +113,7 @@ function createKeeper(root) {
     component = next;
     if (!able) return unable();
     for (const type of EVENTS) document.addEventListener(type, come, true); // once: it is the same listener
+    root.dataset.holds = holds;
     const { held, fresh } = next.data;
     if (!asked) inTurn(begin);
     if (!asked && fresh) inTurn(sendBack);

@@ -167,9 +167,9 @@ def test_score_streams(tmp_path, command, tiny_bundle, write_split, monkeypatch)
     path = file_of(write_split(tmp_path / "s", many, np.zeros(70, np.uint8)), "valid", "x.h5")
     held, read = [], Reader.read
 
-    def watch(self, patches, views=1):
+    def watch(self, patches, **asked):
         held.append(len(patches))
-        return read(self, patches, views=views)
+        return read(self, patches, **asked)
 
     monkeypatch.setattr(Reader, "read", watch)
     assert command("score", path, "--out", tmp_path / "s.csv", "--model", tiny_bundle)[0] == 0

@@ -39,11 +39,10 @@ def score(
     from core import service
     from core.data.sources import check_inputs, count_items, items
     from core.inference import load_reader
-    from core.view.verdict import explanation, is_read
 
     paths = check_inputs(inputs, um_per_px)
     reader = load_reader(model, engine)
-    read, refusals, gated, changed = 0, [], [], []
+    read, refusals, changed = 0, [], []
     with atomic_path(out) as part, progress("score", "patch") as bar:
         bar.total = count_items(paths)
         with part.open("w", newline="", encoding="utf-8") as handle:
@@ -56,8 +55,6 @@ def score(
                     refusals.append(f"{item.id}: {item.refusal}")
                 else:
                     read += 1
-                    if not is_read(scored.readings, scored.place):
-                        gated.append(f"{item.id}: {explanation(scored.readings, scored.place)}")
                     if item.changes:
                         changed.append(f"{item.id}: {' '.join(item.changes)}")
                 bar.update(1)
@@ -65,8 +62,6 @@ def score(
             raise NodeLensError(refusals[0] if refusals else "There is no patch in the input.")
     if refusals:
         print(f"nodelens: {len(refusals)} of {read + len(refusals)} refused; first: {refusals[0]}", file=sys.stderr)
-    if gated:
-        print(f"nodelens: {len(gated)} of {read} not read; first: {gated[0]}", file=sys.stderr)
     tell_changed(changed)
 
 

@@ -107,10 +107,14 @@ def test_two_files_of_one_name_are_each_compared(visit, shipped_reader, demo, pn
     says(page, readings[low])
     page.get_by_role("link", name="Compare", exact=True).click()
     for number in (1, 2):
+        page.get_by_role("button", name=f"Panel {number}: ").click()
         pick(page, f"split{number}", "your files")
+        page.keyboard.press("Escape")
     captions = page.get_by_test_id("caption")
     expect(captions.nth(1)).to_contain_text(f"robability of tumour {readings[low]:.2f}")
+    page.get_by_role("button", name="Panel 2: ").click()
     pick(page, "file2", "tile.png (2)")
+    page.keyboard.press("Escape")
     expect(captions.nth(1)).to_contain_text(f"robability of tumour {readings[high]:.2f}")
     expect(captions.nth(0)).to_contain_text(f"robability of tumour {readings[low]:.2f}")
     titles = page.get_by_test_id("panel").locator("h3")
@@ -238,7 +242,7 @@ def test_opacity_and_hold_change_pixels_and_tell_the_server_nothing(page, visit,
 
 def test_a_figure_is_as_on_screen_however_soon_it_is_asked_for(visit, shipped_reader, demo):
     page = visit("?patch=3&views=1")
-    page.get_by_test_id("grid-smooth").check(force=True)
+    page.get_by_test_id("grid-cells").check(force=True)
     page.get_by_test_id("tissue-pixels").check(force=True)
     page.get_by_test_id("label-box").uncheck(force=True)
     page.get_by_test_id("opacity").fill("85")
@@ -386,7 +390,7 @@ def test_a_narrow_screen_scrolls_in_one_direction(page, visit, name, width):
 
 def test_by_keyboard_alone(visit):
     page = visit()
-    wanted = {"opacity", "hold", "grid-smooth", "zoom-in", "thumb"}
+    wanted = {"opacity", "hold", "grid-cells", "zoom-in", "thumb"}
     seen = {}
     for _ in range(70):
         page.keyboard.press("Tab")
@@ -396,7 +400,7 @@ def test_by_keyboard_alone(visit):
             break
     assert wanted <= seen.keys()
     # a segment shows its focus on the word that lies under the invisible radio
-    assert {name: seen[name] for name in wanted - {"grid-smooth"}} == dict.fromkeys(wanted - {"grid-smooth"}, True)
+    assert {name: seen[name] for name in wanted - {"grid-cells"}} == dict.fromkeys(wanted - {"grid-cells"}, True)
     title = page.get_by_test_id("panel").first.locator("h3")
     before = title.inner_text()
     page.keyboard.press("Tab")

@@ -14,6 +14,7 @@ from tests.browser.test_browser import READY, drop, pick, query
 def going_through(visit, demo, png):
     """Read with three files."""
     page = visit("?views=1")
+    expect(page.get_by_test_id("file-keeper")).to_have_attribute("data-holds", "0")
     drop(page, *(part for i in (3, 4, 5) for part in (f"{i}.png", png(demo.patches([i])[0]))))
     expect(place(page)).to_have_text("1 of 3")
     return page
@@ -84,6 +85,7 @@ def test_arrows_that_pan_a_picture_open_none_and_h_hides(going_through):
 
 def test_files_survive_a_reload_and_what_was_removed_does_not_come_back(going_through):
     page = going_through
+    expect(page.get_by_test_id("file-keeper")).to_have_attribute("data-holds", "3")
     page.reload()
     shows(page, "3.png", "1 of 3")
     page.keyboard.press("j")

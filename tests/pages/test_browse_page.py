@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core import service
+from core.data.flags import UNLIKE, flag_bits
 from core.task import PCAM, REFER
 
 PAGE = 48
@@ -57,20 +58,32 @@ def test_a_long_job_starts_on_a_persons_word_with_an_estimate_and_can_be_stopped
     assert not service.is_scoring(store)
 
 
+NOT_READ, DOUBTED = flag_bits(("not H&E-like", "nearly blank")), flag_bits(("blurred", UNLIKE))
+
+
+def in_band(scores):
+    return (scores.probability >= scores.point.refer_low) & (scores.probability < scores.point.refer_high)
+
+
+def plain(scores):
+    """Of what no gate says anything."""
+    return scores.flag_bits == 0
+
+
 @pytest.mark.parametrize(
     ("query", "passes"),
     [
         ({}, lambda s, y: s.probability >= 0),
         ({"label": "tumour"}, lambda s, y: y == 1),
         ({"label": "no tumour"}, lambda s, y: y == 0),
-        (
-            {"verdict": "refer"},
-            lambda s, y: (s.probability >= s.point.refer_low) & (s.probability < s.point.refer_high),
-        ),
-        ({"outcome": "false positive"}, lambda s, y: (y == 0) & (s.probability >= s.point.refer_high)),
-        ({"outcome": "false negative"}, lambda s, y: (y == 1) & (s.probability < s.point.refer_low)),
+        ({"verdict": "refer"}, lambda s, y: (in_band(s) | (s.flag_bits & DOUBTED > 0)) & (s.flag_bits & NOT_READ == 0)),
+        ({"outcome": "false positive"}, lambda s, y: (y == 0) & plain(s) & (s.probability >= s.point.refer_high)),
+        ({"outcome": "false negative"}, lambda s, y: (y == 1) & plain(s) & (s.probability < s.point.refer_low)),
         ({"flag": "none"}, lambda s, y: s.flag_bits == 0),
-        ({"label": "tumour", "verdict": "no tumour"}, lambda s, y: (y == 1) & (s.probability < s.point.refer_low)),
+        (
+            {"label": "tumour", "verdict": "no tumour"},
+            lambda s, y: (y == 1) & plain(s) & (s.probability < s.point.refer_low),
+        ),
     ],
 )
 def test_filters(screen, scores, demo, query, passes):
@@ -129,7 +142,8 @@ def test_tiles_say_what_was_read(screen, scores, demo):
     page = screen("browse", verdict=REFER).calm()
     tile = page.component("gallery")["tiles"][0]
     label = PCAM.positive if demo.labels[index] else "no tumour"
-    assert tile["plate"] == [f"read {REFER}", f"labelled {label}"]
+    assert tile["plate"][0].startswith(f"read {REFER}: ")
+    assert tile["plate"][1] == f"labelled {label}"
     assert tile["outcome"] == REFER
     assert tile["words"][1].endswith(f"probability {scores.probability[index]:.2f}")
 

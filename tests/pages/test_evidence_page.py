@@ -253,6 +253,6 @@ def test_what_if(screen, shipped_reader, demo):
     first, second = page.calm().component("what_if_table")["panels"]
     assert first["tissue"] != second["tissue"]
     assert told()[2] == was
-    assert second["caption"].startswith(f"Probability {told()[1]},")
+    assert second["caption"].startswith(f"Probability of tumour {told()[1]}, ")
     page.press("Put everything back").calm()
     assert told().groups() == (was, was)

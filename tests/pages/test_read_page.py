@@ -78,7 +78,7 @@ def test_an_address_is_a_view(screen, shipped_reader, demo):
     assert page.probability == f"{readings.probability[0]:.2f}"
     shown = page.component("light_table")
     np.testing.assert_allclose(shown["panels"][1]["values"], readings.attribution[0], atol=1e-4)
-    assert shown["bars"][0]["ticks"][2] == f"≥ {max(readings.attribution[0].max(), 1e-6):.2g}"
+    assert shown["bars"][0]["ticks"][2] == f"≥ +{np.abs(readings.attribution[0]).max():.2g}"
     assert "this map's own scale" in shown["bars"][0]["note"]
 
 
