@@ -47,7 +47,7 @@ STOREYS: list[dict[str, list[str]]] = [
     },
     {
         "core.evaluation": [
-            ". measures metrics metrics.bootstrap metrics.decisions schema",
+            ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema",
             "metrics.classification",
             "calibration",
             "card metrics.faithfulness metrics.localisation",

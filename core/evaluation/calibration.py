@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from core.evaluation.metrics.classification import losses
 from core.evaluation.metrics.decisions import threshold_for
+from core.evaluation.metrics.likelihood import losses
 from core.models.calibration_curve import sigmoid
 from core.models.schema import OperatingPoint
 

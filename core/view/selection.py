@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation.metrics.classification import losses
+from core.evaluation.metrics.likelihood import losses
 from core.inference.scores import Scores
 from core.task import REFER
 

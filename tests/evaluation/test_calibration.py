@@ -12,8 +12,8 @@ from core.evaluation.calibration import (
     fit_operating_point,
     refer_band,
 )
-from core.evaluation.metrics.classification import losses
 from core.evaluation.metrics.decisions import threshold_for
+from core.evaluation.metrics.likelihood import losses
 from core.models.schema import OperatingPoint
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from core.evaluation.metrics.bootstrap import RESAMPLES, intervals, share_interval
+from core.evaluation.metrics.likelihood import losses
 from core.models.schema import Interval, OperatingPoint
 
 ECE_BINS = 15
-_TINY = 1e-12
 
 FIGURES = {
     "accuracy": "Accuracy",
@@ -53,12 +53,6 @@ def area_under_roc(probability: NDArray[np.floating], labels: NDArray[np.integer
         return float("nan")
     ranks = rankdata(probability)[labels == 1].sum()
     return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def losses(probability: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Negative log-likelihood of each label in nats, (n,); probability (n,) of label 1."""
-    likelihood = np.where(labels == 1, probability, 1 - np.asarray(probability, np.float64))
-    return np.asarray(-np.log(np.clip(likelihood, _TINY, 1)))
 
 
 def reliability(probability: NDArray[np.floating], labels: NDArray[np.integer], bins: int = ECE_BINS) -> dict[str, Any]:

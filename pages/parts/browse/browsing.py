@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core import service
 from core.data.flags import flags_of
 from core.data.pcam import Split
-from core.evaluation.metrics.classification import losses
+from core.evaluation.metrics.likelihood import losses
 from core.inference.reader import verdict_words
 from core.inference.scores import Scores, ScoreStore
 from core.task import Task

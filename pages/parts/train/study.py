@@ -6,7 +6,8 @@ import numpy as np
 import streamlit as st
 
 from core.data.pcam import Split
-from core.evaluation.metrics.classification import area_under_roc, losses
+from core.evaluation.metrics.classification import area_under_roc
+from core.evaluation.metrics.likelihood import losses
 from core.kept import Kept
 from core.training.launch import opener
 from core.training.runs import PREDICTIONS, Run
