@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -72,7 +73,7 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     """A panel for each patch; a single one is shown twice, by another model or, for want of one, at another layer."""
     panels = [{"split": split, "patch": str(index), "model": model} for split, index, model in ticks]
     if len(panels) == 1:
-        others = [name for name in service.model_names() if name != panels[0]["model"]]
+        others = [name for name in of_one_task(panels[0]["model"]) if name != panels[0]["model"]]
         panels.append(panels[0] | ({"model": others[0]} if others else {"layer": "6x6"}))
     query = {"panels": str(len(panels))}
     for number, panel in enumerate(panels, start=1):
@@ -88,10 +89,11 @@ def choose_count() -> int:
 def choose_panels(count: int, views: int) -> list[Compared]:
     """A column of choices for each panel; returns what they read."""
     compared, names = [], service.model_names()
+    usual = of_one_task(names[0])
     for number, column in enumerate(st.columns(count, gap="medium"), start=1):
         with column:
             try:
-                panel = _choose_panel(number, count, names, views)
+                panel = _choose_panel(number, count, names, usual[(number - 1) % len(usual)], views)
             except NodeLensError as error:  # of this panel's model or split: the others stand
                 st.error(without_paths(str(error)))
                 continue
@@ -100,13 +102,29 @@ def choose_panels(count: int, views: int) -> list[Compared]:
     return compared
 
 
-def _choose_panel(number: int, count: int, names: list[str], views: int) -> Compared | None:
+def of_one_task(model: str) -> list[str]:
+    """A model and those that read what it reads, in the order of the menu; what cannot be opened reads nothing."""
+
+    def reads(name: str) -> Task | None:
+        with suppress(NodeLensError):
+            return service.task(name)
+        return None
+
+    own = reads(model)
+    return [name for name in service.model_names() if name == model or (own and _alike(own, reads(name)))]
+
+
+def _alike(one: Task, other: Task | None) -> bool:
+    return other is not None and one.difference(other) is None
+
+
+def _choose_panel(number: int, count: int, names: list[str], usual: str, views: int) -> Compared | None:
     heading, swap = st.columns([1, 1], vertical_alignment="center")
     heading.markdown(f"**Panel {number}**")
     other = number % count + 1
     swap.button(f"Swap with panel {other}", key=f"swap{number}", on_click=_swap, args=(number, other))
     patch_place = st.container()
-    model = st.selectbox("Model", names, (number - 1) % len(names), key=f"model{number}", bind="query-params")
+    model = st.selectbox("Model", names, names.index(usual), key=f"model{number}", bind="query-params")
     with patch_place:
         chosen = _choose_patch(number, service.task(model))
     e = choose_explanation(model, str(number))
@@ -228,7 +246,9 @@ def _reading(panel: Compared) -> str:
 
 
 def correlations(compared: list[Compared]) -> str:
-    """Spearman's rank correlation of every pair of maps, in words."""
+    """Spearman's rank correlation of every pair of maps, in words; '' of one alone."""
+    if len(compared) < 2:
+        return ""
     words = []
     for (i, a), (j, b) in combinations(enumerate(compared, start=1), 2):
         value = rank_correlation(a.readings.attribution[0], b.readings.attribution[0])
