@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from core import service
+from core.errors import ModelNotFoundError
 from core.settings import settings
+from core.task import PCAM
+from pages.parts.compare.comparing import of_one_task
 
 
 def maps(page):
@@ -32,6 +36,20 @@ def test_the_first_visit_shows_one_tumour_patch_by_two_models(screen, demo):
     assert names[0] == names[1]
     assert demo.labels[int(names[0].removeprefix("demo "))] == 1
     assert [page.at.selectbox(key=key).value for key in ("model1", "model2")] == ["densenet169", "tiny"]
+
+
+def test_models_of_another_task_are_not_opened_unasked(monkeypatch):
+    """Nor damaged ones; each can be chosen, and then says why it cannot read."""
+    tasks = {"a": PCAM, "b": PCAM.model_copy(update={"side": 64, "label_region": None}), "c": PCAM}
+
+    def task(name):
+        if name == "damaged":
+            raise ModelNotFoundError(name)
+        return tasks[name]
+
+    monkeypatch.setattr(service, "task", task)
+    monkeypatch.setattr(service, "model_names", lambda: [*tasks, "damaged"])
+    assert [of_one_task(name) for name in ("a", "b", "damaged")] == [["a", "c"], ["b"], ["damaged"]]
 
 
 def test_two_panels_from_an_address(screen, shipped_reader, demo):

@@ -110,7 +110,7 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     """A panel for each patch; a single one is shown twice, by another model or, for want of one, at another layer."""
     panels = [{"split": split, "patch": str(index), "model": model} for split, index, model in ticks]
     if len(panels) == 1:
-        others = [name for name in _of_one_task(panels[0]["model"]) if name != panels[0]["model"]]
+        others = [name for name in of_one_task(panels[0]["model"]) if name != panels[0]["model"]]
         panels.append(panels[0] | ({"model": others[0]} if others else {"layer": "6x6"}))
     query = {"panels": str(len(panels))}
     for number, panel in enumerate(panels, start=1):
@@ -126,7 +126,7 @@ def choose_count() -> int:
 def choose_panels(count: int, views: int, only_for: bool) -> list[Compared]:
     """The choices of each panel, one press away from its pictures; returns what they read."""
     compared, names = [], service.model_names()
-    usual = _of_one_task(names[0])
+    usual = of_one_task(names[0])
     for number, column in enumerate(st.columns(count, gap="small"), start=1):
         try:
             with column.popover(f"Panel {number}: patch, model, method", width="stretch"):
@@ -139,14 +139,20 @@ def choose_panels(count: int, views: int, only_for: bool) -> list[Compared]:
     return compared
 
 
-def _of_one_task(model: str) -> list[str]:
-    """A model and those that read what it reads, in the order of the menu; what cannot be opened is left out."""
-    reads, found = service.task(model), []
-    for name in service.model_names():
+def of_one_task(model: str) -> list[str]:
+    """A model and those that read what it reads, in the order of the menu; what cannot be opened reads nothing."""
+
+    def reads(name: str) -> Task | None:
         with suppress(NodeLensError):
-            if name == model or service.task(name).difference(reads) is None:
-                found.append(name)
-    return found
+            return service.task(name)
+        return None
+
+    own = reads(model)
+    return [name for name in service.model_names() if name == model or (own and _alike(own, reads(name)))]
+
+
+def _alike(one: Task, other: Task | None) -> bool:
+    return other is not None and one.difference(other) is None
 
 
 def _choose_panel(number: int, count: int, names: list[str], usual: str, views: int, only_for: bool) -> Compared | None:
