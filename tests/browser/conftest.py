@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.data.pcam import Split
 from core.inference import Reader
+from tests.browser.hands import READY
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -37,7 +38,6 @@ ARGUMENTS = (
 )
 PATIENCE = 60_000
 """Milliseconds: only a page that is broken takes as long."""
-READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 expect.set_options(timeout=PATIENCE)
 
 

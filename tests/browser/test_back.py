@@ -4,18 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-
-
-def follow(page, name):
-    page.get_by_role("link", name=name, exact=True).click()
-    expect(page).to_have_title(f"{name} \u00b7 NodeLens")
-    page.wait_for_selector(READY)
-
-
-def pick(page, key, option):
-    page.locator(f".st-key-{key}").get_by_role("combobox").click()
-    page.get_by_role("option", name=option, exact=True).click()
+from tests.browser.hands import READY, follow, pick
 
 
 def back(page):

@@ -3,7 +3,6 @@
 import base64
 import re
 from contextlib import suppress
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from core.inference.scores import ScoreStore
 from core.view.case import Case, Look
 from core.view.drawing import as_pixels
 from core.view.figure import figure as draw_figure
+from tests.browser.hands import READY, drop, pick, query
 
-READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 NO_PICTURE = b"no picture at all\n" * 40
 FOCUSED = """() => {
   let element = document.activeElement;
@@ -24,23 +23,6 @@ FOCUSED = """() => {
   const { outlineStyle, outlineWidth } = getComputedStyle(element);
   return [element.dataset.testid ?? "", outlineStyle !== "none" && parseFloat(outlineWidth) >= 1];
 }"""
-
-
-def query(page):
-    return parse_qs(urlsplit(page.url).query)
-
-
-def drop(page, *files):
-    """Drop files at once: name and bytes by turns."""
-    page.set_input_files(
-        '[data-testid="stFileUploaderDropzoneInput"]',
-        [{"name": n, "mimeType": "image/png", "buffer": d} for n, d in zip(files[::2], files[1::2], strict=True)],
-    )
-
-
-def pick(page, key, option):
-    page.locator(f".st-key-{key}").get_by_role("combobox").click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def brush(page, low, high):
@@ -160,21 +142,22 @@ def test_a_selected_row_and_a_removed_file_are_the_ones_meant(visit, shipped_rea
     says(page, readings[high])
 
 
-def test_a_pasted_picture_is_read(shown_first, shipped_reader, demo, png):
+def test_of_pictures_pasted_in_quick_succession_each_is_read(shown_first, shipped_reader, demo, png):
     page, before = shown_first
     patches = demo.patches(range(30, 60))
     index, probability = unlike(shipped_reader, patches, before)
     page.evaluate(
-        """(data) => {
+        """(pictures) => pictures.forEach((data, i) => {
           const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
           const clipboardData = new DataTransfer();
-          clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+          clipboardData.items.add(new File([bytes], `pasted ${i}.png`, { type: "image/png" }));
           document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
-        }""",
-        base64.b64encode(png(patches[index])).decode(),
+        })""",
+        [base64.b64encode(png(patches[i])).decode() for i in (index - 1, index - 2, index)],
     )
     says(page, probability)
-    expect(page.get_by_test_id("panel").first.locator("h3")).to_have_text("pasted.png")
+    expect(page.get_by_test_id("panel").first.locator("h3")).to_have_text("pasted 2.png")
+    expect(page.get_by_test_id("thumb")).to_have_count(3)
 
 
 def test_the_window_on_a_larger_picture_is_what_is_read(visit, shipped_reader, demo, png):
@@ -242,7 +225,7 @@ def test_opacity_and_hold_change_pixels_and_tell_the_server_nothing(page, visit,
 
 def test_a_figure_is_as_on_screen_however_soon_it_is_asked_for(visit, shipped_reader, demo):
     page = visit("?patch=3&views=1")
-    page.get_by_test_id("grid-cells").check(force=True)
+    page.get_by_test_id("grid-smooth").check(force=True)
     page.get_by_test_id("tissue-pixels").check(force=True)
     page.get_by_test_id("label-box").uncheck(force=True)
     page.get_by_test_id("opacity").fill("85")
@@ -372,17 +355,18 @@ def test_picture_reason_and_verdict_at_one_glance(visit):
     assert stages.first.bounding_box()["width"] >= 384  # 4x
 
 
-@pytest.mark.parametrize("width", [390, 820])
 @pytest.mark.parametrize("name", ["", "browse", "compare", "evidence", "about"])
-def test_a_narrow_screen_scrolls_in_one_direction(page, visit, name, width):
-    page.set_viewport_size({"width": width, "height": 1100})
+def test_a_narrow_screen_scrolls_in_one_direction(page, visit, name):
+    page.set_viewport_size({"width": 390, "height": 1100})
     visit(name)
-    wide = page.evaluate(
-        """() => [document.documentElement, ...document.querySelectorAll('[data-testid="stMain"]')]
-          .map((e) => e.scrollWidth - e.clientWidth)"""
-    )
-    assert wide == [0, 0]
-    if not name and width == 820:
+    for width in (390, 820):
+        page.set_viewport_size({"width": width, "height": 1100})
+        wide = page.evaluate(
+            """() => [document.documentElement, ...document.querySelectorAll('[data-testid="stMain"]')]
+              .map((e) => e.scrollWidth - e.clientWidth)"""
+        )
+        assert (width, wide) == (width, [0, 0])
+    if not name:
         parts = [page.get_by_test_id(part).first for part in ("stage", "verdict")]
         for part in parts:
             expect(part).to_be_in_viewport(ratio=1)

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from core.inference.scores import ScoreStore
 from core.view.selection import Filter, select
-from tests.browser.test_browser import READY, drop, pick, query
+from tests.browser.hands import READY, drop, pick, query
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def going_through(visit, demo, png):
     page = visit("?views=1")
     expect(page.get_by_test_id("file-keeper")).to_have_attribute("data-holds", "0")
     drop(page, *(part for i in (3, 4, 5) for part in (f"{i}.png", png(demo.patches([i])[0]))))
-    expect(place(page)).to_have_text("1 of 3")
+    shows(page, "3.png", "1 of 3")
     return page
 
 

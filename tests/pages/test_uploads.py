@@ -347,13 +347,13 @@ def test_a_forged_window_stays_inside_the_picture(monkeypatch, forged, told):
 @pytest.mark.parametrize(
     ("forged", "kept"),
     [
-        ({"name": "a.png", "data": base64.b64encode(b"abc").decode()}, [("a.png", b"abc")]),
-        ({"name": "a.png", "data": ""}, [("a.png", b"")]),
-        ({"name": "a.png", "data": "no base64!"}, []),
-        ({"name": "a.png", "data": "\u00e9\u00e9\u00e9\u00e9"}, []),
-        ({"name": "a.png", "data": "A" * 2_800_000}, []),
-        ({"name": 1, "data": "YWJj"}, []),
-        ({"name": "a.png", "data": ["YWJj"]}, []),
+        ({"number": 1, "name": "a.png", "data": base64.b64encode(b"abc").decode()}, [("a.png", b"abc")]),
+        ({"number": 1, "name": "a.png", "data": ""}, [("a.png", b"")]),
+        ({"number": 1, "name": "a.png", "data": "no base64!"}, []),
+        ({"number": 1, "name": "a.png", "data": "\u00e9\u00e9\u00e9\u00e9"}, []),
+        ({"number": 1, "name": "a.png", "data": "A" * 2_800_000}, []),
+        ({"number": 1, "name": 1, "data": "YWJj"}, []),
+        ({"number": 1, "name": "a.png", "data": ["YWJj"]}, []),
         ("YWJj", []),
         (None, []),
     ],
@@ -363,7 +363,7 @@ def test_a_forged_paste_keeps_nothing(monkeypatch, forged, kept):
     monkeypatch.setattr(st, "get_option", {"server.maxUploadSize": 2}.get)
     monkeypatch.setattr(paste_zone, "_component", lambda **given: callbacks.update(given))
     paste_zone.paste_zone(key="p", on_paste=lambda *file: heard.append(file))
-    assert callbacks["data"] == {"limit": 2 * 2**20}
-    monkeypatch.setattr(st, "session_state", {"p": {"pasted": forged}})
+    assert callbacks["data"] == {"limit": 2 * 2**20, "heard": 0}
+    monkeypatch.setattr(st, "session_state", {"p": {"pasted": [forged]}})
     callbacks["on_pasted_change"]()
     assert heard == kept

@@ -78,7 +78,8 @@ def browse(server: Server) -> Visitor:
 FORGED = [
     *[[{"event": event, "value": value}] for event in ("opened", "ticked") for value in
       ("x", "9" * 5000, -1, 10**400, float("nan"), float("inf"), [], {}, {"index": "x", "ticked": 1}, {"index": 0},
-       {"index": 10**30, "ticked": True}, [[[]]], None, True)],
+       [{"number": "x", "index": 0, "ticked": True}], [{"number": 0, "index": 0, "ticked": True}], [7, None, [[]]],
+       [{"number": 10**30, "index": 0, "ticked": True}], [[[]]], None, True)],
     [{"event": 7}], {"event": "opened"}, [], "opened", 7, None, [["opened", 0]],
 ]  # fmt: skip
 
@@ -96,10 +97,10 @@ def test_a_forged_word_from_the_gallery_is_not_heard(server):
         answer = say(value)
         assert (answer.faults, answer.refusals) == ([], []), value
         assert "To compare" not in answer.text
-    for own in ("[]", "7", '{"opened": []}', '{"ticked": {"index": NaN, "ticked": {}}}'):
+    for own in ("[]", "7", '{"opened": []}', '{"ticked": [{"number": NaN, "index": 0, "ticked": true}]}'):
         answer = say([{"event": "opened", "value": "x"}, {"event": "ticked", "value": 7}], own)
         assert (answer.faults, answer.refusals) == ([], []), own
-    true = say([{"event": "ticked", "value": {"index": 0, "ticked": True}}])
+    true = say([{"event": "ticked", "value": [{"number": 1, "index": 0, "ticked": True}]}])
     assert "To compare: demo 0" in true.text
     visitor.close()
 

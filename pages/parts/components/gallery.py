@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.kept import Kept
 from core.view import overlay
+from pages.parts.components.heard import heard, news
 
 ASSETS = Path(__file__).parents[3] / "assets"
 HTML = """
@@ -97,12 +98,19 @@ def gallery(
 
     def ticked() -> None:
         match st.session_state.get(key):
-            case {"ticked": {"index": int(index), "ticked": bool(ticked)}} if on_tick is not None and index in shown:
-                on_tick(index, ticked)
+            case {"ticked": told} if on_tick is not None:
+                for tick in news(key, told):
+                    match tick:
+                        case {"index": int(index), "ticked": bool(ticked)} if index in shown:
+                            on_tick(index, ticked)
 
     _component(
         key=key,
-        data={"tiles": [_tile(tile, scale) for tile in tiles], "tickable": on_tick is not None},
+        data={
+            "tiles": [_tile(tile, scale) for tile in tiles],
+            "tickable": on_tick is not None,
+            "heard": heard(key),
+        },
         on_opened_change=opened,
         on_ticked_change=ticked,
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.components.heard import heard, news
+
 ASSETS = Path(__file__).parents[3] / "assets"
 
 _component = st.components.v2.component(
@@ -26,8 +28,11 @@ def paste_zone(*, key: str, on_paste: Callable[[str, bytes], None]) -> None:
 
     def pasted() -> None:
         match st.session_state.get(key):
-            case {"pasted": {"name": str(name), "data": str(data)}} if len(data) <= limit * 4 / 3 + 4:
-                with suppress(ValueError):  # not the browser's doing
-                    on_paste(name, base64.b64decode(data, validate=True))
+            case {"pasted": told}:
+                for file in news(key, told):
+                    match file:
+                        case {"name": str(name), "data": str(data)} if len(data) <= limit * 4 / 3 + 4:
+                            with suppress(ValueError):  # not the browser's doing
+                                on_paste(name, base64.b64decode(data, validate=True))
 
-    _component(key=key, data={"limit": limit}, on_pasted_change=pasted)
+    _component(key=key, data={"limit": limit, "heard": heard(key)}, on_pasted_change=pasted)
