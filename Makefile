@@ -48,7 +48,7 @@ check-all:
 		$(MAKE) check PYTHON=python$$version VENV=.venv-$$version || exit 1; done
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What requirements.txt leads to, on every system, with the hashes that its files have on the public index.
 lock: $(VENV)/dev.stamp

@@ -38,12 +38,19 @@ POINTS = {
     "8": OperatingPoint(curve=((-0.7, -1.0), (0.7, 1.0)), threshold=0.55, refer_low=0.4, refer_high=0.7),
 }
 
+LONG = ("test_train_browser", "test_distributed", "test_bad_luck", "test_strangers_online", "test_loop", "test_promote")
+"""Files that take longest, and come first: begun last, one of two workers would wait for the other."""
+
 LAYOUTS: dict[str, dict[str, Any]] = {
     "contiguous": {},
     "chunked": {"chunks": (1, 96, 96, 3)},
     "gzip": {"chunks": (4, 96, 96, 3), "compression": "gzip"},
 }
 WriteSplit = Callable[..., Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session")
