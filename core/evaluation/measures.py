@@ -11,11 +11,13 @@ RANDOMISATION = "Does it depend on what was learned?"
 STABILITY = "Does it hold still?"
 AGREEMENT = "Do methods agree?"
 
+ANOTHER = "another patch's map"
 BASELINES = {
     "random": "random cells",
     "centre prior": "a Gaussian about the middle, the same for every patch",
     "hematoxylin": "the amount of hematoxylin in each cell",
     "darkness": "how dark each cell is, where a task has no stain",
+    ANOTHER: "Grad-CAM of another patch with the same label: what a place alone, or a habit of the map, is worth",
 }
 """Maps that know nothing of the network."""
 
@@ -133,18 +135,63 @@ MEASURES: dict[str, Measure] = {
     ),
     **_pixel_measures("masks", "patches with masks"),
     **_pixel_measures("regions", "regions with masks"),
-    "gap_blurred": Measure(
-        "Insertion - deletion, blurred",
+    "planted_hit": Measure(
+        "Planted tissue found",
+        LOCALISATION,
+        None,
+        "high",
+        "How often the hottest of nine cells is the one where tissue of the positive class was planted; chance is how "
+        "often it is when tissue without it was planted there.",
+        "Yang & Kim 2019, arXiv:1907.09701, for the idea",
+    ),
+    "gap_donor": Measure(
+        "Insertion - deletion, donor tissue",
+        FAITHFULNESS,
+        None,
+        "high",
+        "Logits that the curve lies higher when the hottest cells come first than when they go first, with tissue of a "
+        "patch without the positive class in the others' place; chance is what other patches' maps get.",
+        _PETSIUK,
+    ),
+    "shapley_spearman": Measure(
+        "Evidence and Shapley value",
+        FAITHFULNESS,
+        None,
+        "high",
+        "Rank correlation of a cell's evidence with its exact Shapley value, all others being tissue of the patch or "
+        "of the donor in turn; chance is what other patches' maps get.",
+        "Lundberg & Lee 2017, arXiv:1705.07874",
+    ),
+    "drop_donor": Measure(
+        "Evidence and drop, donor tissue",
         FAITHFULNESS,
         0.0,
         "high",
-        "Logits that the curve lies higher when the hottest cells come first into a blurred patch than when they go.",
+        "Rank correlation of a cell's evidence with the fall of the logit when donor tissue takes that cell's place.",
+        "Ancona et al. 2018, arXiv:1711.06104",
+    ),
+    "donor_swap": Measure(
+        "Donor for donor",
+        FAITHFULNESS,
+        None,
+        "low",
+        "Logits that a patch without the positive class falls when a cell gives way to tissue of another such patch: "
+        "what the cut edges do.",
+        "control of the measures with donor tissue",
+    ),
+    "gap_blurred": Measure(
+        "Insertion - deletion, blurred",
+        FAITHFULNESS,
+        None,
+        "high",
+        "Logits that the curve lies higher when the hottest cells come first into a blurred patch than when they go "
+        "first; chance is what the map of another patch gets. A blurred cell may read as the positive class in itself.",
         _PETSIUK,
     ),
     "gap_inpainted": Measure(
         "Insertion - deletion, inpainted",
         FAITHFULNESS,
-        0.0,
+        None,
         "high",
         "The same with cells filled in from their surroundings.",
         _PETSIUK,

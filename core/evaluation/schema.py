@@ -18,7 +18,7 @@ from core.files import migrated
 from core.models.schema import DataRecord, Interval, OperatingPoint
 from core.task import PCAM, Task
 
-FORMAT: Literal[3] = 3
+FORMAT: Literal[4] = 4
 EVIDENCE = "evidence.json"
 """The report's file in a bundle's folder."""
 MAX_REPORT_BYTES = 32 * 2**20
@@ -67,6 +67,59 @@ class Paired(_Record):
     value: float
     low: float
     high: float
+
+
+class Measured(_Record):
+    """A claim's primary figure with its null, and the p-value of the difference from the claim's bar."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    null: float
+    p: float
+    n: int
+    unit_of_resampling: str
+
+
+class ClaimResult(_Record):
+    """What became of one claim; see `core.evaluation.claims`. `low` and `high` are a 95 % interval about the null."""
+
+    name: str
+    sentence: str
+    value: float
+    low: float
+    high: float
+    null: float
+    least: float
+    n: int
+    unit_of_resampling: str
+    verdict: Literal["holds", "fails", "undecided"]
+
+
+class Confirmation(_Record):
+    """Claims that were measured once, on patches that nothing was developed on."""
+
+    identity: str
+    """Of the model, with the hash of its weights."""
+    data: DataRecord
+    finished: str
+    claims: list[ClaimResult]
+
+
+class PlantedFigures(_Record):
+    """What planting shows; see `core.evaluation.metrics.planted`.
+
+    Attributes:
+        logit: change of the logit when the positive class is planted, and `control` when the other is.
+        grades: names of the graded maps, worst first; `means` their figure by metric, `tau` Kendall's by metric.
+    """
+
+    logit: Figure
+    control: Figure
+    grades: list[str]
+    means: dict[str, list[float]]
+    tau: dict[str, float]
 
 
 class MosaicPlan(_Record):
@@ -238,6 +291,7 @@ class Curves(_Record):
     trust: dict[str, TrustSpread] = {}
     position_bias: PositionBias | None = None
     ood: OODFigures | None = None
+    planted: PlantedFigures | None = None
 
     @classmethod
     def of(cls, **parts: Any) -> Curves:
@@ -259,6 +313,7 @@ class Findings(_Record):
     paired: list[Paired] = []
     curves: Curves = Curves()
     speed: Speed | None = None
+    claims: list[Measured] = []
 
 
 class Plan(_Record):
@@ -285,7 +340,7 @@ class ExaminedModel(_Record):
 class EvidenceReport(_Record):
     """How far one model's maps can be believed on one split."""
 
-    format: Literal[3] = FORMAT
+    format: Literal[4] = FORMAT
     model: ExaminedModel
     engine: str
     task: Task = PCAM
@@ -297,6 +352,9 @@ class EvidenceReport(_Record):
     paired: list[Paired] = []
     curves: Curves = Curves()
     speeds: dict[str, Speed] = {}
+    claims: list[ClaimResult] = []
+    """Of `confirmation` where there is one; else of the patches above, on which they were developed."""
+    confirmation: Confirmation | None = None
 
     @property
     def examined(self) -> int:
@@ -306,8 +364,10 @@ class EvidenceReport(_Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_format_2(cls, values: Any) -> Any:
-        """Reports of version 0.2.0: stages had other names, quantiles stood beside counts, and sentences were kept."""
+    def _from_before(cls, values: Any) -> Any:
+        """Of format 3, which made no claims, and of 2 (version 0.2.0), which had other names and kept sentences."""
+        if isinstance(values, dict) and values.get("format") == 3:
+            return values | {"format": FORMAT}
         if not isinstance(values, dict) or values.get("format") != 2:
             return values
         curves = dict(values.get("curves", {}))
@@ -319,7 +379,7 @@ class EvidenceReport(_Record):
             for verdict, spread in curves.get("trust", {}).items()
         }
         kept = {name: value for name, value in values.items() if name != "answer"}
-        return migrated(kept | {"curves": curves | {"trust": trust}}, 2, _NAMES_2)
+        return migrated(kept | {"curves": curves | {"trust": trust}}, 2, _NAMES_2) | {"format": FORMAT}
 
 
 _NAMES_2 = {"strangers": "ood", "position": "position_bias", "pointing": "localisation"} | {

@@ -29,6 +29,11 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "chance": "what a map would get that knows nothing; a figure counts only as far as it is better",
         "baseline": "a map made without asking the network, such as random cells or where the nuclei are dark",
         "mosaic": "several patches laid together, one with what is looked for: does the evidence fall on that one?",
+        "donor tissue": "tissue of a patch without the positive class, put where a cell was taken away: blurred cells "
+        "would read as tumour in themselves",
+        "Shapley value": "what a cell adds to the answer on average, whichever others are there already",
+        "claim": "a sentence about the maps that was written down, with its bar, before it was measured",
+        "null": "what the same figure comes to where there is nothing to find, as with the map of another patch",
         "insertion, deletion": "put the hottest cells back first, or take them away first: does the answer follow?",
         "randomising": "make the network forget what it learned: a map that stays the same never showed what it knows",
         "drift": "how far the map moves when the patch is turned or changed a little; 0: not at all; 1: unrelated",

@@ -10,10 +10,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.evaluation.explanations.stage import MAIN
+from core.evaluation.claims import CLAIMS
 from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
 from core.evaluation.ood import CHANCE
-from core.evaluation.schema import ALL, EvidenceReport, Figure, OODFigures, PositionBias, Replaced, Replacement, Row
+from core.evaluation.schema import (
+    ALL,
+    ClaimResult,
+    EvidenceReport,
+    Figure,
+    OODFigures,
+    PositionBias,
+    Replaced,
+    Replacement,
+    Row,
+)
 from core.explain.registry import METHODS, layer_words
 from core.task import Task
 from core.view.words import interval_words, percent_words, signed_words
@@ -55,108 +65,55 @@ def provenance(report: EvidenceReport) -> str:
 # The answer to the study's title
 
 
+VERDICTS = {"holds": "Holds", "fails": "Fails", "undecided": "Undecided"}
+UNCLAIMED = "This report makes no claims: it was made before they were written down. Examine the model again."
+
+
 class Line(NamedTuple):
     """One line of the answer.
 
     Attributes:
-        holds: whether the maps pass: the whole interval is better than chance; None where there are too few patches.
-        text: the sentence, with figure, interval, chance, and the best of the baselines where there are any; without
-            any figure where there are too few patches.
-        what: what holds or does not, short.
+        verdict: a key of VERDICTS.
+        text: the sentence, with figure, interval, null, least effect that matters, and how many were resampled.
+        what: what is claimed, short.
     """
 
-    holds: bool | None
+    verdict: str
     text: str
     what: str
 
 
-class _Question(NamedTuple):
-    """What a measure is asked, and how it is answered.
-
-    Attributes:
-        asked: what is asked, after 'whether'.
-        good, bad: what is said when it is better than chance, and when not.
-        what: the same, short, to stand after 'Holds' or 'Does not hold'.
-        also: another measure of the same thing, named when the two disagree.
-        contradicted: what is said instead of `good` when the other is no better than chance; then the maps fail.
-    """
-
-    asked: str
-    good: str
-    bad: str
-    what: str
-    also: str = ""
-    contradicted: str = ""
-
-
-_QUESTIONS = {
-    "mosaic2": _Question(
-        "the map shows which of several patches moved the network",
-        "Use the map to see which of several patches moved the network",
-        "Do not use the map to see which of several patches moved the network",
-        "the map shows which patch moved the network",
-    ),
-    "centre_share": _Question(
-        "the map finds the centre that decides the label",
-        "Within a patch the map leans towards the centre that decides the label",
-        "Do not read the map as a pointer within a patch: it does not find the centre that decides the label",
-        "the map points at the right place within a patch",
-        "centre_context",
-        "Do not read the map as a pointer within a patch: it leans to the centre by place, not by what lies there",
-    ),
-    "gap_inpainted": _Question(
-        "what is hot matters",
-        "What is hot matters: taking hot cells away moves the logit sooner than taking cold ones",
-        "What is hot does not matter more than what is cold: taking either away moves the logit alike",
-        "what is hot matters",
-        "gap_blurred",
-    ),
-    "after_randomising": _Question(
-        "the map depends on what was learned",
-        "The map depends on what was learned: with random weights it is another one",
-        "The map depends little on what was learned: with random weights it is more alike than maps of two patches are",
-        "the map depends on what was learned",
-    ),
-    "turns_drift": _Question(
-        "the map holds still",
-        "The map holds still in part when the glass is turned",
-        "The map does not hold still: turning the glass gives an unrelated one",
-        "the map stays when the glass is turned",
-    ),
-}
-
-
 def answer(report: EvidenceReport) -> list[Line]:
-    """The answer of a report for Grad-CAM at the last layer: what the maps can be used for, and what not."""
-    return answer_of(report.rows, MAIN)
+    """The claims of a report about Grad-CAM at the last layer; empty where there are none, see UNCLAIMED."""
+    return [
+        Line(one.verdict, f"{one.sentence} {claim_text(one)}", CLAIMS[one.name].asked)
+        for one in report.claims
+        if one.name in CLAIMS
+    ]
 
 
-def answer_of(rows: Sequence[Row], method: str) -> list[Line]:
-    """The five lines for one method's rows of an evidence report; a measure that was not taken is left out."""
-    found = {row.measure: row for row in rows if row.method == method}
-    lines = []
-    for name, question in _QUESTIONS.items():
-        if name in found:
-            row, other = found[name], found.get(question.also)
-            if not enough(row):
-                lines.append(Line(None, f"Too few to tell whether {question.asked}: {_few(row)}.", question.what))
-                continue
-            holds: bool | None = beats_chance(row)
-            text = question.good if holds else question.bad
-            known = _best_baseline(rows, name)
-            beside = f"; {known.method}, which knows nothing of the network, {known.value:.2f}" if known else ""
-            if other is not None and enough(other) and beats_chance(other) != holds:
-                beside += f"; yet {figure_text(other)}"
-                if holds and question.contradicted:
-                    holds, text = False, question.contradicted
-            lines.append(Line(holds, f"{text} ({figure_text(row)}{beside}).", question.what))
-    return lines
+def claim_text(one: ClaimResult) -> str:
+    """'Correlation ... 0.61 [0.55, 0.67]; null, ..., 0.10; least difference that matters 0.2; n = 90 patches.'."""
+    claim = CLAIMS[one.name]
+    figure = claim.figure[0].upper() + claim.figure[1:]
+    units = {"patch": "patches"}.get(one.unit_of_resampling, f"{one.unit_of_resampling}s")
+    return (
+        f"{figure}: {interval_words(one)}; null ({claim.null}) {one.null + 0.0:.2f}; least difference that matters "
+        f"{one.least:g}; n = {one.n:,} {units}."
+    )
 
 
-def _best_baseline(rows: Sequence[Row], measure: str) -> Row | None:
-    known = [row for row in rows if row.measure == measure and row.method in BASELINES]
-    sign = 1 if MEASURES[measure].better == "high" else -1
-    return max(known, key=lambda row: sign * row.value, default=None)
+def claimed_on(report: EvidenceReport) -> str:
+    """What the claims were measured on, in one sentence; '' where there are none."""
+    if not report.claims:
+        return ""
+    if report.confirmation is None:
+        return "Measured on the patches above, on which they were developed: not confirmed yet."
+    data = report.confirmation.data
+    return (
+        f"Confirmed once, on {data.patches:,} patches of '{data.split}' (fingerprint {data.fingerprint[:8]}), finished "
+        f"{report.confirmation.finished}, for {report.confirmation.identity}. All else is exploratory."
+    )
 
 
 def enough(row: Row) -> bool:
@@ -173,13 +130,13 @@ def _few(row: Row) -> str:
 def beats_chance(row: Row) -> bool:
     """Whether the whole interval of a row is on the good side of chance; without a chance level it cannot be.
 
-    Of what should be destroyed, an interval that reaches down to chance is good: no more can be asked.
+    What should be destroyed passes where it is nearer to chance than to being the same.
     """
     if row.chance is None:
         return False
     measure = MEASURES[row.measure]
     if measure.group == RANDOMISATION:
-        return row.low <= row.chance
+        return row.high < (1 + row.chance) / 2
     return row.low > row.chance if measure.better == "high" else row.high < row.chance
 
 

@@ -13,10 +13,18 @@ from core.evaluation.measures import AGREEMENT, BASELINES, MEASURES, RANDOMISATI
 from core.evaluation.schema import EvidenceReport, Row
 from core.view.charts.evidence import PREDICTION, Chart, Facts, charts
 from core.view.charts.explanations import Mosaics
-from core.view.narrative import answer, beats_chance, enough, method_title, provenance
+from core.view.narrative import (
+    UNCLAIMED,
+    VERDICTS,
+    answer,
+    beats_chance,
+    claimed_on,
+    enough,
+    method_title,
+    provenance,
+)
 from core.view.words import interval_words
 
-_HOLDS = {True: "Holds", False: "Does not hold", None: "Not known"}
 BEST, NO_BETTER = "\u25b2", "\u25cb"
 LEGEND = (
     f"{BEST} best of all, baselines included; {NO_BETTER} not better than chance: the 95 % interval reaches it. "
@@ -94,11 +102,11 @@ def _best(column: Sequence[Row]) -> Row | None:
 
 
 def answer_list(report: EvidenceReport, attributes: str = "") -> str:
-    """The answer as an HTML list, each line with what holds or does not; `attributes` of the list."""
+    """The claims as an HTML list, each with its verdict, and what they were measured on; `attributes` of the list."""
     lines = "".join(
-        f"<li><b>{_HOLDS[line.holds]}: {escape(line.what)}.</b> {escape(line.text)}</li>" for line in answer(report)
+        f"<li><b>{VERDICTS[line.verdict]}: {escape(line.what)}.</b> {escape(line.text)}</li>" for line in answer(report)
     )
-    return f"<ol {attributes}>{lines}</ol>"
+    return f"<ol {attributes}>{lines}</ol><p>{escape(claimed_on(report) or UNCLAIMED)}</p>"
 
 
 def finding_list(chart: Chart, attributes: str = "") -> str:

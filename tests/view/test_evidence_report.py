@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from core.evaluation.measures import LOCALISATION, RANDOMISATION
-from core.evaluation.schema import EvidenceReport, Row
+from core.evaluation.schema import ClaimResult, EvidenceReport, Row
 from core.view.charts.evidence import PREDICTION
 from core.view.charts.explanations import Mosaics
-from core.view.narrative import answer, provenance
+from core.view.narrative import UNCLAIMED, answer, provenance
 from core.view.report import BEST, NO_BETTER, as_page, groups, table
 
 
@@ -30,6 +30,14 @@ ROWS = [
 ]
 
 
+def claim(name, sentence, verdict):
+    figures = {"value": 0.5, "low": 0.4, "high": 0.6, "null": 0.1, "least": 0.2, "n": 50}
+    return ClaimResult(name=name, sentence=sentence, verdict=verdict, unit_of_resampling="patch", **figures)
+
+
+CLAIMED = [claim("planted", "It does.", "holds"), claim("still", "Who knows.", "undecided")]
+
+
 def report_of(**curves):
     return EvidenceReport(
         model={"name": "<tiny>", "identity": "tiny 1.0"},
@@ -39,6 +47,7 @@ def report_of(**curves):
         finished="2026-01-01T00:00:00+00:00",
         rows=ROWS,
         curves=curves,
+        claims=CLAIMED,
     )
 
 
@@ -107,9 +116,11 @@ def test_the_page_stands_alone(report):
     page = as_page(report, Mosaics(images, np.ones((1, 6, 6), np.float32), np.array([0]), 2))
     assert "&lt;tiny&gt;" in page
     assert "<tiny>" not in page
-    assert [line.holds for line in answer(report)] == [True, True]
-    assert page.count("<b>Holds: ") == 2
-    assert "<b>Holds: the map shows which patch moved the network.</b> Use the map" in page
+    assert [line.verdict for line in answer(report)] == ["holds", "undecided"]
+    assert "<b>Holds: the map finds tissue that was put there.</b> It does." in page
+    assert "<b>Undecided: the map holds still under flips and turns.</b> Who knows." in page
+    assert "not confirmed yet" in page
+    assert UNCLAIMED not in page
     assert f"0.57 [0.54, 0.60] {BEST}" in page
     assert "data:image/png;base64" in page
     assert page.count("plotly.js v") == 1  # the script, once
@@ -124,8 +135,5 @@ def test_a_figure_of_a_few_is_neither_best_nor_no_better():
         assert not any(mark in words for words in cells for mark in (BEST, NO_BETTER))
 
 
-def test_a_line_that_is_not_known_neither_holds_nor_fails(report):
-    few = [figure.model_copy(update={"units": 5}) for figure in ROWS]
-    page = as_page(report.model_copy(update={"rows": few}))
-    assert "<b>Not known: " in page
-    assert "<b>Holds: " not in page
+def test_a_report_without_claims_says_so(report):
+    assert UNCLAIMED in as_page(report.model_copy(update={"claims": []}))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.evaluation.explanations.stage import MAIN, Maps, Sample, Stage
 from core.evaluation.explanations.table import Table
+from core.evaluation.measures import ANOTHER
 from core.evaluation.metrics import faithfulness, localisation
 from core.evaluation.metrics.bootstrap import mean_interval
 from core.evaluation.schema import ALL, Curves, Figure, Findings, Paired, Row
@@ -21,6 +22,7 @@ def measure(sample: Sample) -> Findings:
     patches, groups, task = sample.patches(places), sample.groups(places), sample.reader.task
     maps = {name: heatmaps[places] for name, heatmaps in everything.items()}
     maps |= localisation.baselines(patches, maps[MAIN].shape[1:], task, sample.plan.seed)
+    maps[ANOTHER] = _of_others(maps[MAIN], sample.labels[places])
     rows: list[Row] = []
     paired: list[Paired] = []
     removal: dict[str, Any] = {}
@@ -38,7 +40,7 @@ def measure(sample: Sample) -> Findings:
             if way == "blurred":
                 means = {"deletion": curve.deletion.mean(axis=0), "insertion": curve.insertion.mean(axis=0)}
                 removal[method] = {"share": curve.share, **means}
-        rows += gaps.rows(f"gap_{way}", groups)
+        rows += gaps.rows(f"gap_{way}", groups, chance=gaps.mean(ANOTHER))
         paired += gaps.paired(f"gap_{way}", groups)
         if way == "blurred":
             for name, table in areas.items():
@@ -50,6 +52,15 @@ def measure(sample: Sample) -> Findings:
     decision = sample.reader.model.point(1).threshold_logit
     replaced = {"decision": decision, "ways": ways}
     return Findings(rows=rows, paired=paired, curves=Curves.of(deletion=removal, replaced=replaced))
+
+
+def _of_others(maps: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """For each patch the map of the next of its label, the last one's of the first."""
+    found = maps.copy()
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        found[own] = maps[np.roll(own, -1)]
+    return found
 
 
 def _drops(sample: Sample, patches: NDArray[np.uint8], maps: Maps, groups: NDArray[np.str_] | None) -> list[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from typing import Any
 from core.data.archive import is_junk
 from core.data.pcam import Split, file_of
 from core.evaluation import schema
+from core.evaluation.claims import judged
 from core.evaluation.explanations import (
     agreement,
+    donors,
     faithfulness,
     localisation,
     masks,
     ood,
+    planted,
     position_bias,
     prediction,
     randomisation,
@@ -30,7 +33,16 @@ from core.evaluation.explanations import (
 )
 from core.evaluation.explanations.stage import MAIN, METHODS, Sample, Stage, Tell
 from core.evaluation.report import record_of
-from core.evaluation.schema import Curves, EvidenceReport, ExaminedModel, Findings, Plan, Speed
+from core.evaluation.schema import (
+    ClaimResult,
+    Confirmation,
+    Curves,
+    EvidenceReport,
+    ExaminedModel,
+    Findings,
+    Plan,
+    Speed,
+)
 from core.explain.registry import check_vocabulary
 from core.files import write_text
 from core.inference.reader import Reader
@@ -41,6 +53,8 @@ STAGES: tuple[Stage, ...] = (
     localisation.STAGE,
     masks.MASKS,
     masks.REGIONS,
+    planted.STAGE,
+    donors.STAGE,
     faithfulness.STAGE,
     randomisation.STAGE,
     stability.STAGE,
@@ -119,6 +133,20 @@ class Examination:
             paired=[pair for one in found.values() for pair in one.paired],
             curves=Curves.model_validate(curves),
             speeds={name: one.speed for name, one in found.items() if one.speed is not None},
+            claims=_claims(found.values()),
+        )
+
+    def confirm(self, cache: Path) -> Confirmation:
+        """The claims alone, measured on patches that nothing was developed on; the caller keeps that it was done."""
+        self._folder = cache / "evidence" / self.key
+        stages = [stage for stage in STAGES if stage.claims]
+        found = [self._findings(stage, self._folder / f"{stage.name}.json") for stage in stages]
+        count = min(self.sample.plan.sample, len(self.sample.indices))
+        return Confirmation(
+            identity=self.sample.reader.model.identity,
+            data=record_of(self.sample.split).model_copy(update={"patches": count}),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            claims=_claims(found),
         )
 
     def tell(self, stage: str, done: int, total: int) -> None:
@@ -148,6 +176,19 @@ class Examination:
             write_text(kept, record.model_dump_json(exclude_unset=True) + "\n")
         self.tell(stage.name, 1, 1)
         return Findings.model_validate_json(kept.read_bytes())
+
+
+def _claims(found: Iterable[Findings]) -> list[ClaimResult]:
+    found = list(found)
+    tau = {name: value for one in found if one.curves.planted for name, value in one.curves.planted.tau.items()}
+    return judged([claim for one in found for claim in one.claims], tau)
+
+
+def confirmed(report: EvidenceReport, confirmation: Confirmation | None) -> EvidenceReport:
+    """A report whose claims are those of a confirmation, where there is one and it is of the same model."""
+    if confirmation is None or confirmation.identity != report.model.identity:
+        return report
+    return report.model_copy(update={"claims": confirmation.claims, "confirmation": confirmation})
 
 
 def chosen_methods(names: Sequence[str], reader: Reader) -> tuple[str, ...]:

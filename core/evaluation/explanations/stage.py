@@ -39,12 +39,14 @@ class Stage:
         doing: what it does, in words for who waits.
         measure: the stage itself.
         share: of the sample's patches that it takes, see `Sample.some`.
+        claims: whether it measures what is claimed, see `core.evaluation.claims`.
     """
 
     name: str
     doing: str
     measure: Callable[[Sample], Findings]
     share: float = 1.0
+    claims: bool = False
 
 
 class Sample:

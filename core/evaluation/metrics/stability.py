@@ -225,6 +225,44 @@ def eight_views(chunks: Iterable[Patches], look: Look) -> Held:
     return _joined(found)
 
 
+def likeness_of_views(
+    patches: Patches, look: Look, labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How like a map is to that of the flipped or turned patch, turned back, and to those of other patches.
+
+    A map that is the same whatever it is shown is as like to the others', so that it does not pass for one that holds
+    still.
+
+    Args:
+        patches: uint8 (n, side, side, 3), a handful at least.
+        look: patches -> maps of the one view it is given.
+        labels: (n,); others are those of the same label.
+
+    Returns:
+        (n,) mean Pearson's correlation over the seven views, and (n,) the same with the views of the others, nan where
+        there are none; an even map correlates 0 with everything.
+    """
+    flat = look(patches).attribution.reshape(len(patches), -1)
+    own, null = [], []
+    for index in range(1, VIEWS):
+        seen = look(np.ascontiguousarray(dihedral(patches, index))).attribution
+        back = np.asarray(dihedral_back(seen, index), np.float64).reshape(len(patches), -1)
+        every = _correlations(flat, back)
+        own.append(np.diagonal(every))
+        others = np.where((labels[:, None] == labels) & ~np.eye(len(labels), dtype=bool), every, np.nan)
+        known = np.isfinite(others)
+        total, count = np.where(known, others, 0).sum(axis=1), known.sum(axis=1)
+        null.append(np.divide(total, count, out=np.full(len(labels), np.nan), where=count > 0))
+    return np.mean(own, axis=0), np.mean(null, axis=0)
+
+
+def _correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Pearson's correlation of every row of (n, m) with every row of (k, m): (n, k); 0 where one is even."""
+    a, b = (x - x.mean(axis=1, keepdims=True) for x in (np.asarray(a, np.float64), np.asarray(b, np.float64)))
+    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b))
+    return np.asarray(a @ b.T)
+
+
 def stress(
     chunks: Iterable[Patches],
     look: Look,

@@ -64,7 +64,7 @@ def how_to_read(model: str, bundle: Bundle, report: EvidenceReport | None) -> No
 def _sentences(task: Task, report: EvidenceReport | None) -> list[str]:
     cells = task.side // STRIDE
     wide = f", about {STRIDE * task.um_per_px:.0f} \u00b5m wide" if task.um_per_px else ""
-    fails = [line.what for line in answer(report) if line.holds is False] if report else []
+    fails = [line.what for line in answer(report) if line.verdict == "fails"] if report else []
     examined = f"; and of this model it does not hold that {' or that '.join(fails)}" if fails else ""
     return [
         f"Brown speaks for {task.positive}, blue against it, and where the tissue is bare there is little of either.",
