@@ -48,11 +48,11 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.evaluation": [
             ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema trust_scale",
-            "metrics.classification",
+            "claims metrics.classification",
             "calibration",
             "card metrics.faithfulness metrics.localisation",
-            "metrics.randomisation metrics.stability",
-            "metrics.position_bias metrics.robustness report trust",
+            "metrics.randomisation metrics.shapley metrics.stability",
+            "metrics.planted metrics.position_bias metrics.robustness report trust",
             "ood",
             "explanations.stage",
             "explanations.table",
