@@ -144,6 +144,15 @@ MEASURES: dict[str, Measure] = {
         "often it is when tissue without it was planted there.",
         "Yang & Kim 2019, arXiv:1907.09701, for the idea",
     ),
+    "planted_share": Measure(
+        "Evidence in planted tissue",
+        LOCALISATION,
+        None,
+        "high",
+        "Share of the positive evidence in the cell where tissue of the positive class was planted; chance is that "
+        "of tissue without it.",
+        "Yang & Kim 2019, arXiv:1907.09701, for the idea",
+    ),
     "gap_donor": Measure(
         "Insertion - deletion, donor tissue",
         FAITHFULNESS,

@@ -29,13 +29,16 @@ def measure(sample: Sample) -> Findings:
         return Findings()
     maps, logit = _seen(sample, plants.positive)
     others, control = _seen(sample, plants.control)
-    hits = Table()
+    hits, shares = Table(), Table()
     null = {name: planted.hit(heatmaps, plants.cell) for name, heatmaps in others.items()}
     rows: list[Row] = []
     for method, heatmaps in maps.items():
         own = planted.hit(heatmaps, plants.cell)
         hits.add(method, own)
         rows += hits.rows("planted_hit", chance=float(null[method].mean()), only=method)
+        shares.add(method, planted.positive_share(heatmaps, plants.cell))
+        chance = float(planted.positive_share(others[method], plants.cell).mean())
+        rows += shares.rows("planted_share", chance=chance, only=method)
     effects = hits.values(MAIN) - null[MAIN]
     claim = claims.measured("planted", effects, float(null[MAIN].mean()))
     before = np.concatenate([sample.margin(plants.host[i : i + CHUNK]) for i in range(0, count, CHUNK)])

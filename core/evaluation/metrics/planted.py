@@ -83,6 +83,14 @@ def hit(maps: Maps, cell: Cells) -> NDArray[np.float64]:
     return np.asarray(hottest[np.arange(len(flat)), cell] / hottest.sum(axis=1))
 
 
+def positive_share(maps: Maps, cell: Cells) -> NDArray[np.float64]:
+    """Share of the positive evidence in the planted cell, (n,) in [0, 1]; 0 where there is none. Chance 1/9."""
+    positive = np.maximum(nine(maps), 0)
+    total = positive.sum(axis=1)
+    own = positive[np.arange(len(cell)), cell]
+    return np.asarray(np.divide(own, total, out=np.zeros(len(cell)), where=total > 0))
+
+
 def nine(maps: Maps) -> NDArray[np.float64]:
     """Maps (n, h, w), h and w multiples of 3, as means of 3 x 3 cells (n, 9)."""
     count, height, width = maps.shape
@@ -131,19 +139,12 @@ def graded(cell: Cells, seed: int = 0) -> dict[str, NDArray[np.float64]]:
 
 METRICS: dict[str, Callable[[NDArray[np.float64], Cells, Coalitions], NDArray[np.float64]]] = {
     "planted_hit": lambda maps, cell, _: hit(maps, cell),
-    "planted_share": lambda maps, cell, _: _positive_share(maps, cell),
+    "planted_share": lambda maps, cell, _: positive_share(maps, cell),
     "gap_donor": lambda maps, _, table: table.curves(maps).areas()["gap"],
     "shapley_spearman": lambda maps, _, table: drop_correlation(maps, table.shapley()),
     "drop_donor": lambda maps, _, table: drop_correlation(maps, table.drops()),
 }
 """Maps (n, 3, 3), planted cells (n,) and coalitions -> figure (n,)."""
-
-
-def _positive_share(maps: Maps, cell: Cells) -> NDArray[np.float64]:
-    positive = np.maximum(nine(maps), 0)
-    total = positive.sum(axis=1)
-    own = positive[np.arange(len(cell)), cell]
-    return np.asarray(np.divide(own, total, out=np.zeros(len(cell)), where=total > 0))
 
 
 def ranking(cell: Cells, table: Coalitions, seed: int = 0) -> tuple[dict[str, list[float]], dict[str, float]]:

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from core.evaluation.measures import FAITHFULNESS, LOCALISATION, RANDOMISATION, STABILITY
+from core.evaluation.measures import FAITHFULNESS, LOCALISATION, MEASURES, RANDOMISATION, STABILITY
 from core.evaluation.metrics.position_bias import LIES, PARTS
-from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PositionBias
+from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PlantedFigures, PositionBias
 from core.task import Task
-from core.view.charts.explanations import Mosaics, cascade, cells, drift, mosaics, removal
+from core.view.charts.explanations import Mosaics, cascade, cells, drift, graded, mosaics, removal
 from core.view.charts.prediction import ood, reliability, risk, robustness, roc
 from core.view.charts.style import GREY, room_for_legend
 from core.view.narrative import ood_finding, position_bias_finding, replaced_finding
-from core.view.words import interval_words, percent_words
+from core.view.words import interval_words, percent_words, signed_words
 
 PREDICTION = "Can the prediction be leaned on?"
 """The question beside those of `core.evaluation.measures`."""
@@ -70,9 +70,12 @@ def charts(report: EvidenceReport, group: str, drawn: Mosaics | None = None) -> 
         )
     if group == LOCALISATION and curves.position_bias is not None:
         found.append(_position_bias(curves.position_bias, report.task))
+    if group == FAITHFULNESS and curves.planted is not None and curves.planted.means:
+        found.append(_graded(curves.planted, report.task))
     if group == FAITHFULNESS and curves.deletion:
         meanings = {
-            "deletion": "Mean logit as the hottest cells are blurred first. Sooner down is better.",
+            "deletion": "Mean logit as the hottest cells are blurred first. Sooner down is better; what blurred cells "
+            "read as in themselves is told below.",
             "insertion": "Mean logit as the hottest cells come back first into a blurred patch. Sooner up is better.",
         }
         found += [
@@ -168,6 +171,25 @@ def _ood(figures: OODFigures) -> Chart:
         "training tissue."
     )
     return Chart("Out of distribution", meaning, ood(figures), finding=ood_finding(figures))
+
+
+def _graded(planted: PlantedFigures, task: Task) -> Chart:
+    meaning = (
+        f"Maps of known quality, of patches with {task.positive} planted in a known cell: from the inverted truth "
+        "over noise to the truth. A metric whose figures do not rise with the quality decides nothing here."
+    )
+    facts = Facts(
+        ("Metric", "Kendall's tau with the quality"),
+        [(MEASURES[name].title, f"{tau:.2f}") for name, tau in planted.tau.items()],
+    )
+    effect = (
+        f"Planting {task.positive} moves the logit by {signed_words(planted.logit)}, planting {task.negative} by "
+        f"{signed_words(planted.control)}."
+    )
+    titles = {name: MEASURES[name].title for name in planted.means}
+    return Chart(
+        "Do the metrics rank known maps rightly?", meaning, graded(planted, titles), [("Planted.", effect)], [facts]
+    )
 
 
 def _position_bias(curve: PositionBias, task: Task) -> Chart:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, MEASURES
 from core.evaluation.metrics.position_bias import GRIDS
-from core.evaluation.schema import Curves, DriftCurve, Figure, RemovalCurve, Row
+from core.evaluation.schema import Curves, DriftCurve, Figure, PlantedFigures, RemovalCurve, Row
 from core.view.charts.style import ACCENT, GREY, HEIGHT, blank, chance_line, frame, gap, line_style, room_for_legend
 from core.view.narrative import method_title
 from core.view.overlay import EVIDENCE, data_url, overlaid
@@ -146,6 +146,19 @@ def removal(curves: Mapping[str, RemovalCurve], kind: str) -> go.Figure:
     figure = blank(f"share of the patch {verb}", "mean logit")
     for number, (method, curve) in enumerate(curves.items()):
         figure.add_scatter(x=curve.share, y=getattr(curve, kind), **_curve(method, number))
+    return room_for_legend(figure)
+
+
+def graded(planted: PlantedFigures, titles: Mapping[str, str]) -> go.Figure:
+    """Mean figure of maps of known quality, by metric, as a share of what the truth itself gets."""
+    figure = blank("map", "share of the truth's figure")
+    for number, (name, means) in enumerate(planted.means.items()):
+        if means[-1]:
+            figure.add_scatter(
+                x=planted.grades, y=[mean / means[-1] for mean in means], name=titles[name], mode="lines+markers",
+                line=line_style(number), customdata=means,
+                hovertemplate="%{y:.2f}, mean %{customdata:.2f}<extra>" + titles[name] + "</extra>",
+            )  # fmt: skip
     return room_for_legend(figure)
 
 

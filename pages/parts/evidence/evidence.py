@@ -135,14 +135,14 @@ def _job(model: str, split: Split, sample: int) -> Job:
 
 
 def show_answer(report: EvidenceReport) -> None:
-    """The answer in five lines, and what it was made from."""
+    """The claims with their verdicts, and what they were made from."""
     st.subheader("Can you believe the map?")
     _show_lines(report)
 
 
 def _show_lines(report: EvidenceReport) -> None:
     st.html(evidence_report.answer_list(report, 'class="nl-answer" data-testid="answer"'))
-    terms = ("mosaic", "logit", "chance", "baseline", "randomising", "drift", "95 % interval")
+    terms = ("claim", "null", "logit", "donor tissue", "Shapley value", "mosaic", "randomising", "95 % interval")
     st.caption(narrative.provenance(report), help=glossary.meaning(*terms))
 
 
