@@ -145,8 +145,7 @@ def _pixel_rows(where: str, maps: Mapping[str, NDArray[np.float32]], masks: NDAr
         table = Table()
         table.add(method, hit)
         known = np.isfinite(hit)
-        chance = float(tumour[known].mean()) if known.any() else None
-        rows += table.rows(f"{where}_hit", groups, chance, unit=unit)
+        rows += table.rows(f"{where}_hit", groups, float(tumour[known].mean()) if known.any() else None, unit=unit)
     return rows
 
 
