@@ -180,7 +180,7 @@ def test_windows_come_from_the_regions_where_there_are_any(tiny_reader, demo, tm
 
 def test_paired_differences_are_from_grad_cam(report):
     pairs = [row for row in report.paired if row.measure == "mosaic2"]
-    assert {row.against for row in pairs} == {*PLAN.methods, *KNOW_NOTHING} - {MAIN}
+    assert {row.against for row in pairs} == {*PLAN.methods, *BESIDE} - {MAIN}
     values = by(report, "mosaic2")
     for row in pairs:
         assert row.value == pytest.approx(values[MAIN].value - values[row.against].value, abs=1e-9)
@@ -401,8 +401,10 @@ def test_regions_side_by_side_are_one_place_wherever_they_are_drawn(tiny_reader,
     assert (rows["regions_iou"].patches, rows["regions_iou"].units) == (1, 1)
     assert rows["regions_iou"].chance == pytest.approx(0.5)  # c alone is judged, not the third of all four
     assert (rows["regions_hit"].patches, rows["regions_hit"].units) == (3, 2)
-    sources = {name for piece in position_bias._masked(sample) for name in piece.sources.tolist()}
-    assert sources <= {"a", "c"}
+    pieces = list(position_bias._masked(sample))
+    assert {name for piece in pieces for name in piece.sources.tolist()} == {"a", "c"}
+    assert [len(piece.masks) > 0 for piece in pieces] == [True, True, True, False]  # d has no window of any kind
+    assert bias.by_mask(pieces[3:], tiny_reader.read) == {"groups": {}, "difference": None}
     assert masks.auc_of_regions(Sample(tiny_reader, demo, PLAN))[0][MAIN].shape == (0,)
 
 
