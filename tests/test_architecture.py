@@ -48,7 +48,7 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.evaluation": [
             ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema trust_scale",
-            "claims metrics.classification",
+            "claims metrics.classification metrics.clusters",
             "calibration",
             "card metrics.faithfulness metrics.localisation",
             "metrics.randomisation metrics.shapley metrics.stability",

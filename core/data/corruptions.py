@@ -39,9 +39,14 @@ def stain(patches: Patches, gain: ArrayLike, offset: ArrayLike = 0.0) -> Patches
     return _grey_levels(256 * np.exp(-density) - 1).reshape(patches.shape)
 
 
+def optical_density(patches: Patches) -> NDArray[np.float32]:
+    """Optical density of every pixel and channel, -ln((I + 1) / 256), float32 of the patches' own shape."""
+    return _DENSITY[patches]
+
+
 def stains(patches: Patches) -> NDArray[np.float32]:
     """Amounts of hematoxylin, eosin and residual in every pixel, (n, h, w, 3) float32 in optical density."""
-    return np.asarray(_DENSITY[patches] @ _UNMIX, np.float32)
+    return np.asarray(optical_density(patches) @ _UNMIX, np.float32)
 
 
 def tone(patches: Patches, brightness: ArrayLike = 0.0, contrast: ArrayLike = 1.0) -> Patches:

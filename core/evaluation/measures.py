@@ -16,10 +16,16 @@ BASELINES = {
     "random": "random cells",
     "centre prior": "a Gaussian about the middle, the same for every patch",
     "hematoxylin": "the amount of hematoxylin in each cell",
+    "inverse hematoxylin": "how little hematoxylin lies in and about each cell",
+    "hematoxylin variation": "how evenly hematoxylin lies within each cell",
     "darkness": "how dark each cell is, where a task has no stain",
     ANOTHER: "Grad-CAM of another patch with the same label: what a place alone, or a habit of the map, is worth",
+    "activation norm": "how strongly the last layer answers in each cell, whatever it answers",
+    "own logit": "what the network says of each place, read alone: the prediction, not its explanation",
 }
-"""Maps that know nothing of the network."""
+"""Maps that a method is to be better than; they know nothing of the network, but for those OF_NETWORK."""
+OF_NETWORK = ("activation norm", "own logit")
+"""Baselines that ask the network what it says, and not why."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +50,21 @@ class Measure:
 
 
 _GRID = "Boehle et al. 2021, arXiv:2104.00032; Rao et al. 2022, arXiv:2205.10435"
+_REGIONS = (
+    " Regions that share slides with what the model learned from, as those of CAMELYON do with PCam's train, tell "
+    "nothing of other slides."
+)
 _PETSIUK = "Petsiuk et al. 2018, arXiv:1806.07421"
 
 
-def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
+def _pixel_measures(where: str, on: str, note: str = "") -> dict[str, Measure]:
     return {
         f"{where}_pixel_auc": Measure(
             f"Pixel AUC, {on}",
             LOCALISATION,
             0.5,
             "high",
-            f"Chance that a pixel of the mask is hotter than another, in {on}.",
+            f"Chance that a pixel of the mask is hotter than another, in {on}.{note}",
             "Choe et al. 2020, arXiv:2007.04178",
         ),
         f"{where}_average_precision": Measure(
@@ -62,7 +72,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
             LOCALISATION,
             None,
             "high",
-            f"Mean precision over all thresholds of pixels called positive, in {on}; chance is the mask's share.",
+            f"Mean precision over all thresholds of pixels called positive, in {on}; chance is the mask's share.{note}",
             "Choe et al. 2020, arXiv:2007.04178",
         ),
         f"{where}_iou": Measure(
@@ -70,7 +80,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
             LOCALISATION,
             None,
             "high",
-            f"Overlap with the mask at a threshold chosen on other images, in {on}; chance is the mask's share.",
+            f"Overlap with the mask at a threshold chosen on other images, in {on}; chance is the mask's share.{note}",
             "Choe et al. 2020, arXiv:2007.04178",
         ),
         f"{where}_hit": Measure(
@@ -78,7 +88,7 @@ def _pixel_measures(where: str, on: str) -> dict[str, Measure]:
             LOCALISATION,
             None,
             "high",
-            f"How often the hottest pixel lies in the mask, in {on}; chance is the mask's share.",
+            f"How often the hottest pixel lies in the mask, in {on}; chance is the mask's share.{note}",
             "Zhang et al. 2018, doi:10.1007/s11263-017-1059-x",
         ),
     }
@@ -90,7 +100,8 @@ MEASURES: dict[str, Measure] = {
         LOCALISATION,
         1 / 4,
         "high",
-        "Share of the positive evidence inside the one positive patch among four.",
+        "Share of the positive evidence inside the one positive patch among four; a map that says more than the "
+        "prediction beats the patches' own logits.",
         _GRID,
     ),
     "mosaic2_hit": Measure(
@@ -134,7 +145,7 @@ MEASURES: dict[str, Measure] = {
         "Islam et al. 2020, arXiv:2001.08248, for the idea",
     ),
     **_pixel_measures("masks", "patches with masks"),
-    **_pixel_measures("regions", "regions with masks"),
+    **_pixel_measures("regions", "regions with masks", _REGIONS),
     "planted_hit": Measure(
         "Planted tissue found",
         LOCALISATION,
@@ -242,7 +253,8 @@ MEASURES: dict[str, Measure] = {
         RANDOMISATION,
         None,
         "low",
-        "Rank correlation of the map with that of the network with random weights; chance is that of unrelated maps.",
+        "Size of the rank correlation of the map with that of a network with random weights, over networks; chance is "
+        "that of the map with its cells in any order.",
         "Adebayo et al. 2018, arXiv:1810.03292",
     ),
     "turns_drift": Measure(

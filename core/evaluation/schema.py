@@ -44,7 +44,7 @@ class Figure(_Record):
 
 
 class Row(_Record):
-    """One measure of one method: a row of the table. `units` are the patches, or slides, that its interval draws."""
+    """One measure of one method: a row of the table. `units` are what its interval draws."""
 
     measure: str
     method: str
@@ -54,7 +54,7 @@ class Row(_Record):
     chance: float | None = None
     patches: int
     units: int | None = None
-    resampled_by: Literal["patch", "slide"] = "patch"
+    resampled_by: Literal["patch", "slide", "place", "seed"] = "patch"
     baseline: bool = False
 
 

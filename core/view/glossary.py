@@ -27,7 +27,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
     },
     "Whether to believe it": {
         "chance": "what a map would get that knows nothing; a figure counts only as far as it is better",
-        "baseline": "a map made without asking the network, such as random cells or where the nuclei are dark",
+        "baseline": "a map that a method is to be better than, such as random cells or where the nuclei are dark",
         "mosaic": "several patches laid together, one with what is looked for: does the evidence fall on that one?",
         "donor tissue": "tissue of a patch without the positive class, put where a cell was taken away: blurred cells "
         "would read as tumour in themselves",

@@ -73,5 +73,8 @@ def test_a_share_of_none_is_not_certain():
     by_slide = share_interval(np.zeros(60, bool), np.repeat(["a", "b", "c"], 20))
     assert (by_patch.value, by_patch.low) == (by_slide.value, by_slide.low) == (0, 0)
     assert (by_patch.high, by_slide.high) == pytest.approx((z / (60 + z), z / (3 + z)), abs=1e-6)
+    ties = share_interval(np.array([1.0, np.nan, 1.0]))
+    assert (ties.value, ties.high) == (1, 1)
+    assert ties.low == pytest.approx(2 / (2 + z), abs=1e-6)  # of the two that are known
     some = np.arange(60) < 15
     assert share_interval(some) == mean_interval(some.astype(float))

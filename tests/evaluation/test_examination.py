@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from sklearn.metrics import roc_auc_score
 
 from core.data.pcam import Split, file_of
 from core.errors import ExplanationError, ImportSourceError, ReportError
@@ -28,17 +30,18 @@ from core.evaluation.explanations import faithfulness as stage
 from core.evaluation.explanations.runner import STAGES, Examination, chosen_methods, confirmed
 from core.evaluation.explanations.stage import MAIN, Sample
 from core.evaluation.explanations.table import Table
-from core.evaluation.measures import BASELINES, MEASURES
+from core.evaluation.measures import BASELINES, MEASURES, OF_NETWORK
 from core.evaluation.metrics import faithfulness
 from core.evaluation.metrics import position_bias as bias
 from core.evaluation.schema import EvidenceReport, Plan, plain, read_report
-from core.explain.grid import centre_share
+from core.explain.grid import centre_share, enlarge
 from core.inference import Reader
 from core.settings import settings
 from core.task import PCAM
 from core.view.narrative import answer, position_bias_finding
 
-KNOW_NOTHING = {*BASELINES} - {"darkness"}  # which stands for hematoxylin where a task has no stain
+BESIDE = {*BASELINES} - {"darkness"}  # which stands for hematoxylin where a task has no stain
+KNOW_NOTHING = BESIDE - {*OF_NETWORK}
 PLAN = Plan(sample=24, methods=("gradcam/last", "eigencam/last", "gradcam/6x6"))
 ROOT = settings().demo
 
@@ -79,7 +82,9 @@ def fewer():
 @pytest.fixture(scope="module")
 def report(tiny_reader, demo, cache, told, fewer):
     examination = Examination(tiny_reader, demo, PLAN, tell=lambda *fact: told.append(fact))
-    return examination.run(cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(randomisation, "SEEDS", 3)
+        return examination.run(cache)
 
 
 def by(report, measure):
@@ -90,8 +95,9 @@ def test_every_measure_stands_in_the_table(report):
     taken = {row.measure for row in report.rows}
     assert {name for name in MEASURES if not name.startswith("regions_")} - taken <= {"centre_share", "centre_context"}
     for measure in ("mosaic2", "mosaic3", "masks_pixel_auc", "gap_blurred", "gap_inpainted", "road", "deletion"):
-        assert set(by(report, measure)) == {*PLAN.methods, *KNOW_NOTHING}, measure
-        assert {name for name, row in by(report, measure).items() if row.baseline} == KNOW_NOTHING
+        beside = BESIDE if measure.startswith("mosaic") else KNOW_NOTHING
+        assert set(by(report, measure)) == {*PLAN.methods, *beside}, measure
+        assert {name for name, row in by(report, measure).items() if row.baseline} == beside
     assert set(by(report, "after_randomising")) == set(PLAN.methods)
 
 
@@ -99,7 +105,7 @@ def test_rows_carry_chance_and_an_interval(report):
     for row in report.rows:
         assert row.low <= row.value <= row.high, row
         assert row.patches > 0
-        assert row.resampled_by == "patch"
+        assert row.resampled_by == ("seed" if row.measure == "after_randomising" else "patch")
         if row.measure != "moved_alone":
             assert row.chance is not None, row
     assert {row.chance for row in by(report, "mosaic2").values()} == {1 / 4}
@@ -110,12 +116,34 @@ def test_rows_carry_chance_and_an_interval(report):
 
 def test_a_row_is_the_mean_of_what_the_readers_maps_give(report, tiny_reader, demo):
     """The centre prior's mosaic share needs no network: a Gaussian about the middle has a quarter in every cell."""
+    assert (by(report, "mosaic2")[MAIN].patches, by(report, "mosaic3")[MAIN].patches) == (12, 2)
     assert by(report, "mosaic2")["centre prior"].value == pytest.approx(0.25, abs=1e-6)
     index = Sample(tiny_reader, demo, PLAN).indices
     assert (len(index), int(demo.labels[index].sum())) == (24, 12)
     probability = tiny_reader.read(demo.patches(index)).probability
     called = (probability >= tiny_reader.model.point(1).threshold) == demo.labels[index]
     assert report.curves.figures["accuracy"].value == pytest.approx(called.mean())
+
+
+def test_the_own_logit_of_a_mosaic_is_what_its_patches_get_alone(report, tiny_reader, demo):
+    """The claim's differences: Grad-CAM's share of the mosaic less the positive patch's share of positive logits."""
+    sample = Sample(tiny_reader, demo, PLAN)
+    differences, groups = localisation.paired_with_prediction(sample)
+    found = localisation.mosaics(sample, 2)
+    assert found is localisation.mosaics(sample, 2)
+    assert groups is None
+    assert len(np.unique(found.patches)) == 12 * 4
+    assert np.isin(found.patches[np.arange(12), found.cells], sample.indices).all()
+    for number, (patches, cell) in enumerate(zip(found.patches, found.cells, strict=True)):
+        assert np.flatnonzero(demo.labels[patches]).tolist() == [cell]
+        logits = np.maximum(tiny_reader.read(demo.patches(patches)).logit, 0)
+        painted = logits[cell] / logits.sum() if logits.any() else 0
+        assert found.shares.values("own logit")[number] == pytest.approx(painted, abs=1e-4)
+    against = {row.against: row.value for row in report.paired if row.measure == "mosaic2"}
+    assert differences.mean() == pytest.approx(against["own logit"], abs=1e-6)
+    slides = dataclasses.replace(demo, slides=np.array([f"{i % 7}" for i in range(len(demo))]))
+    _, by_slide = localisation.paired_with_prediction(Sample(tiny_reader, slides, PLAN))
+    assert by_slide.tolist() == [f"{i % 7}" for i in found.patches[np.arange(12), found.cells]]
 
 
 def test_what_a_replacement_reads_as_is_kept_by_label(report, tiny_reader, demo):
@@ -171,7 +199,7 @@ def test_windows_come_from_the_regions_where_there_are_any(tiny_reader, demo, tm
 
 def test_paired_differences_are_from_grad_cam(report):
     pairs = [row for row in report.paired if row.measure == "mosaic2"]
-    assert {row.against for row in pairs} == {*PLAN.methods, *KNOW_NOTHING} - {MAIN}
+    assert {row.against for row in pairs} == {*PLAN.methods, *BESIDE} - {MAIN}
     values = by(report, "mosaic2")
     for row in pairs:
         assert row.value == pytest.approx(values[MAIN].value - values[row.against].value, abs=1e-9)
@@ -293,6 +321,19 @@ def test_slides_are_the_units_of_a_row():
     (by_slide,) = table.rows("turns_drift", np.array(["a", "a", "b", "c"]))
     assert (by_patch.patches, by_patch.units, by_patch.resampled_by) == (3, 3, "patch")
     assert (by_slide.patches, by_slide.units, by_slide.resampled_by) == (3, 2, "slide")
+    (by_place,) = table.rows("turns_drift", np.array(["a", "a", "b", "c"]), unit="place")
+    assert (by_place.units, by_place.resampled_by) == (2, "place")
+
+
+def test_hits_that_all_agree_are_not_certain():
+    table = Table()
+    table.add(MAIN, np.array([1.0, np.nan, 1.0, 1.0]))
+    (hits,) = table.rows("regions_hit", np.array(["a", "b", "c", "c"]), 0.5, unit="place")
+    (means,) = table.rows("turns_drift")
+    z = 1.959964**2
+    assert (hits.value, hits.high, hits.units) == (1, 1, 2)
+    assert hits.low == pytest.approx(2 / (2 + z), abs=1e-6)  # Wilson's of two places
+    assert means.low == means.high == 1
 
 
 def test_masks_are_judged_on_other_slides_than_the_threshold_was_chosen_on(tiny_reader, demo):
@@ -309,7 +350,8 @@ def test_masks_are_judged_on_other_slides_than_the_threshold_was_chosen_on(tiny_
     assert rows["masks_hit"].patches == (shares > 0).sum()
 
 
-def test_a_single_slide_has_no_other_to_judge_a_threshold_on_and_no_spread(tiny_reader, demo):
+def test_a_single_slide_has_no_other_to_judge_a_threshold_on_and_no_spread(tiny_reader, demo, monkeypatch):
+    monkeypatch.setattr(randomisation, "SEEDS", 2)
     one = dataclasses.replace(demo, slides=np.repeat("a", len(demo)))
     sample = Sample(tiny_reader, one, Plan(sample=24, methods=(MAIN,)))
     assert "masks_iou" not in {row.measure for row in masks.of_patches(sample).rows}
@@ -338,10 +380,49 @@ def test_regions_are_measured_beside_their_baselines(tiny_reader, demo, tmp_path
         write_region(name, 128)
     found = masks.of_regions(Sample(tiny_reader, demo, PLAN, tmp_path, tell=lambda *fact: told.append(fact)))
     rows = {(row.measure, row.method): row for row in found.rows}
-    assert {method for measure, method in rows if measure == "regions_pixel_auc"} == {*PLAN.methods, *KNOW_NOTHING}
+    assert {method for measure, method in rows if measure == "regions_pixel_auc"} == {*PLAN.methods, *BESIDE}
+    assert {(row.patches, row.units, row.resampled_by) for row in found.rows if row.measure != "regions_iou"} == {
+        (2, 2, "place")
+    }
     assert rows["regions_average_precision", "random"].chance == pytest.approx(0.5)  # half of each is tumour
     assert rows["regions_pixel_auc", "centre prior"].value == pytest.approx(0.5, abs=0.01)
     assert [(done, total) for _, done, total in told] == [(1, 2), (2, 2)]
+
+
+def test_regions_side_by_side_are_one_place_wherever_they_are_drawn(tiny_reader, demo, tmp_path):
+    """Three pictures of one texture with masks over their left; b lies right of a, and d, without tumour, below it."""
+    grain = gaussian_filter(np.random.default_rng(0).standard_normal((512, 768)), 2)
+    grey = np.clip(128 + 60 * grain / grain.std(), 0, 255).astype(np.uint8)
+    cuts = {"a": grey[:256, :256], "b": grey[:256, 256:512], "c": grey[256:, 512:], "d": grey[256:, :256]}
+    for name, cut in cuts.items():
+        Image.fromarray(np.repeat(cut[..., None], 3, axis=2)).save(tmp_path / f"{name}.png")
+        mask = np.zeros((256, 256), np.uint8)
+        mask[:, : 0 if name == "d" else 128] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+    sample = Sample(tiny_reader, demo, Plan(sample=24, methods=(MAIN,)), tmp_path)
+    assert sample.places == {"a": "a", "b": "a", "c": "c", "d": "a"}
+    areas, places = masks.auc_of_regions(sample)
+    assert places.tolist() == ["a", "a", "c", "a"]
+    assert set(areas) == {MAIN, "inverse hematoxylin", "own logit"}
+    for number, name in enumerate("abc"):
+        image = np.repeat(cuts[name][..., None], 3, axis=2)
+        pixels = enlarge(tiny_reader.region(image), 256, smooth=True)[0]
+        truth = np.broadcast_to(np.arange(256) < 128, (256, 256))
+        assert areas[MAIN][number] == pytest.approx(roc_auc_score(truth.ravel(), pixels.ravel()), abs=2e-3)
+    differences, _ = masks.auc_over_baseline(sample, "own logit")
+    assert differences[:3] == pytest.approx((areas[MAIN] - areas["own logit"])[:3])
+    assert np.isnan(differences[3])
+    rows = {row.measure: row for row in masks.of_regions(sample).rows if row.method == MAIN}
+    assert {row.resampled_by for row in rows.values()} == {"place"}
+    assert (rows["regions_pixel_auc"].patches, rows["regions_pixel_auc"].units) == (4, 2)
+    assert (rows["regions_iou"].patches, rows["regions_iou"].units) == (1, 1)
+    assert rows["regions_iou"].chance == pytest.approx(0.5)  # c alone is judged, not the third of all four
+    assert (rows["regions_hit"].patches, rows["regions_hit"].units) == (3, 2)
+    pieces = list(position_bias._masked(sample))
+    assert {name for piece in pieces for name in piece.sources.tolist()} == {"a", "c"}
+    assert [len(piece.masks) > 0 for piece in pieces] == [True, True, True, False]  # d has no window of any kind
+    assert bias.by_mask(pieces[3:], tiny_reader.read) == {"groups": {}, "difference": None}
+    assert masks.auc_of_regions(Sample(tiny_reader, demo, PLAN))[0][MAIN].shape == (0,)
 
 
 def test_ood_patches_are_measured_where_the_bundle_can_tell(ood_reader, tiny_reader, demo, tmp_path, patches):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
 from core.data.corruptions import STAINS
@@ -9,12 +10,14 @@ from core.evaluation.metrics.localisation import (
     baselines,
     best_level,
     cell_share,
+    centred,
     hematoxylin,
     levels,
     mosaic_plan,
     pixel_counts,
     pixel_figures,
     pointing_game,
+    slid,
     tiled,
 )
 from core.explain.grid import centre_share, enlarge
@@ -30,7 +33,7 @@ def marked(labels):
 
 @pytest.fixture(scope="module")
 def many_labels():
-    return (np.arange(60) % 3 == 0).astype(np.uint8)
+    return (np.arange(540) % 9 == 0).astype(np.uint8)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -47,21 +50,25 @@ def test_a_mosaic_holds_one_tumour_patch_in_its_cell(many_labels, side):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_mosaics_use_tumour_patches_evenly_and_repeat_nothing(many_labels, side):
+def test_no_patch_stands_in_two_mosaics(many_labels, side):
     index, cell = mosaic_plan(many_labels, side, 50, seed=1)
-    tumour = index[np.arange(50), cell]
-    used = np.bincount(tumour, minlength=60)
-    assert set(used[many_labels == 1].tolist()) == {2, 3}
-    assert used[many_labels == 0].sum() == 0
-    assert all(len(set(row)) == side * side for row in index.tolist())
+    assert len(np.unique(index)) == index.size == 50 * side * side
+    assert (many_labels[index].sum(axis=1) == 1).all()
+    assert (many_labels[index[np.arange(50), cell]] == 1).all()
     again = mosaic_plan(many_labels, side, 50, seed=1)
     assert (again[0] == index).all()
     assert (mosaic_plan(many_labels, side, 50, seed=2)[0] != index).any()
 
 
-def test_a_mosaic_needs_enough_patches():
-    with pytest.raises(ValueError, match="8 normal"):
-        mosaic_plan(np.array([1, 0, 0]), 3, 1)
+@pytest.mark.parametrize(
+    ("tumour", "normal", "side", "mosaics"), [(7, 10, 2, 3), (2, 10, 2, 2), (7, 10, 3, 1), (7, 2, 2, 0)]
+)
+def test_there_are_as_many_mosaics_as_there_are_patches_for(tumour, normal, side, mosaics):
+    labels = np.repeat([1, 0, -1], [tumour, normal, 5])  # the last are not to be used
+    index, cell = mosaic_plan(labels, side, 50)
+    assert index.shape == (mosaics, side * side)
+    assert cell.shape == (mosaics,)
+    assert (labels[index] >= 0).all()
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -212,9 +219,65 @@ def test_hematoxylin_is_found_again():
 def test_baselines_know_nothing_but_the_middle():
     images = np.full((400, 96, 96, 3), 200, np.uint8)
     found = baselines(images, (3, 3), PCAM)
-    assert list(found) == ["random", "centre prior", "hematoxylin"]
+    assert list(found) == ["random", "centre prior", "hematoxylin", "inverse hematoxylin", "hematoxylin variation"]
     assert {maps.shape for maps in found.values()} == {(400, 3, 3)}
     assert centre_share(found["random"], PCAM).mean() == pytest.approx(PCAM.label_share, abs=0.03)
     assert (found["centre prior"].reshape(400, 9).argmax(axis=1) == 4).all()
     assert (centre_share(found["centre prior"], PCAM) > PCAM.label_share).all()
-    assert np.ptp(found["hematoxylin"]) == pytest.approx(0, abs=1e-6)
+    for name in ("hematoxylin", "inverse hematoxylin", "hematoxylin variation"):
+        assert np.ptp(found[name]) == pytest.approx(0, abs=1e-5)
+    assert list(baselines(images, (3, 3), PCAM.model_copy(update={"stain": None}))) == [
+        "random", "centre prior", "darkness"
+    ]  # fmt: skip
+
+
+def test_inverse_and_variation_of_hematoxylin_by_hand():
+    """Left half 0.2, right half 0.8, but for a chequered cell; the middle of a smooth step is its mean."""
+    amount = np.full((96, 96), 0.2)
+    amount[:, 48:] = 0.8
+    amount[:32, :32][::2] = 0.6
+    picture = np.rint(256 * np.exp(-amount[..., None] * STAINS[0]) - 1).astype(np.uint8)
+    found = {name: maps[0] for name, maps in baselines(picture[None], (3, 3), PCAM).items()}
+    np.testing.assert_allclose(found["hematoxylin"][:, 2], 0.8, atol=0.01)
+    np.testing.assert_allclose(found["hematoxylin"][0, 0], 0.4, atol=0.01)
+    # Cells of one amount vary by nothing, of two amounts in equal parts by half their difference.
+    assert found["hematoxylin variation"] == pytest.approx(
+        np.array([[-0.2, -0.3, 0], [0, -0.3, 0], [0, -0.3, 0]]), abs=0.015
+    )
+    assert found["inverse hematoxylin"][2, 1] == pytest.approx(-0.5, abs=0.01)
+    # 0.2 + 0.6 times the mean of the normal distribution function from 1 to 3 standard deviations beyond the step.
+    beyond = norm.cdf(np.linspace(1, 3, 2001)).mean()
+    assert found["inverse hematoxylin"][2, 2] == pytest.approx(-(0.2 + 0.6 * beyond), abs=0.01)
+    assert found["inverse hematoxylin"][2, 0] == pytest.approx(-(0.8 - 0.6 * beyond), abs=0.01)
+
+
+def test_centred_baselines_have_shares_that_a_signed_map_can_be_held_against():
+    unsigned = np.array([[[1.0, 1, 1, 2]]], np.float32).reshape(1, 2, 2)
+    found = centred({"hematoxylin": unsigned, "random": unsigned, "own logit": unsigned})
+    assert found["hematoxylin"].ravel().tolist() == [-0.25, -0.25, -0.25, 0.75]
+    assert found["random"] is found["own logit"] is unsigned  # these have a sign
+    cell = np.array([3])
+    assert cell_share(unsigned, cell, 2).share == pytest.approx([2 / 5])
+    assert cell_share(found["hematoxylin"], cell, 2).share == pytest.approx([1])
+    assert cell_share(-found["hematoxylin"], cell, 2).share == pytest.approx([0])
+
+
+def test_a_logit_slid_over_a_region_stands_where_its_label_lies():
+    cells = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    image = np.repeat(cells.repeat(32, axis=0).repeat(32, axis=1)[..., None], 3, axis=2)
+    asked = []
+
+    def middle(patches):
+        asked.append(len(patches))
+        return patches[:, 48, 48, 0].astype(float)
+
+    (found,) = slid(image, PCAM, middle, at_once=3)
+    assert asked == [3, 1] * 3  # windows of 3 x 3 cells: three rows of four
+    assert (found[1:-1, 1:-1] == cells[1:-1, 1:-1]).all()
+    assert (found == np.pad(cells[1:-1, 1:-1], 1, mode="edge")).all()
+    # Of a task with windows of two cells the middles lie between cells: those are the mean of both.
+    half = PCAM.model_copy(update={"side": 64, "label_region": None})
+    corner = lambda patches: patches[:, 0, 0, 0].astype(float)  # noqa: E731
+    (found,) = slid(image[:96, :96], half, corner)
+    assert found.tolist() == [[0, 0.5, 1], [3, 3.5, 4], [6, 6.5, 7]]
+    assert slid(image[:64, :160], PCAM, middle) is None

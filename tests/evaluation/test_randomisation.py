@@ -7,7 +7,17 @@ import pytest
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
-from core.evaluation.metrics.randomisation import randomised, similarity, unrelated
+from core.evaluation.explanations import randomisation as stage
+from core.evaluation.explanations.stage import MAIN, Sample
+from core.evaluation.metrics.localisation import hematoxylin
+from core.evaluation.metrics.randomisation import (
+    forgotten,
+    magnitude_of_unrelated,
+    randomised,
+    similarity,
+    unrelated,
+)
+from core.evaluation.schema import Plan
 from core.explain.grid import enlarge
 from core.inference import load_reader
 from core.models.store import StoredBundle
@@ -81,6 +91,10 @@ def test_a_network_forgets_from_the_head_down(tiny_bundle, patches):
         assert reader.model.weights_sha256 != stored.description.weights_sha256
         assert reader.model.graph_key != stored.description.graph_key
         assert np.isfinite(reader.read(patches[:2]).attribution).all()
+    everything = forgotten(stored, settings().threads, seed=1).stored
+    assert {n for n, tensor in everything.tensors().items() if not np.array_equal(tensor, tensors[n])} == set()
+    np.testing.assert_array_equal(everything.head[1], reader.stored.head[1])
+    assert everything.description.weights_sha256 not in (reader.model.weights_sha256, stored.description.weights_sha256)
     assert deepest[0] == "classifier"
     assert deepest[-1] == "conv_stem"
     assert all(before < after for before, after in pairwise(changed))
@@ -90,3 +104,55 @@ def test_a_network_forgets_from_the_head_down(tiny_bundle, patches):
     np.testing.assert_array_equal(again, next(randomised(stored, settings().threads, seed=1))[2].stored.head[0])
     assert (again != other).any()
     assert stored.tensors()["classifier.weight"].tobytes() == trained["classifier.weight"].tobytes()
+
+
+def test_unrelated_maps_have_some_likeness_that_falls_with_their_cells():
+    assert magnitude_of_unrelated(2) == 1
+    assert magnitude_of_unrelated(3) == pytest.approx((1 + 4 * 0.5 + 1) / 6)  # six orders
+    many = np.random.default_rng(0).standard_normal((20_000, 3, 3))
+    alike = np.abs(similarity(many[:500], many[500:1000])["spearman"])
+    assert magnitude_of_unrelated(9) == pytest.approx(0.289, abs=0.001)
+    assert alike.mean() == pytest.approx(magnitude_of_unrelated(9), abs=4 * alike.std() / 500**0.5)
+    # Of many cells the correlation is nearly normal with variance 1 / (cells - 1).
+    assert magnitude_of_unrelated(144) == pytest.approx((2 / np.pi / 143) ** 0.5, abs=0.002)
+
+
+class Fixed(Sample):
+    """A sample whose maps are of the picture alone, or turn over, whatever network is asked."""
+
+    def __init__(self, *args, turned=False):
+        super().__init__(*args)
+        self.turned = turned
+
+    def maps(self, images, reader=None):
+        network = reader is not None and reader.model.weights_sha256 != self.reader.model.weights_sha256
+        return {MAIN: hematoxylin(images, (3, 3)) * (-1 if self.turned and network else 1)}
+
+
+def test_a_map_that_ignores_the_network_does_not_change(tiny_reader, split, monkeypatch):
+    """Nor does one that only turns over: what it shows is the picture in either case."""
+    monkeypatch.setattr(stage, "SEEDS", 3)
+    over = Fixed(tiny_reader, split, Plan(sample=12, methods=(MAIN,)), turned=True)
+    assert stage.change_by_seed(over) == pytest.approx([0, 0, 0])
+    sample = Fixed(tiny_reader, split, Plan(sample=12, methods=(MAIN,)))
+    assert stage.change_by_seed(sample) == pytest.approx([0, 0, 0])
+    (row,) = stage.measure(sample).rows
+    assert (row.value, row.low, row.high) == pytest.approx((1, 1, 1))
+    assert row.chance == pytest.approx(magnitude_of_unrelated(9))
+    assert (row.units, row.resampled_by, row.patches) == (3, "seed", 12)
+
+
+def test_the_seed_is_the_unit_and_the_row_is_the_mean_over_networks(tiny_reader, split, monkeypatch):
+    monkeypatch.setattr(stage, "SEEDS", 3)
+    sample = Sample(tiny_reader, split, Plan(sample=12, methods=(MAIN,)))
+    likeness = stage.likeness_by_seed(sample)[MAIN]
+    patches = sample.patches(sample.some(1))
+    before = tiny_reader.read(patches).attribution
+    for seed, found in enumerate(likeness):
+        after = forgotten(tiny_reader.stored, settings().threads, seed).read(patches).attribution
+        each = [abs(spearmanr(a.ravel(), b.ravel()).statistic) for a, b in zip(before, after, strict=True)]
+        assert found == pytest.approx(np.mean(each), abs=1e-6)
+    (row,) = stage.measure(sample).rows
+    assert row.value == pytest.approx(likeness.mean())
+    assert likeness.min() <= row.low <= row.high <= likeness.max()
+    assert len(set(likeness)) == 3

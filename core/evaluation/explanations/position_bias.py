@@ -49,7 +49,8 @@ def _masked(sample: Sample) -> Iterator[position_bias.Masked]:
     """Patches with masks: windows of the regions where there are any, otherwise the sample's own."""
     if sample.regions is not None:
         task = sample.reader.task
-        yield from position_bias.windows(read_regions(sample.regions, task), task.side, sample.plan.seed)
+        for piece in position_bias.windows(read_regions(sample.regions, task), task.side, sample.plan.seed):
+            yield piece._replace(sources=np.array([sample.places[name] for name in piece.sources.tolist()], np.str_))
         return
     masks = sample.split.masks(sample.indices)
     if masks is not None:

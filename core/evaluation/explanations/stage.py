@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.data.pcam import Split
+from core.data.regions import read_regions
+from core.evaluation.metrics.clusters import places
 from core.evaluation.schema import Findings, Plan
 from core.inference.caching import CachingEngine
 from core.inference.reader import Reader, Readings
@@ -20,6 +22,7 @@ Tell = Callable[[str, int, int], None]
 """Told the stage, patches done and patches in all."""
 Maps = dict[str, NDArray[np.float32]]
 Patches = NDArray[np.uint8]
+T = TypeVar("T")
 
 MAIN = "gradcam/last"
 METHODS = (
@@ -65,6 +68,7 @@ class Sample:
         self.engine = CachingEngine(reader.engine, reader.task.side)
         self.reader = Reader(reader.stored, self.engine)
         self.split, self.plan, self.regions, self.odd, self.tell = split, plan, regions, odd, tell
+        self._made: dict[object, Any] = {}
 
     @cached_property
     def indices(self) -> NDArray[np.intp]:
@@ -73,6 +77,13 @@ class Sample:
         kinds = [generator.permutation(np.flatnonzero(self.split.labels == label)) for label in (0, 1)]
         half = self.plan.sample // 2
         return np.sort(np.concatenate([kind[:half] for kind in kinds]))
+
+    def once(self, what: object, make: Callable[[], T]) -> T:
+        """What several stages ask for, made when it is first asked for; `what` is its name."""
+        if what not in self._made:
+            self._made[what] = make()
+        found: T = self._made[what]
+        return found
 
     @property
     def labels(self) -> NDArray[np.uint8]:
@@ -129,6 +140,23 @@ class Sample:
         pieces = [self.explained(chunk) for chunk in self.chunks(np.arange(len(self.indices)), "reading")]
         probability = np.concatenate([piece[self.plan.methods[0]].probability for piece in pieces])
         return probability, joined([{name: r.attribution for name, r in piece.items()} for piece in pieces])
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """The place that each region lies in, by its name and named after its first, see `clusters.places`.
+
+        Raises:
+            ImportSourceError: see `read_regions`.
+        """
+        if self.regions is None:
+            return {}
+        found = {region.name: region.image for region in read_regions(self.regions, self.reader.task)}
+        names, own = list(found), places(list(found.values())).tolist()
+        return {name: names[own.index(place)] for name, place in zip(names, own, strict=True)}
+
+    def activation_norm(self, images: Patches) -> NDArray[np.float32]:
+        """Length of the last layer's answer in each cell of images (n, h, w, 3): (n, h / 32, w / 32) float32."""
+        return np.asarray(np.linalg.norm(self.engine.forward(images)[0], axis=1), np.float32)
 
     def look(self, patches: Patches) -> Readings:
         """One view read with Grad-CAM."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from core.evaluation.explanations.stage import MAIN
 from core.evaluation.measures import BASELINES, MEASURES
-from core.evaluation.metrics.bootstrap import mean_interval, paired_difference
+from core.evaluation.metrics.bootstrap import mean_interval, paired_difference, share_interval
 from core.evaluation.schema import Paired, Row
 from core.models.schema import Interval
 
 Groups = NDArray[np.str_] | None
+Unit = Literal["slide", "place", "seed"]
+"""What groups are."""
+
+
+HIT = "_hit"
+"""End of the names of measures that count hits."""
 
 
 class Table:
@@ -33,18 +41,28 @@ class Table:
         return float(np.nanmean(self.values(method)))
 
     def rows(
-        self, measure: str, groups: Groups = None, chance: float | None = None, only: str | None = None
+        self,
+        measure: str,
+        groups: Groups = None,
+        chance: float | None = None,
+        only: str | None = None,
+        unit: Unit = "slide",
     ) -> list[Row]:
-        """A row for each method, or for one `only`, with the measure's own chance where none is given."""
+        """A row for each method, or for one `only`, with the measure's own chance where none is given.
+
+        What was hit or missed has Wilson's interval where all agree, see `share_interval`.
+        """
         chance = MEASURES[measure].chance if chance is None else chance
         found = []
         for method in [only] if only else self._values:
             values = self.values(method)
-            interval = mean_interval(values, groups)
-            if interval is not None:
-                known = np.isfinite(values)
-                slides = None if groups is None else groups[known]
-                found.append(row(measure, method, interval, chance, int(known.sum()), slides))
+            known = np.isfinite(values)
+            if known.any():
+                hits = measure.endswith(HIT)
+                interval = share_interval(values, groups) if hits else mean_interval(values, groups)
+                assert interval is not None
+                own = None if groups is None else groups[known]
+                found.append(row(measure, method, interval, chance, int(known.sum()), own, unit))
         return found
 
     def paired(self, measure: str, groups: Groups = None) -> list[Paired]:
@@ -58,8 +76,16 @@ class Table:
         return found
 
 
-def row(measure: str, method: str, interval: Interval, chance: float | None, count: int, groups: Groups = None) -> Row:
-    """One row of so many patches, whose slides are drawn where they are known; baselines are known by their name."""
+def row(
+    measure: str,
+    method: str,
+    interval: Interval,
+    chance: float | None,
+    count: int,
+    groups: Groups = None,
+    unit: Unit = "slide",
+) -> Row:
+    """One row of so many patches, drawn by group, a `unit` each, where they are known; baselines go by their name."""
     return Row(
         measure=measure,
         method=method,
@@ -67,6 +93,6 @@ def row(measure: str, method: str, interval: Interval, chance: float | None, cou
         chance=chance,
         patches=count,
         units=count if groups is None else len(np.unique(groups)),
-        resampled_by="patch" if groups is None else "slide",
+        resampled_by="patch" if groups is None else unit,
         baseline=method in BASELINES,
     )

@@ -77,17 +77,21 @@ def paired_difference(
     return mean_interval(np.asarray(first, np.float64) - np.asarray(second, np.float64), groups)
 
 
-def share_interval(hits: NDArray[np.bool_], groups: Groups = None, resamples: int = RESAMPLES) -> Interval:
-    """Share of `hits` (n,), one or more, with its interval.
+def share_interval(
+    hits: NDArray[np.bool_] | NDArray[np.floating], groups: Groups = None, resamples: int = RESAMPLES
+) -> Interval:
+    """Share of `hits` (n,), one or more, with its interval; ties may be parts of a hit, and nan values are left out.
 
     Where all agree a bootstrap knows no spread: there it is Wilson's (1927, doi:10.1080/01621459.1927.10502953), over
     slides where they are known and over patches otherwise.
     """
-    found = mean_interval(hits.astype(np.float64), groups, resamples)
+    values = np.asarray(hits, np.float64)
+    found = mean_interval(values, groups, resamples)
     assert found is not None
     if 0 < found.value < 1:
         return found
-    units = len(hits) if groups is None else len(np.unique(groups))
+    known = np.isfinite(values)
+    units = int(known.sum()) if groups is None else len(np.unique(groups[known]))
     wilson = binomtest(round(found.value * units), units).proportion_ci(method="wilson")
     return Interval(value=found.value, low=float(wilson.low), high=float(wilson.high))
 

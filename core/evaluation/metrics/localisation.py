@@ -1,19 +1,21 @@
 """Do maps point at tumour? Mosaics of real patches, the label's centre, and pixel masks; baselines on the same footing.
 
 A signed map (n, h, w) speaks for tumour where it is positive. Every measure has a chance level that its docstring
-states, and `baselines` gives three maps that know nothing of the network.
+states, and `baselines` gives maps that know nothing of the network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from core.data.corruptions import stains
-from core.explain.grid import enlarge
-from core.task import Task
+from core.explain.grid import cell_weights, enlarge
+from core.task import STRIDE, Task
 
 Patches = NDArray[np.uint8]
 Maps = NDArray[np.floating]
@@ -21,6 +23,10 @@ Masks = NDArray[np.integer] | NDArray[np.bool_]
 
 PRIOR_SIGMA = 0.25
 """Spread of the centre prior, as a share of the side."""
+SMOOTH_SIGMA = 16.0
+"""Pixels that hematoxylin is smoothed over before its inverse is taken: where nuclei lie sparse, not where one is."""
+SIGNED = ("random", "own logit")
+"""Baselines whose sign means something; the others only order the cells of an image."""
 LEVELS = 1024
 """Thresholds that pixel figures are told apart at."""
 
@@ -30,28 +36,25 @@ def mosaic_plan(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which patches make `count` mosaics of `side` x `side`, one tumour patch in each.
 
-    Tumour patches are used as evenly as can be; no mosaic holds a normal patch twice.
+    No patch stands in two of them, so that mosaics are as independent as the patches are.
 
     Args:
-        labels: (n,) 0 or 1; at least one tumour patch and side^2 - 1 others.
+        labels: (n,) 1, 0, or anything else for patches that are not to be used.
         side: cells along an edge.
-        count: mosaics.
+        count: mosaics that are wanted; there are fewer where patches are.
         seed: of the draw.
 
     Returns:
-        indices (count, side^2) of patches in reading order, and the tumour patch's cell (count,) in 0..side^2 - 1.
-
-    Raises:
-        ValueError: too few patches of a kind.
+        indices (mosaics, side^2) of patches in reading order, and the tumour patch's cell (mosaics,) in
+        0..side^2 - 1; none where there are too few patches of a kind.
     """
     generator = np.random.default_rng(seed)
-    tumour, normal = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    tumour, normal = (generator.permutation(np.flatnonzero(labels == kind)) for kind in (1, 0))
     others = side * side - 1
-    if not len(tumour) or len(normal) < others:
-        raise ValueError(f"A mosaic needs a tumour patch and {others} normal ones.")
-    rounds = -(-count // len(tumour))
-    chosen = np.concatenate([generator.permutation(tumour) for _ in range(rounds)])[:count]
-    around = np.stack([generator.choice(normal, others, replace=False) for _ in range(count)])
+    count = min(count, len(tumour), len(normal) // others)
+    if not count:
+        return np.zeros((0, side * side), np.intp), np.zeros(0, np.intp)
+    chosen, around = tumour[:count], normal[: count * others].reshape(count, others)
     cell = generator.integers(side * side, size=count)
     index = np.stack([np.insert(row, where, hit) for row, where, hit in zip(around, cell, chosen, strict=True)])
     return index, cell
@@ -191,6 +194,8 @@ def _ious(counts: NDArray[np.integer]) -> NDArray[np.float64]:
 def baselines(images: Patches, grid: tuple[int, ...], task: Task, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Maps that know nothing of the network, (n, *grid) each, to stand beside every method.
 
+    All but "random" only order the cells of an image: before shares of positive evidence are taken they are `centred`.
+
     Args:
         images: uint8 (n, h, w, 3), h and w multiples of the grid's.
         grid: rows and columns of the methods' maps.
@@ -199,7 +204,9 @@ def baselines(images: Patches, grid: tuple[int, ...], task: Task, seed: int = 0)
 
     Returns:
         "random": standard normal cells; "centre prior": a Gaussian about the image's middle; "hematoxylin": the mean
-        amount of hematoxylin in each cell, optical density; where the task has no stain, "darkness" in its place.
+        amount of hematoxylin in each cell, optical density; "inverse hematoxylin": minus that of hematoxylin smoothed
+        over SMOOTH_SIGMA, since tumour cells lie less densely than lymphocytes; "hematoxylin variation": minus its
+        standard deviation within each cell. Where the task has no stain, "darkness" in place of the last three.
     """
     count = len(images)
     random = np.random.default_rng(seed).standard_normal((count, *grid), dtype=np.float32)
@@ -208,21 +215,87 @@ def baselines(images: Patches, grid: tuple[int, ...], task: Task, seed: int = 0)
     found = {"random": random, "centre prior": prior}
     if task.stain is None:
         return found | {"darkness": darkness(images, grid)}
-    return found | {"hematoxylin": hematoxylin(images, grid)}
+    of_stain: dict[str, list[NDArray[np.floating]]] = {}
+    for image in images:
+        for name, cells in _of_hematoxylin(image, grid).items():
+            of_stain.setdefault(name, []).append(cells)
+    return found | {
+        name: np.asarray(of_stain.get(name, []), np.float32).reshape(count, *grid)
+        for name in ("hematoxylin", "inverse hematoxylin", "hematoxylin variation")
+    }
+
+
+def centred(maps: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Baselines (n, h, w) by name, those without a sign of their own less their mean over the cells of each image.
+
+    Clipped at zero, a map that is positive throughout has some evidence everywhere and a signed one has not. What only
+    depends on the order of an image's cells is the same before and after.
+    """
+    return {
+        name: found if name in SIGNED else found - found.mean(axis=(1, 2), keepdims=True)
+        for name, found in maps.items()
+    }
+
+
+def slid(
+    image: Patches, task: Task, logit: Callable[[Patches], NDArray[np.floating]], at_once: int = 32
+) -> NDArray[np.float32] | None:
+    """What the network says of every patch of a region, read alone: its logit, slid over the region cell by cell.
+
+    A window's logit stands at its middle, which for PCam is the middle of the cell that its label is about; other cells
+    lie between windows. Cells nearer to the edge than half a window have the nearest window's.
+
+    Args:
+        image: uint8 (h, w, 3), h and w multiples of STRIDE.
+        task: whose patches are read.
+        logit: uint8 (n, side, side, 3) to logits (n,).
+        at_once: patches in one call.
+
+    Returns:
+        (1, h / 32, w / 32) float32, linear between the middles of windows; None where no window fits.
+    """
+    if min(image.shape[:2]) < task.side:
+        return None
+    window = np.lib.stride_tricks.sliding_window_view(image, (task.side, task.side), axis=(0, 1))[::STRIDE, ::STRIDE]
+    rows, columns = window.shape[:2]
+    patches = np.moveaxis(window, 2, -1)
+    parts = [logit(np.ascontiguousarray(line[i : i + at_once])) for line in patches for i in range(0, columns, at_once)]
+    read = np.concatenate(parts).reshape(rows, columns)
+    down, right = (
+        cell_weights(count, (np.arange(side // STRIDE) + 0.5 - task.side / (2 * STRIDE) + 0.5) / count)
+        for count, side in zip((rows, columns), image.shape[:2], strict=True)
+    )
+    return (down @ read @ right.T).astype(np.float32)[None]
 
 
 def darkness(images: Patches, grid: tuple[int, ...]) -> NDArray[np.float32]:
     """Mean darkness of each cell, (n, *grid) float32 in 0..1."""
-    return np.asarray([_cell_means(1 - image.mean(axis=2) / 255, grid) for image in images], np.float32)
-
-
-def _cell_means(values: NDArray[np.floating], grid: tuple[int, ...]) -> NDArray[np.floating]:
-    rows, columns = grid
-    height, width = values.shape
-    return np.asarray(values.reshape(rows, height // rows, columns, width // columns).mean(axis=(1, 3)))
+    return np.asarray([_in_cells(1 - image.mean(axis=2) / 255, grid).mean(axis=(1, 3)) for image in images], np.float32)
 
 
 def hematoxylin(images: Patches, grid: tuple[int, ...]) -> NDArray[np.float32]:
     """Mean amount of hematoxylin in each cell, (n, *grid) float32 in optical density (Ruifrok & Johnston 2001)."""
-    maps = [_cell_means(np.maximum(stains(image[None])[0, ..., 0], 0), grid) for image in images]
+    maps = [_in_cells(_hematoxylin(image), grid).mean(axis=(1, 3)) for image in images]
     return np.asarray(maps, np.float32).reshape(len(images), *grid)
+
+
+def _of_hematoxylin(image: Patches, grid: tuple[int, ...]) -> dict[str, NDArray[np.floating]]:
+    amount = _hematoxylin(image)
+    smooth = cv2.GaussianBlur(amount, (0, 0), SMOOTH_SIGMA, borderType=cv2.BORDER_REFLECT)
+    cells = _in_cells(amount, grid)
+    return {
+        "hematoxylin": cells.mean(axis=(1, 3)),
+        "inverse hematoxylin": -_in_cells(np.asarray(smooth, np.float32), grid).mean(axis=(1, 3)),
+        "hematoxylin variation": -cells.std(axis=(1, 3)),
+    }
+
+
+def _hematoxylin(image: Patches) -> NDArray[np.float32]:
+    return np.maximum(stains(image[None])[0, ..., 0], 0)
+
+
+def _in_cells(values: NDArray[np.floating], grid: tuple[int, ...]) -> NDArray[np.floating]:
+    """Pixels (h, w) by cell: (rows, h / rows, columns, w / columns)."""
+    rows, columns = grid
+    height, width = values.shape
+    return values.reshape(rows, height // rows, columns, width // columns)

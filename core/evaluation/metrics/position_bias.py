@@ -197,7 +197,7 @@ def lies(masks: Masks) -> NDArray[np.str_]:
     """
     cells = tumour_cells(masks)
     centre = middle_cell(cells)
-    surround = (cells.sum(axis=(1, 2)) - centre) / (cells[0].size - 1)
+    surround = (cells.sum(axis=(1, 2)) - centre) / (cells.shape[1] * cells.shape[2] - 1)
     kinds = [
         (centre >= HALF) & (centre >= 2 * surround),
         cells.min(axis=(1, 2)) >= FULL,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from core.models.store import StoredBundle
 
 Maps = NDArray[np.floating]
 
+EXACT_CELLS = 9
+"""Cells whose orders can all be gone through; of more, DRAWS are drawn."""
+DRAWS = 20_000
 SSIM_SIDE = 96
 """Pixels that maps are enlarged to before their structure is compared."""
 
@@ -42,13 +46,18 @@ def similarity(maps: Maps, others: Maps) -> dict[str, NDArray[np.float64]]:
         sigma 1.5) of the maps enlarged to 96 px, each divided by its own largest magnitude and laid on 0..1 with no
         evidence in the middle, since the measure is made for light: sign counts, size does not.
     """
-    flat = (rankdata(np.asarray(m, np.float64).reshape(len(m), -1), axis=1) for m in (maps, others))
     ours, theirs = (enlarge((_levelled(m) + 1) / 2, SSIM_SIDE, smooth=True) for m in (maps, others))
     alike = [
         structural_similarity(a, b, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
         for a, b in zip(ours, theirs, strict=True)
     ]
-    return {"spearman": pearson(*flat), "ssim": np.asarray(alike, np.float64)}
+    return {"spearman": spearman(maps, others), "ssim": np.asarray(alike, np.float64)}
+
+
+def spearman(maps: Maps, others: Maps) -> NDArray[np.float64]:
+    """Rank correlation (n,) in [-1, 1] of the cells of maps (n, h, w) with those of others; nan where one is even."""
+    flat = (rankdata(np.asarray(m, np.float64).reshape(len(m), -1), axis=1) for m in (maps, others))
+    return pearson(*flat)
 
 
 def unrelated(maps: Maps) -> float:
@@ -59,6 +68,32 @@ def unrelated(maps: Maps) -> float:
     ranks = rankdata(np.asarray(maps, np.float64).reshape(len(maps), -1), axis=1)
     one, other = np.triu_indices(len(maps), 1)
     return float(np.nanmean(pearson(ranks[one], ranks[other])))
+
+
+@cache
+def magnitude_of_unrelated(cells: int) -> float:
+    """Mean |rank correlation| of a map of so many different cells with itself in every other order, in [0, 1].
+
+    What a map that has nothing to do with another gets: 0.29 of 9 cells, and less the more there are. From all orders
+    of up to EXACT_CELLS, from DRAWS of more. One cell has no order: 1.
+    """
+    if cells < 2:
+        return 1.0
+    ranks = np.arange(cells) - (cells - 1) / 2
+    if cells <= EXACT_CELLS:
+        orders = np.array(list(permutations(range(cells))))
+    else:
+        orders = np.random.default_rng(0).permuted(np.tile(np.arange(cells), (DRAWS, 1)), axis=1)
+    return float(np.abs(ranks[orders] @ ranks).mean() / (ranks @ ranks))
+
+
+def forgotten(stored: StoredBundle, threads: int, seed: int) -> Reader:
+    """The network with nothing learned left: every weight drawn anew; see `randomised`, whose last this is."""
+    from core.inference.engines.torch_engine import TorchEngine
+
+    new = _fresh_weights(stored, seed)
+    altered = _Altered(stored, new, f"all {seed}")
+    return Reader(altered, TorchEngine(altered, threads))
 
 
 def randomised(stored: StoredBundle, threads: int, seed: int = 0) -> Iterator[tuple[int, str, Reader]]:
@@ -75,22 +110,28 @@ def randomised(stored: StoredBundle, threads: int, seed: int = 0) -> Iterator[tu
         depth (1 = the head alone), the name of the deepest layer that was forgotten, and a Reader by torch. One network
         is in memory at a time if the caller lets go of the last.
     """
+    from core.inference.engines.torch_engine import TorchEngine, load_net
+    from core.models.nets import state_groups
+
+    groups = state_groups(load_net(stored))
+    new = _fresh_weights(stored, seed)
+    gone: dict[str, NDArray[Any]] = {}
+    for depth, names in enumerate(reversed(groups), start=1):
+        gone |= {name: new[name] for name in names}
+        altered = _Altered(stored, gone, f"{depth} {seed}")
+        yield depth, names[0].rpartition(".")[0], Reader(altered, TorchEngine(altered, threads))
+
+
+def _fresh_weights(stored: StoredBundle, seed: int) -> dict[str, NDArray[Any]]:
     import torch
 
-    from core.inference.engines.torch_engine import TorchEngine, load_net
-    from core.models.nets import PatchNet, state_groups
+    from core.models.nets import PatchNet
 
     description = stored.description
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = PatchNet(description.architecture, description.mean, description.std)
-    groups = state_groups(load_net(stored))
-    new = {name: tensor.numpy() for name, tensor in fresh.net.state_dict().items()}
-    forgotten: dict[str, NDArray[Any]] = {}
-    for depth, names in enumerate(reversed(groups), start=1):
-        forgotten |= {name: new[name] for name in names}
-        altered = _Altered(stored, forgotten, f"{depth} {seed}")
-        yield depth, names[0].rpartition(".")[0], Reader(altered, TorchEngine(altered, threads))
+    return {name: tensor.numpy() for name, tensor in fresh.net.state_dict().items()}
 
 
 class _Altered(StoredBundle):
