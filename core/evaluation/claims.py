@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.evaluation.schema import ClaimResult, Measured
 
+Verdict = Literal["holds", "fails", "undecided"]
+HOLDS: Verdict = "holds"
+FAILS: Verdict = "fails"
 Groups = NDArray[np.str_] | None
 ALPHA = 0.05
 """Chance of any wrong 'holds' or 'fails' among the claims of one report."""
@@ -213,12 +217,12 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _judged(claim: Claim, found: Measured, p: float, tau: dict[str, float]) -> ClaimResult:
-    verdict = "undecided"
+    verdict: Verdict = "undecided"
     sentence = f"It cannot be told whether {claim.asked}"
     if claim.metric and tau.get(claim.metric, 1.0) < TAU:
         sentence += f": the metric ranks maps of known quality with a Kendall's tau of {tau[claim.metric]:.2f} only"
     elif p <= ALPHA:
         above = found.value > found.null + claim.least
-        verdict, sentence = ("holds", claim.holds) if above else ("fails", claim.fails)
+        verdict, sentence = (HOLDS, claim.holds) if above else (FAILS, claim.fails)
     kept = found.model_dump(exclude={"p"})
     return ClaimResult(**kept, sentence=sentence + ".", least=claim.least, verdict=verdict)

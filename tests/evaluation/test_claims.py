@@ -9,6 +9,12 @@ LEAST = CLAIMS["shapley"].least
 SPREAD = np.tile([-0.05, 0.05], 50)  # mean 0, standard deviation 0.05
 
 
+def told(*arguments, **options):
+    found = measured(*arguments, **options)
+    assert found is not None
+    return found
+
+
 def verdict(*found, tau=None):
     return {one.name: one.verdict for one in judged(found, tau or {})}
 
@@ -25,14 +31,14 @@ def test_there_are_at_most_eight_and_each_is_whole():
     ("mean", "said"), [(LEAST + 0.1, "holds"), (LEAST - 0.1, "fails"), (LEAST + 0.001, "undecided"), (-0.5, "fails")]
 )
 def test_a_claim_is_held_against_its_least_effect(mean, said):
-    found = measured("shapley", SPREAD + mean, null=0.1)
+    found = told("shapley", SPREAD + mean, null=0.1)
     assert found.value == pytest.approx(mean + 0.1)
     assert found.high - found.value == pytest.approx(1.98422 * SPREAD.std(ddof=1) / 10, rel=1e-4)  # t, 99 degrees
     assert verdict(found) == {"shapley": said}
 
 
 def test_an_effect_that_is_surely_there_and_too_small_fails():
-    found = measured("shapley", SPREAD + LEAST / 2)
+    found = told("shapley", SPREAD + LEAST / 2)
     assert found.low > found.null
     (one,) = judged([found], {})
     assert (one.verdict, one.sentence) == ("fails", CLAIMS["shapley"].fails + ".")
@@ -41,14 +47,14 @@ def test_an_effect_that_is_surely_there_and_too_small_fails():
 def test_a_group_counts_once_and_undefined_units_not_at_all():
     values = np.array([0.0, 0.0, 0.0, 1.0, np.nan, *np.arange(8.0)])
     groups = np.array(["a", "a", "a", "b", "b", *"cdefghij"])
-    found = measured("beyond_density", values, groups=groups, unit="slide")
+    found = told("beyond_density", values, groups=groups, unit="slide")
     assert (found.n, found.unit_of_resampling) == (10, "slide")
     assert found.value == pytest.approx((0 + 1 + 28) / 10)
 
 
 def test_too_few_units_make_no_claim():
     assert measured("weights", np.full(FEWEST - 1, 0.9)) is None
-    assert measured("weights", np.full(FEWEST, 0.9)).p == 0.0
+    assert told("weights", np.full(FEWEST, 0.9)).p == 0.0
 
 
 def test_holm_by_hand():
@@ -59,15 +65,15 @@ def test_holm_by_hand():
 
 def test_what_would_hold_alone_may_be_undecided_among_others():
     effects = SPREAD + LEAST + 0.012
-    alone = measured("shapley", effects)
+    alone = told("shapley", effects)
     assert ALPHA / 5 < alone.p < ALPHA / 2
     assert verdict(alone) == {"shapley": "holds"}
-    others = [measured(name, SPREAD + CLAIMS[name].least) for name in ("matters", "planted", "still", "weights")]
+    others = [told(name, SPREAD + CLAIMS[name].least) for name in ("matters", "planted", "still", "weights")]
     assert set(verdict(alone, *others).values()) == {"undecided"}
 
 
 def test_a_metric_that_ranks_known_maps_wrongly_decides_nothing():
-    found = measured("planted", SPREAD + 0.9)
+    found = told("planted", SPREAD + 0.9)
     assert verdict(found, tau={"planted_hit": 0.8}) == {"planted": "holds"}
     (one,) = judged([found], {"planted_hit": 0.5})
     assert one.verdict == "undecided"

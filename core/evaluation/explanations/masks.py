@@ -20,7 +20,6 @@ from core.evaluation.metrics.bootstrap import intervals
 from core.evaluation.schema import Findings, Row
 from core.models.schema import Interval
 
-
 DENSITY = "inverse hematoxylin"
 """The baseline that a map is to be better than."""
 

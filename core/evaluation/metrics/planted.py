@@ -73,7 +73,7 @@ def planted(patches: Patches, labels: NDArray[np.integer], task: Task, count: in
             top, left = where // 3 * cell_side, where % 3 * cell_side
             images[number, top : top + cell_side, left : left + cell_side] = patches[source][box, box]
         found.append(images)
-    return Plants(patches[hosts], *found, cell)
+    return Plants(patches[hosts], found[0], found[1], cell)
 
 
 def hit(maps: Maps, cell: Cells) -> NDArray[np.float64]:
