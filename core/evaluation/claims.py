@@ -128,7 +128,7 @@ CLAIMS: dict[str, Claim] = {
         "1 - |rank correlation| with the map of random weights",
         "a map that ignores the network",
         0.5,
-        10,
+        20,
         "seed",
         "half of what a map that ignores the network lacks",
     ),

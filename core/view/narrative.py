@@ -121,12 +121,6 @@ def enough(row: Row) -> bool:
     return (row.patches if row.units is None else row.units) >= LEAST
 
 
-def _few(row: Row) -> str:
-    """'n = 2, and 20 patches are needed'."""
-    by = "slides" if row.resampled_by == "slide" else "patches"
-    return f"n = {row.patches if row.units is None else row.units}, and {LEAST} {by} are needed"
-
-
 def beats_chance(row: Row) -> bool:
     """Whether the whole interval of a row is on the good side of chance; without a chance level it cannot be.
 
@@ -138,14 +132,6 @@ def beats_chance(row: Row) -> bool:
     if measure.group == RANDOMISATION:
         return row.high < (1 + row.chance) / 2
     return row.low > row.chance if measure.better == "high" else row.high < row.chance
-
-
-def figure_text(row: Row) -> str:
-    """'mosaic 2 x 2 0.57 [0.54, 0.60], chance 0.25, n = 200'."""
-    title = MEASURES[row.measure].title
-    title = title if title.isupper() else title[0].lower() + title[1:]
-    beside = "" if row.chance is None else f", chance {round(row.chance, 2) + 0.0:.2f}"
-    return f"{title} {interval_words(row)}{beside}, n = {row.patches:,}"
 
 
 # What the figures of a chart say

@@ -30,7 +30,7 @@ from core.evaluation.explanations import faithfulness as stage
 from core.evaluation.explanations.runner import STAGES, Examination, chosen_methods, confirmed
 from core.evaluation.explanations.stage import MAIN, Sample
 from core.evaluation.explanations.table import Table
-from core.evaluation.measures import BASELINES, MEASURES, OF_NETWORK
+from core.evaluation.measures import ANOTHER, BASELINES, MEASURES, OF_NETWORK
 from core.evaluation.metrics import faithfulness
 from core.evaluation.metrics import position_bias as bias
 from core.evaluation.schema import EvidenceReport, Plan, plain, read_report
@@ -40,8 +40,9 @@ from core.settings import settings
 from core.task import PCAM
 from core.view.narrative import answer, position_bias_finding
 
-BESIDE = {*BASELINES} - {"darkness"}  # which stands for hematoxylin where a task has no stain
+BESIDE = {*BASELINES} - {"darkness", ANOTHER}  # the first stands for hematoxylin where a task has no stain
 KNOW_NOTHING = BESIDE - {*OF_NETWORK}
+TAKEN_AWAY = ("gap_blurred", "gap_inpainted", "road", "deletion")
 PLAN = Plan(sample=24, methods=("gradcam/last", "eigencam/last", "gradcam/6x6"))
 ROOT = settings().demo
 
@@ -94,8 +95,9 @@ def by(report, measure):
 def test_every_measure_stands_in_the_table(report):
     taken = {row.measure for row in report.rows}
     assert {name for name in MEASURES if not name.startswith("regions_")} - taken <= {"centre_share", "centre_context"}
-    for measure in ("mosaic2", "mosaic3", "masks_pixel_auc", "gap_blurred", "gap_inpainted", "road", "deletion"):
+    for measure in ("mosaic2", "mosaic3", "masks_pixel_auc", "gap_donor", "shapley_spearman", *TAKEN_AWAY):
         beside = BESIDE if measure.startswith("mosaic") else KNOW_NOTHING
+        beside = beside | {ANOTHER} if measure in TAKEN_AWAY else beside
         assert set(by(report, measure)) == {*PLAN.methods, *beside}, measure
         assert {name for name, row in by(report, measure).items() if row.baseline} == beside
     assert set(by(report, "after_randomising")) == set(PLAN.methods)
@@ -106,7 +108,7 @@ def test_rows_carry_chance_and_an_interval(report):
         assert row.low <= row.value <= row.high, row
         assert row.patches > 0
         assert row.resampled_by == ("seed" if row.measure == "after_randomising" else "patch")
-        if row.measure != "moved_alone":
+        if row.measure not in ("moved_alone", "donor_swap"):
             assert row.chance is not None, row
     assert {row.chance for row in by(report, "mosaic2").values()} == {1 / 4}
     assert by(report, "deletion")["random"].value == pytest.approx(by(report, "deletion")["random"].chance)

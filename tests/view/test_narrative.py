@@ -23,7 +23,6 @@ from core.view.narrative import (
     beats_chance,
     claim_text,
     claimed_on,
-    figure_text,
     position_bias_finding,
     replacement_text,
 )
@@ -79,12 +78,6 @@ def test_the_answer_is_the_claims_and_says_whether_they_are_confirmed():
     assert (answer(evidence([])), claimed_on(evidence([]))) == ([], "")
 
 
-def test_no_zero_is_negative():
-    text = figure_text(row("gap_blurred", -0.004, -0.2, 0.1, -0.001))
-    assert text.endswith("0.00 [-0.20, 0.10], chance 0.00, n = 1,234")
-    assert "-0.00" not in text
-
-
 def test_a_replacement_that_reads_as_one_class_is_warned_of():
     def kinds(tumour, normal):
         means = (("all", -0.5, (tumour + normal) / 2), ("tumour", 3.0, tumour), ("no tumour", -4.0, normal))
@@ -130,11 +123,6 @@ def test_a_replacement_that_reads_as_one_class_is_warned_of():
 )
 def test_the_whole_interval_must_be_better_than_chance(measure, low, high, chance, holds):
     assert beats_chance(row(measure, (low + high) / 2, low, high, chance)) is holds
-
-
-def test_a_figure_without_chance_claims_none():
-    assert "chance" not in figure_text(row("moved_alone", 0.2, 0.1, 0.3, None))
-    assert figure_text(row("road", 0.2, 0.1, 0.3, 0.0)) == "ROAD 0.20 [0.10, 0.30], chance 0.00, n = 1,234"
 
 
 def test_measures_are_told_apart_and_explained():
