@@ -56,10 +56,10 @@ def claim(name="shapley", verdict="holds", unit="patch", **figures):
 def test_a_claim_is_told_with_all_that_decides_it():
     assert claim_text(claim()) == (
         "Rank correlation with exact Shapley values: 0.61 [0.55, 0.67]; null (the map of another patch with the same "
-        "label) 0.10; least difference that matters 0.2; n = 1,234 patches."
+        "label) 0.10; least difference that matters 0.2; n = 1,234 patches (64 by design)."
     )
-    assert claim_text(claim("weights", unit="seed", n=10, null=-0.0)).endswith(
-        "null (a map that ignores the network) 0.00; least difference that matters 0.2; n = 10 seeds."
+    assert claim_text(claim("weights", unit="seed", n=20, null=-0.0)).endswith(
+        "null (a map that ignores the network) 0.00; least difference that matters 0.2; n = 20 seeds."
     )
 
 
