@@ -365,11 +365,20 @@ class EvidenceReport(_Record):
     @model_validator(mode="before")
     @classmethod
     def _from_before(cls, values: Any) -> Any:
-        """Of format 3, which made no claims, and of 2 (version 0.2.0), which had other names and kept sentences."""
-        if isinstance(values, dict) and values.get("format") == 3:
-            return values | {"format": FORMAT}
-        if not isinstance(values, dict) or values.get("format") != 2:
+        """Of format 3, which made no claims, and of 2 (version 0.2.0), which had other names and kept sentences.
+
+        Figures whose measure means something else since are left out.
+        """
+        if not isinstance(values, dict) or values.get("format") not in (2, 3):
             return values
+        for part in ("rows", "paired"):
+            if isinstance(values.get(part), list):
+                kept = [
+                    row for row in values[part] if not isinstance(row, dict) or row.get("measure") not in _CHANGED_4
+                ]
+                values = values | {part: kept}
+        if values["format"] == 3:
+            return values | {"format": FORMAT}
         curves = dict(values.get("curves", {}))
         if "position" in curves:
             curves["position"] = {name: part for name, part in curves["position"].items() if name != "finding"}
@@ -382,6 +391,8 @@ class EvidenceReport(_Record):
         return migrated(kept | {"curves": curves | {"trust": trust}}, 2, _NAMES_2) | {"format": FORMAT}
 
 
+_CHANGED_4 = ("after_randomising", "gap_blurred", "gap_inpainted")
+"""Measures with another figure or another chance before format 4."""
 _NAMES_2 = {"strangers": "ood", "position": "position_bias", "pointing": "localisation"} | {
     "mattering": "faithfulness",
     "learned": "randomisation",

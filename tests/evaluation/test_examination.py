@@ -461,7 +461,8 @@ def test_a_report_of_format_2_is_read_in_the_words_of_today(name):
     if kept["format"] > 2:
         pytest.skip("the shipped report was made anew")
     report = read_report(settings().models / name / "evidence.json")
-    assert [row.model_dump() for row in report.rows] == [row | {"units": None} for row in kept["rows"]]
+    same = [row for row in kept["rows"] if row["measure"] not in schema._CHANGED_4]
+    assert [row.model_dump() for row in report.rows] == [row | {"units": None} for row in same]
     curves = kept["curves"]
     assert report.curves.ood.false_alarms.model_dump() == curves["strangers"]["false_alarms"]
     assert report.curves.position_bias.patches == curves["position"]["patches"]
