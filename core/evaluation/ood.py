@@ -163,7 +163,8 @@ def pseudo_slides(statistics: Features) -> Names:
 
     colours = statistics[:, COLOURS]
     scale = colours.std(axis=0)
-    count = int(np.clip(len(colours) // PER_PSEUDO_SLIDE, 1, PSEUDO_SLIDES))
+    wanted = int(np.clip(len(colours) // PER_PSEUDO_SLIDE, 1, PSEUDO_SLIDES))
+    count = min(wanted, len(np.unique(colours, axis=0)))
     standard = (colours - colours.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
     return np.asarray(KMeans(count, n_init=4, random_state=0).fit_predict(standard).astype(str))
 

@@ -144,7 +144,7 @@ def test_the_limit_keeps_its_promise_over_slides():
 
 def test_colours_stand_for_slides_where_none_are_named():
     numbers = np.random.default_rng(0).standard_normal((400, 12))
-    numbers[:, 0] += np.repeat([0, 100, 200, 300], 100)
+    numbers[:, :6] += np.repeat([0, 100, 200, 300], 100)[:, None]
     found = pseudo_slides(numbers)
     assert len(np.unique(found)) == 20
     assert all(len(np.unique(np.repeat(range(4), 100)[found == one])) == 1 for one in np.unique(found))
