@@ -39,6 +39,10 @@ COLON_UM_PER_PX = 0.5
 CHOSEN_AMONG = {*COLON, "1009009"}
 """First parts of the names of pictures that choices were made on: those and ten of the mouth (OCDC)."""
 
+RE_ENCODED, DEFOCUSED = "own, JPEG of quality 50", "own, blur of 0.7 px"
+SAME_TISSUE = (RE_ENCODED, DEFOCUSED)
+"""One's own patches by other means: a detector that calls them strange judges by the way from glass to file."""
+
 Part = Literal["choosing", "measuring"]
 Patches = NDArray[np.uint8]
 Names = NDArray[np.str_]
@@ -70,13 +74,10 @@ def _kind_of(name: str) -> str:
 
 
 def of_own(own: Kind) -> Iterator[Kind]:
-    """One's own patches as other means would have brought them: re-encoded, out of focus, of a wrong pixel size.
-
-    A detector that calls the first two strange judges by the way from glass to file, not by tissue.
-    """
-    yield Kind("own, JPEG of quality 50", corruptions.jpeg(own.patches, 50), own.sources)
-    for sigma in (0.7, 2.0):
-        yield Kind(f"own, blur of {sigma:g} px", corruptions.blur(own.patches, sigma), own.sources)
+    """One's own patches by other means (SAME_TISSUE), and as a bad focus or a wrong pixel size would bring them."""
+    yield Kind(RE_ENCODED, corruptions.jpeg(own.patches, 50), own.sources)
+    yield Kind(DEFOCUSED, corruptions.blur(own.patches, 0.7), own.sources)
+    yield Kind("own, blur of 2 px", corruptions.blur(own.patches, 2.0), own.sources)
     for factor in (0.5, 2.0, 4.0):
         yield Kind(f"own, scale {factor:g}x", corruptions.scale(own.patches, factor), own.sources)
 
