@@ -105,7 +105,7 @@ def _ood(bundle: Bundle) -> list[str]:
         return [f"{flagged} by its features, from {fitted} than 95 % of {limit} do."]
     return [
         f"{flagged} by twelve numbers of its colours and sharpness or by its features, from {fitted} than nearly all "
-        f"of {limit} do: at most 5 % lie beyond, at the upper end of the interval over slides, or clusters of colour "
+        f"of {limit} do: at most 4 % lie beyond, at the upper end of the interval over slides, or clusters of colour "
         "where no slides are named. It tells how a picture was made as well as what it shows: lymph nodes from other "
         "scanners and pictures slightly out of focus are flagged too."
     ]

@@ -49,7 +49,7 @@ def test_ood_patches_are_told_and_one_s_own_are_not(features):
     detector = fit(features[:800], features[800:1100])
     limit = float(detector.limit[0])
     assert limit == pytest.approx(alarm_threshold(detector, features[800:1100]))
-    assert (detector.distance(features[800:1100]) > limit).mean() == pytest.approx(0.05, abs=0.005)
+    assert (detector.distance(features[800:1100]) > limit).mean() == pytest.approx(0.01, abs=0.001)
     far = detector.distance(features[1100:] * np.random.default_rng(1).choice([0.3, 1.7], (300, 40))) / limit
     near, others = (detector.distance(some) / limit for some in (features[1100:], features[800:1100]))
     found = recognised(near, far, names("own", 300), names("odd", 300))
@@ -157,12 +157,10 @@ def test_slides_that_are_named_are_drawn(features):
         return Drawn(some, np.random.default_rng(len(some)).standard_normal((len(some), 12)), slides, None)
 
     valid = features[800:1100].copy()
-    valid[:12] *= 3
-    known = drawn(features[:800], None)
-    spread, of_one = (
-        fit_detector(known, drawn(valid, np.array(s))) for s in (names("", 300), ["a"] * 12 + ["b"] * 288)
-    )
-    # The same patches: where all that is strange is of one slide, a draw may hold it twice.
+    valid[:6] *= 3
+    known, ten = drawn(features[:800], None), np.repeat(names("slide", 10), 30)
+    spread, of_one = (fit_detector(known, drawn(valid, slides)) for slides in (names("", 300), ten))
+    # The same patches: where all six that are strange are of one slide, a draw may hold it four times.
     assert of_one.features.limit[0] > spread.features.limit[0]
 
 
@@ -199,7 +197,7 @@ def test_a_bundle_is_shown_its_training_tissue(ood_bundle, ood_reader, known_tis
     expected = fit_detector(known, others)
     far = ood_reader.distance(patches["valid"])
     np.testing.assert_allclose(far, expected.distance(others.features, others.statistics), rtol=1e-3)
-    assert (far > 1).sum() == 2  # of 24: beyond the 95th percentile; so few are of one cluster
+    assert (far > 1).sum() == 1  # of 24: beyond the 96th percentile; so few are of one cluster
     assert record.picture
 
 
