@@ -153,15 +153,14 @@ def test_colours_stand_for_slides_where_none_are_named():
 
 
 def test_slides_that_are_named_are_drawn(features):
-    def drawn(some, slides):
-        return Drawn(some, np.random.default_rng(len(some)).standard_normal((len(some), 12)), slides, None)
-
-    valid = features[800:1100].copy()
-    valid[:6] *= 3
-    known, ten = drawn(features[:800], None), np.repeat(names("slide", 10), 30)
-    spread, of_one = (fit_detector(known, drawn(valid, slides)) for slides in (names("", 300), ten))
+    numbers = np.random.default_rng(0).standard_normal((1100, 12))
+    numbers[800:806] *= 10
+    known, ten = Drawn(features[:800], numbers[:800], None, None), np.repeat(names("slide", 10), 30)
+    spread, of_one = (
+        fit_detector(known, Drawn(features[800:1100], numbers[800:], slides, None)) for slides in (names("", 300), ten)
+    )
     # The same patches: where all six that are strange are of one slide, a draw may hold it four times.
-    assert of_one.features.limit[0] > spread.features.limit[0]
+    assert of_one.picture.limit[0] > 2 * spread.picture.limit[0]
 
 
 def test_a_detector_survives_the_disk(features, tmp_path):
