@@ -24,7 +24,7 @@ STOREYS: list[dict[str, list[str]]] = [
     {"core": ["task line", "jobs"]},
     {
         "core.data": [
-            ". archive chunks corruptions image_limits patch pixel_size pixels tables transforms",
+            ". archive chunks corruptions image_limits patch picture_statistics pixel_size pixels tables transforms",
             "flags pcam tiff",
             "download intake synthetic",
             "masks sources",
@@ -52,7 +52,7 @@ STOREYS: list[dict[str, list[str]]] = [
             "calibration",
             "card metrics.faithfulness metrics.localisation",
             "metrics.randomisation metrics.shapley metrics.stability",
-            "metrics.planted metrics.position_bias metrics.robustness report trust",
+            "metrics.planted metrics.position_bias metrics.robustness ood_kinds report trust",
             "ood",
             "explanations.stage",
             "explanations.table",

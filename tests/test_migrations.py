@@ -11,7 +11,7 @@ import torch
 from core.evaluation import schema
 from core.evaluation.measures import MEASURES
 from core.evaluation.schema import EVIDENCE, read_report
-from core.models.ood import Mahalanobis
+from core.models.ood import Detector
 from core.models.store import DESCRIPTION, StoredBundle, read_description, write_description
 from core.task import PCAM
 from core.training.config import TrainConfig
@@ -37,7 +37,7 @@ def test_a_bundle_keeps_all_it_said(bundle):
     assert (kept["format"], kept["classes"], "strangers" in kept) == (1, ["no tumour", "tumour"], True)
     read = read_description(bundle)
     assert (read.format, read.task) == (2, PCAM)
-    assert read.ood.model_dump() == kept["strangers"]
+    assert read.ood.model_dump() == kept["strangers"] | {"picture": False}
     same = ("name", "version", "architecture", "weights_sha256", "scales", "libraries")
     assert {name: getattr(read, name) for name in same} == {name: kept[name] for name in same}
     assert [knots for knots, _ in read.point(8).curve] == [knots for knots, _ in kept["points"]["8"]["curve"]]
@@ -51,7 +51,7 @@ def test_a_bundle_keeps_all_it_said(bundle):
 def test_a_detector_of_another_name_is_found(shipped_bundle, tmp_path):
     folder = Path(shutil.copytree(shipped_bundle, tmp_path / "densenet169", ignore=shutil.ignore_patterns(".engine")))
     (folder / "ood.safetensors").rename(folder / "strangers.safetensors")
-    assert isinstance(StoredBundle.open(folder).ood, Mahalanobis)
+    assert isinstance(StoredBundle.open(folder).ood, Detector)
 
 
 def test_a_model_is_trained_again_by_the_names_of_today(bundle, tmp_path):

@@ -112,7 +112,8 @@ def fit_ood(
 ) -> None:
     """Learn what training tissue looks like, so that patches unlike it are flagged; nothing else is changed.
 
-    Learned from the train split; the split named sets the limit, which 5 % of its patches exceed.
+    Learned from the train split. The split named sets the limit: at most 4 % of its patches lie beyond it, at the upper
+    end of the interval over slides.
     """
     from core.data.pcam import Split
     from core.evaluation.ood import fit_ood_detector

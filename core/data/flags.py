@@ -2,8 +2,8 @@
 
 The first three are judged in optical density, OD = -log10(I / 255), where stains add up (Ruifrok & Johnston 2001);
 their limits were set on 3,000 PCam validation patches (JPEG-coded); the false-alarm rate on them stands beside each.
-The fourth is the model's own judgement, from its features (`core.models.ood`); the last says what the model learned
-from. Some of them take the verdict's place (`core.inference.verdict.GATES`).
+The fourth is the model's own judgement, by the picture's numbers and by its features (`core.models.ood`); the last says
+what the model learned from. Some of them take the verdict's place (`core.inference.verdict.GATES`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FLAGS: dict[str, str] = {
     "not H&E-like": "The colours are not those of hematoxylin and eosin, the only stain the model knows.",
     "nearly blank": "There is almost no tissue in this patch.",
     "blurred": "The patch is blurred or without texture, so nuclei cannot be told apart.",
-    UNLIKE: "Its features lie farther from the training patches than 95 % of validation patches do; "
-    "the model may not know this tissue.",
+    UNLIKE: "By its colours and sharpness or by its features it lies farther from the training patches than nearly all "
+    "validation patches do; the model may not know this tissue, or pictures made in this way.",
     SYNTHETIC: "The model learned from drawn pictures and has never seen tissue: it is not for tissue.",
 }
 """Stored scores keep flags as bits in this order: a new one goes last."""

@@ -97,11 +97,17 @@ def _ood(bundle: Bundle) -> list[str]:
     """What is called unlike training tissue, where the bundle can tell."""
     if bundle.ood is None:
         return []
-    fitted, limit = bundle.ood.fitted_on, bundle.ood.limit_on
+    fitted, limit = (
+        f"{d.patches:,} patches of {d.split} ({d.fingerprint[:8]})" for d in (bundle.ood.fitted_on, bundle.ood.limit_on)
+    )
+    flagged = "- Flagged as unlike training tissue: what lies farther,"
+    if not bundle.ood.picture:
+        return [f"{flagged} by its features, from {fitted} than 95 % of {limit} do."]
     return [
-        "- Flagged as unlike training tissue: what lies farther, by its features, from "
-        f"{fitted.patches:,} patches of {fitted.split} ({fitted.fingerprint[:8]}) than 95 % of {limit.patches:,} "
-        f"patches of {limit.split} ({limit.fingerprint[:8]}) do."
+        f"{flagged} by twelve numbers of its colours and sharpness or by its features, from {fitted} than nearly all "
+        f"of {limit} do: at most 4 % lie beyond, at the upper end of the interval over slides, or clusters of colour "
+        "where no slides are named. It tells how a picture was made as well as what it shows: lymph nodes from other "
+        "scanners and pictures slightly out of focus are flagged too."
     ]
 
 

@@ -254,13 +254,14 @@ class PositionBias(_Record):
 
 
 class OODKind(_Record):
-    """How well patches of one kind are told from the split's own."""
+    """How well patches of one kind are told from the split's own; `undecided` is the share that gets no class."""
 
     name: str
     patches: int
     sources: int
     auroc: Figure
     found: float
+    undecided: Figure = Figure()
 
 
 class OODFigures(_Record):
@@ -268,6 +269,7 @@ class OODFigures(_Record):
 
     patches: int
     false_alarms: Figure
+    undecided: Figure = Figure()
     kinds: list[OODKind]
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.data.flags import SYNTHETIC, bits_of, flags
 from core.data.patch import as_batch
+from core.data.picture_statistics import picture_statistics
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError
 from core.explain.question import Question
@@ -269,7 +270,7 @@ class Reader:
         heatmaps = METHODS[method].explain(self._network, Question(seen, layer, maps, logits, weights, tick))
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
         turned_back = np.stack([dihedral_back(by_view[index], index) for index in range(views)])
-        coordinates, strange = self._placed(maps[:count])
+        coordinates, strange = self._placed(maps[:count], patches)
         names = flags(patches, self.task, strange)
         if self.model.synthetic:
             names = [own if is_drawn else (*own, SYNTHETIC) for own, is_drawn in zip(names, drawn, strict=True)]
@@ -292,11 +293,28 @@ class Reader:
             engine=self.engine.name,
         )
 
-    def _placed(self, maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """Where last maps (n, k, h, w) lie among those of training tissue, and which lie too far off."""
+    def distance(self, patches: ArrayLike) -> NDArray[np.float64]:
+        """How far patches lie from training tissue, (n,): above 1 they are flagged; see `core.models.ood.Detector`.
+
+        Raises:
+            PatchShapeError: anything that is not patches of the task.
+            ValueError: the bundle has no detector.
+        """
+        if self.ood is None:
+            raise ValueError("the bundle has no out-of-distribution detector")
+        batch = as_batch(patches, self.task.side)
+        return self.ood.distance(self.features(batch), self._statistics(batch))
+
+    def _placed(
+        self, maps: NDArray[np.float32], patches: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Where last maps (n, k, h, w) of patches lie among those of training tissue, and which lie too far off."""
         if self.ood is None:
             return np.zeros((len(maps), 0), np.float32), None
-        return self.ood.place(pooled(maps))
+        return self.ood.place(pooled(maps), self._statistics(patches))
+
+    def _statistics(self, patches: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        return None if self.ood is None or self.ood.picture is None else picture_statistics(patches)
 
     def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if len(patches) == 0:

@@ -156,6 +156,8 @@ class OODRecord(_Record):
     directions: int = Field(gt=0, le=65_536)
     fitted_on: DataRecord
     limit_on: DataRecord
+    picture: bool = False
+    """Whether the picture is judged too, and the limit keeps its promise over slides (`core.evaluation.ood`)."""
 
 
 class Trial(_Record):

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from core.errors import BundleError, ModelNameError, ModelNotFoundError
 from core.files import write_text
-from core.models.ood import Mahalanobis, load_detector
+from core.models.ood import Detector, load_detector
 from core.models.schema import NAME, Bundle, first_mistake
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class StoredBundle:
         return weight.astype(np.float32), bias.astype(np.float32)
 
     @cached_property
-    def ood(self) -> Mahalanobis | None:
+    def ood(self) -> Detector | None:
         """What tells tissue unlike the training patches; None where the description names no such file.
 
         Raises:
@@ -101,7 +101,7 @@ class StoredBundle:
                 self.folder, f"{path.name} is not the file that {DESCRIPTION} was written for (wrong SHA-256)"
             )
         detector = load_detector(path)
-        if detector.whiten.shape != (self.head[0].shape[1], record.directions):
+        if detector.features.whiten.shape != (self.head[0].shape[1], record.directions):
             raise BundleError(self.folder, f"{path.name} does not fit its weights")
         return detector
 

@@ -12,7 +12,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "not read": "there is nothing here that the network could answer about, so no answer is given",
         "flag": "a warning about the picture itself: blurred, blank, strange in colour, or unlike what it learned from",
         "views": "the same patch flipped and turned eight ways; glass has no right way up, so the answers should agree",
-        "unlike training tissue": "the network has hardly seen such tissue, and may be sure of itself and wrong",
+        "unlike training tissue": "the network has hardly seen such pictures, and may be sure of itself and wrong",
     },
     "A map": {
         "map": "the evidence cell by cell, painted over the tissue; it shows what moved the network, not a finding",

@@ -13,6 +13,7 @@ import numpy as np
 from core.evaluation.claims import CLAIMS
 from core.evaluation.measures import BASELINES, MEASURES, RANDOMISATION
 from core.evaluation.ood import CHANCE
+from core.evaluation.ood_kinds import SAME_TISSUE
 from core.evaluation.schema import (
     ALL,
     ClaimResult,
@@ -179,18 +180,24 @@ def replacement_text(way: str, kinds: Mapping[str, Replacement], decision: float
 
 
 def ood_finding(figures: OODFigures) -> list[tuple[str, str]]:
-    """Which kinds cannot be told from training tissue: first words, and the rest."""
+    """Which kinds cannot be told from training tissue, and whether other means are: first words, and the rest."""
     few = [kind.name for kind in figures.kinds if min(kind.patches, figures.patches) < LEAST]
     missed = [
         kind.name
         for kind in figures.kinds
-        if kind.name not in few and kind.auroc.low is not None and kind.auroc.low <= CHANCE
+        if kind.name not in (*few, *SAME_TISSUE) and kind.auroc.low is not None and kind.auroc.low <= CHANCE
     ]
     if missed:
         text = f"{', '.join(missed)}: the interval reaches chance, so no flag on such a patch means nothing."
     else:
         text = "No other kind." if few else "No kind; the interval of each lies above chance."
     finding = [("Cannot be told:", text)]
+    same = [kind for kind in figures.kinds if kind.name in SAME_TISSUE and kind.name not in few]
+    if same:
+        shares = ", ".join(f"{kind.found:.0%} of {kind.name}" for kind in same)
+        finding.append(
+            ("The same tissue by other means:", f"flagged {shares}; so far the flag tells how a picture was made.")
+        )
     if few:
         finding.insert(0, (f"Fewer than {LEAST} patches:", f"{', '.join(few)}; nothing is found of these."))
     return finding

@@ -434,12 +434,13 @@ def test_ood_patches_are_measured_where_the_bundle_can_tell(ood_reader, tiny_rea
     sample = Sample(ood_reader, demo, PLAN, odd=tmp_path, tell=lambda *fact: told.append(fact))
     kinds = {kind.name: kind for kind in ood.measure(sample).curves.ood.kinds}
     assert list(kinds) == [
-        "scale 0.5x", "scale 2x", "scale 4x", "blur, 2 px", "immunohistochemistry (scikit-image)",
-        "photographs (scikit-image)", f"pictures of {tmp_path.name}",
+        "own, JPEG of quality 50", "own, blur of 0.7 px", "own, blur of 2 px", "own, scale 0.5x", "own, scale 2x",
+        "own, scale 4x", "immunohistochemistry (scikit-image)", "photographs (scikit-image)",
+        f"pictures of {tmp_path.name}",
     ]  # fmt: skip
     assert kinds[f"pictures of {tmp_path.name}"].patches == 4
     assert all(kind.auroc.low <= kind.auroc.value <= kind.auroc.high for kind in kinds.values())
-    assert told[-1] == ("ood", 7, 7)
+    assert told[-1] == ("ood", 9, 9)
     assert ood.measure(Sample(tiny_reader, demo, PLAN)).curves.ood is None
     keys = [
         Examination(ood_reader, demo, PLAN, r, odd=o).key for r, o in ((None, None), (tmp_path, None), (None, tmp_path))

@@ -1,13 +1,13 @@
 """Readings: what is shown is what was computed, for one patch or many, one thread or sixteen."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import expit
 
 from core.data.flags import SYNTHETIC, UNLIKE, bits_of, flags
+from core.data.picture_statistics import picture_statistics
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.errors import ExplanationError, ModelNotFoundError, PatchShapeError
 from core.explain.cam import grad_cam
@@ -70,17 +70,20 @@ def test_long_inputs_are_read_in_pieces_without_a_seam(tiny_reader):
 
 
 def test_a_patch_far_from_the_training_patches_is_flagged(ood_reader, patches):
-    features = ood_reader.features(patches)
-    far = ood_reader.ood.distance(features)
+    features, far = ood_reader.features(patches), ood_reader.distance(patches)
+    detector = ood_reader.ood
+    by_features = detector.features.distance(features) / detector.features.limit[0]
+    by_picture = detector.picture.distance(picture_statistics(patches)) / detector.picture.limit[0]
+    np.testing.assert_allclose(far, np.maximum(by_features, by_picture))
     reader = Reader(ood_reader.stored, ood_reader.engine)
-    detector = reader.ood = replace(ood_reader.ood, limit=np.array([np.median(far)], np.float32))
+    reader.ood = detector.relaxed(float(np.median(far)))
     maps, _ = reader.engine.forward(patches)
     np.testing.assert_allclose(features, maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-7)
     one, eight = reader.read(patches), reader.read(patches, views=8)
     strange = far > np.median(far)
     named = [name == "unlike training tissue" for names in one.flags for name in (names or ("",))[-1:]]
     assert named == strange.tolist()
-    np.testing.assert_array_equal(one.coordinates, detector.coordinates(features))
+    np.testing.assert_array_equal(one.coordinates, detector.features.coordinates(features))
     np.testing.assert_array_equal(eight.coordinates, one.coordinates)  # of the first view
     assert eight.flags == one.flags
     pieces = [reader.explain(patches[i : i + 5], "layercam") for i in (0, 5, 10)]

@@ -293,7 +293,7 @@ def renamed(folder):
 
 def test_a_bundle_brings_its_detector(ood_bundle, tiny_bundle):
     stored = StoredBundle.open(ood_bundle)
-    assert stored.ood.whiten.shape == (1280, stored.description.ood.directions)
+    assert stored.ood.features.whiten.shape == (1280, stored.description.ood.directions)
     assert stored.description.ood.fitted_on.split == "train"
     assert StoredBundle.open(tiny_bundle).ood is None
 
@@ -332,6 +332,9 @@ def test_a_detector_of_other_weights_is_refused(ood_copy, harm, said):
         (lambda a: a | {"subspaces": a["subspaces"] + np.float32(9999)}, "holds no out-of-distribution detector"),
         (lambda a: a | {"mean": a["mean"][:-1], "whiten": a["whiten"][:-1].copy()}, "does not fit its weights"),
         (lambda a: a | {"residual_scale": np.zeros(2, np.float32)}, "holds no out-of-distribution detector"),
+        (lambda a: a | {"picture_limit": -a["picture_limit"]}, "holds no out-of-distribution detector"),
+        (lambda a: a | {"picture_mean": a["picture_mean"][:-1]}, "holds no out-of-distribution detector"),
+        (lambda a: {k: v for k, v in a.items() if k != "picture_whiten"}, "holds no out-of-distribution detector"),
     ],
 )
 def test_a_damaged_detector_is_refused(ood_copy, arrays, said):
@@ -353,12 +356,21 @@ def test_a_bundle_of_format_1_reads_as_it_did(ood_copy, ood_bundle):
     """As version 0.2.0 wrote it: `strangers`, in a file of that name whose arrays have older names."""
     description = json.loads((ood_copy / DESCRIPTION).read_text())
     arrays = numpy_load(ood_copy / OOD_DETECTOR)
+    arrays = {name: array for name, array in arrays.items() if not name.startswith("picture_")}
     arrays["looks"], arrays["rest"] = arrays.pop("subspaces"), arrays.pop("residual_scale")
     (ood_copy / OOD_DETECTOR).unlink()
     numpy_save(arrays, ood_copy / OOD_DETECTOR_1)
-    record = description.pop("ood") | {"sha256": sha256_of(ood_copy / OOD_DETECTOR_1)}
+    record = description.pop("ood")
+    assert record.pop("picture")
+    record |= {"sha256": sha256_of(ood_copy / OOD_DETECTOR_1)}
     (ood_copy / DESCRIPTION).write_text(json.dumps(description | {"format": 1, "strangers": record}))
     older, newer = StoredBundle.open(ood_copy), StoredBundle.open(ood_bundle)
     assert older.description.format == 2
     features = np.random.default_rng(0).random((3, older.head[0].shape[1]))
-    np.testing.assert_array_equal(older.ood.distance(features), newer.ood.distance(features))
+    assert older.ood.picture is None
+    assert not older.description.ood.picture
+    assert newer.ood.picture is not None
+    far = newer.ood.features.distance(features)
+    np.testing.assert_array_equal(older.ood.features.distance(features), far)
+    # Without numbers of the picture the features decide alone, by their own limit.
+    assert older.ood.place(features, None)[1].tolist() == (far > newer.ood.features.limit[0]).tolist()

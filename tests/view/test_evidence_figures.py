@@ -5,6 +5,7 @@ import pytest
 
 from core.evaluation.measures import FAITHFULNESS, LOCALISATION, RANDOMISATION, STABILITY
 from core.evaluation.metrics.position_bias import GRIDS
+from core.evaluation.ood_kinds import SAME_TISSUE
 from core.evaluation.schema import Curves, EvidenceReport, OODFigures, PositionBias, Row
 from core.view.charts import explanations, prediction
 from core.view.charts.evidence import PREDICTION, Chart, charts, laid_over
@@ -237,6 +238,28 @@ def test_ood_patches_that_cannot_be_told_are_named(odd):
     odd["kinds"] = odd["kinds"][:1]
     (chart,) = charts(report_of(ood=odd), PREDICTION)
     assert chart.finding[0][1].startswith("No kind")
+
+
+def test_what_is_told_of_the_way_a_picture_was_made_is_said(odd):
+    odd["kinds"] += [
+        odd["kinds"][1] | {"name": name, "found": found} for name, found in zip(SAME_TISSUE, (0.04, 0.9), strict=True)
+    ]
+    (chart,) = charts(report_of(ood=odd), PREDICTION)
+    missed, means = chart.finding
+    assert missed[1].startswith("scale 0.5x, liver: ")  # that the same tissue cannot be told is no fault
+    assert means[1].startswith(f"flagged 4% of {SAME_TISSUE[0]}, 90% of {SAME_TISSUE[1]}; ")
+
+
+def test_shares_without_a_class_are_said_where_they_are_known(odd):
+    (chart,) = charts(report_of(ood=odd), PREDICTION)
+    assert "for any reason" not in chart.meaning
+    assert prediction.ood(OODFigures.model_validate(odd)).data[0].customdata[0][-1] == ""
+    share = {"value": 0.3, "low": 0.2, "high": 0.4}
+    odd["undecided"] = odd["kinds"][0]["undecided"] = share
+    (chart,) = charts(report_of(ood=odd), PREDICTION)
+    assert "tissue, and 30.0% [20.0, 40.0] are referred or not read for any reason." in chart.meaning
+    told = prediction.ood(OODFigures.model_validate(odd)).data[0].customdata[0][-1]
+    assert told == "<br>referred or not read 30.0% [20.0, 40.0]"
 
 
 def test_the_frame_lies_on_the_tumour_patch():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.evaluation import ood
+from core.evaluation import ood, ood_kinds
 from core.evaluation.explanations.stage import Sample, Stage
 from core.evaluation.schema import Curves, Findings
 
@@ -13,10 +13,10 @@ def measure(sample: Sample) -> Findings:
         return Findings()
     places = sample.some(STAGE.share)
     slides = sample.groups(places)
-    own = ood.Kind("own", sample.patches(places), places.astype(str) if slides is None else slides)
-    kinds = [*ood.of_own(own), *ood.of_scikit_image(sample.reader.task.side)]
+    own = ood_kinds.Kind("own", sample.patches(places), places.astype(str) if slides is None else slides)
+    kinds = [*ood_kinds.of_own(own), *ood_kinds.of_scikit_image(sample.reader.task.side)]
     if sample.odd is not None:
-        kinds += ood.of_folder(sample.odd, sample.reader.task)
+        kinds += ood_kinds.of_folder(sample.odd, sample.reader.task, "measuring")
     curve = ood.measured(sample.reader, own, kinds, lambda done, total: sample.tell(STAGE.name, done, total))
     return Findings(curves=Curves.of(ood=curve))
 

@@ -86,7 +86,7 @@ class Examination:
         """Examine what `reader` serves on `split`.
 
         On `regions` (a folder, see `read_regions`) too where given, and on `odd`, a folder of pictures that the model
-        should not know (see `core.evaluation.ood.of_folder`).
+        should not know (see `core.evaluation.ood_kinds.of_folder`).
 
         Raises:
             OtherTaskError: the split is of another task than the reader's.

@@ -165,10 +165,12 @@ def _prediction(curves: Curves, positive: str) -> list[Chart]:
 
 
 def _ood(figures: OODFigures) -> Chart:
+    known = figures.undecided.value is not None
+    own = f", and {percent_words(figures.undecided)} are referred or not read for any reason" if known else ""
     meaning = (
-        "How well patches of each kind are told from the split's own by their features (AUROC). Of "
+        "How well patches of each kind are told from the split's own (AUROC). Of "
         f"{figures.patches:,} patches of the split itself, {percent_words(figures.false_alarms)} are flagged as unlike "
-        "training tissue."
+        f"training tissue{own}."
     )
     return Chart("Out of distribution", meaning, ood(figures), finding=ood_finding(figures))
 

@@ -9,8 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.ood import CHANCE
-from core.evaluation.schema import Curves, Figure, OODFigures, Reliability
+from core.evaluation.schema import Curves, Figure, OODFigures, OODKind, Reliability
 from core.view.charts.style import ACCENT, GREY, SECOND, blank, chance_line, diagonal, gap, line_style, square
+from core.view.words import percent_words
 
 
 def roc(curves: Curves, chosen: tuple[float, float] | None = None) -> go.Figure:
@@ -90,6 +91,12 @@ def robustness(curves: Curves, kind: str) -> go.Figure:
     return figure.update_xaxes(dtick=1)
 
 
+def _undecided(kind: OODKind) -> str:
+    """How many of a kind get no class, for under the pointer; '' in reports that do not say."""
+    known = kind.undecided.value is not None
+    return f"<br>referred or not read {percent_words(kind.undecided)}" if known else ""
+
+
 def ood(figures: OODFigures) -> go.Figure:
     """AUROC of each kind of out-of-distribution picture with its 95 % interval, and chance; the worst told on top."""
     shown = sorted(figures.kinds, key=lambda kind: -(kind.auroc.value or 0.0))
@@ -103,11 +110,11 @@ def ood(figures: OODFigures) -> go.Figure:
             "arrayminus": [gap(kind.auroc, "low") for kind in shown],
         },
         customdata=[
-            [kind.auroc.low, kind.auroc.high, kind.found, kind.patches, kind.sources]
+            [kind.auroc.low, kind.auroc.high, kind.found, kind.patches, kind.sources, _undecided(kind)]
             for kind in shown
         ],
         hovertemplate="%{x:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], flagged %{customdata[2]:.0%} of "
-        "%{customdata[3]} patches from %{customdata[4]} sources<extra>%{y}</extra>",
+        "%{customdata[3]} patches from %{customdata[4]} sources%{customdata[5]}<extra>%{y}</extra>",
     )  # fmt: skip
     figure.add_vline(
         x=CHANCE, line={"dash": "dot", "width": 1, "color": GREY}, annotation_text=f"chance ({CHANCE:.2f})",
