@@ -375,7 +375,7 @@ class EvidenceReport(_Record):
             return values
         for part in ("rows", "paired"):
             if isinstance(values.get(part), list):
-                kept = [
+                same = [
                     row for row in values[part] if not isinstance(row, dict) or row.get("measure") not in _CHANGED_4
                 ]
                 values = values | {part: kept}
