@@ -378,7 +378,7 @@ class EvidenceReport(_Record):
                 same = [
                     row for row in values[part] if not isinstance(row, dict) or row.get("measure") not in _CHANGED_4
                 ]
-                values = values | {part: kept}
+                values = values | {part: same}
         if values["format"] == 3:
             return values | {"format": FORMAT}
         curves = dict(values.get("curves", {}))
