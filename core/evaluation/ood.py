@@ -3,8 +3,8 @@
 What serves was chosen on half of the pictures of colon and mouth (`ood_kinds.part_of`), with DenseNet169 on PCam, each
 at the limit that keeps the same promise (5 % of valid at the upper end). Share found of the other half, as the pictures
 come and brought to 0.97 um/px; and share flagged of lymph nodes of five hospitals (CAMELYON17), which is a fault. The
-sets of numbers were first tried on all pictures, and the promise of 4 % and the weight of the features were settled with
-both halves and the figures of test in sight: these figures flatter the detector.
+sets of numbers were first tried on all pictures, and the promise of 4 % and the weight of the features were settled
+with both halves and the figures of test in sight: these figures flatter the detector.
 
 | judged by | as they come | at 0.97 um/px | lymph nodes | of test |
 |---|---|---|---|---|
