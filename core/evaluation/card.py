@@ -106,8 +106,8 @@ def _ood(bundle: Bundle) -> list[str]:
     return [
         f"{flagged} by twelve numbers of its colours and sharpness or by its features, from {fitted} than nearly all "
         f"of {limit} do: at most 4 % lie beyond, at the upper end of the interval over slides, or clusters of colour "
-        "where no slides are named. It tells how a picture was made as well as what it shows: lymph nodes from other "
-        "scanners and pictures slightly out of focus are flagged too."
+        "where no slides are named. It tells how a picture was made as well as what it shows: the same tissue of other "
+        "scanners, and pictures slightly out of focus, are flagged too."
     ]
 
 

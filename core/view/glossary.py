@@ -30,7 +30,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "baseline": "a map that a method is to be better than, such as random cells or where the nuclei are dark",
         "mosaic": "several patches laid together, one with what is looked for: does the evidence fall on that one?",
         "donor tissue": "tissue of a patch without the positive class, put where a cell was taken away: blurred cells "
-        "would read as tumour in themselves",
+        "would read as that class in themselves",
         "Shapley value": "what a cell adds to the answer on average, whichever others are there already",
         "claim": "a sentence about the maps that was written down, with its bar, before it was measured",
         "null": "what the same figure comes to where there is nothing to find, as with the map of another patch",

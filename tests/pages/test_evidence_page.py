@@ -147,13 +147,13 @@ def test_why_the_map_leans_is_told_under_where_it_points(screen, kept, report):
     drawn = [json.loads(chart.proto.spec)["data"] for chart in page.at.get("plotly_chart")]
     assert [[trace["type"] for trace in traces] for traces in drawn].count(["heatmap"]) == 3
     page.at.segmented_control(key="question").set_value("Does it matter to the prediction?").run()
-    said = unescape(re.search(r'data-testid="finding">(.*?)</ul>', page.calm().html)[1])
+    said = unescape("".join(re.findall(r'data-testid="finding">(.*?)</ul>', page.calm().html)))
     replaced = report.curves.replaced.ways["blurred"]["tumour"].replaced.value
     assert f"Wholly blurred, patches get a mean logit of {replaced:+.2f}" in said
 
 
 def test_a_report_from_before_there_were_reasons_is_shown_without(screen, kept, report):
-    older = report.curves.model_copy(update={"position_bias": None, "replaced": None})
+    older = report.curves.model_copy(update={"position_bias": None, "replaced": None, "planted": None})
     kept.write_text(report.model_copy(update={"curves": older}).model_dump_json())
     page = screen("evidence").calm()
     assert "Why the map leans" not in page.markdown
