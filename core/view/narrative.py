@@ -100,8 +100,8 @@ def claim_text(one: ClaimResult) -> str:
     units = {"patch": "patches"}.get(one.unit_of_resampling, f"{one.unit_of_resampling}s")
     design = f" ({claim.planned} by design)" if one.unit_of_resampling == claim.unit and one.n != claim.planned else ""
     return (
-        f"{figure}: {interval_words(one)}; null ({claim.null}) {round(one.null, 2) + 0.0:.2f}; least difference that matters "
-        f"{one.least:g}; n = {one.n:,} {units}{design}."
+        f"{figure}: {interval_words(one)}; null ({claim.null}) {round(one.null, 2) + 0.0:.2f}; least difference that "
+        f"matters {one.least:g}; n = {one.n:,} {units}{design}."
     )
 
 
