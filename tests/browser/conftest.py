@@ -141,7 +141,9 @@ def page(browser: Browser) -> Iterator[Page]:
 def _problem(message: Any) -> str:
     # Opened at /browse, Streamlit looks for its server at /browse/_stcore/ first, then at /_stcore/.
     probe = "/_stcore/" in message.location.get("url", "") and "404" in message.text
-    return message.text if message.type == "error" and not probe else ""
+    # What it has to tell while it looks is dropped with this word; what must not be lost is told until it is heard.
+    early = message.text.startswith("Cannot send rerun backMessage when disconnected")
+    return message.text if message.type == "error" and not (probe or early) else ""
 
 
 @pytest.fixture

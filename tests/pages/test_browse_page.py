@@ -78,11 +78,11 @@ def plain(scores):
         ({"label": "no tumour"}, lambda s, y: y == 0),
         ({"verdict": "refer"}, lambda s, y: (in_band(s) | (s.flag_bits & DOUBTED > 0)) & (s.flag_bits & NOT_READ == 0)),
         ({"outcome": "false positive"}, lambda s, y: (y == 0) & plain(s) & (s.probability >= s.point.refer_high)),
-        ({"outcome": "false negative"}, lambda s, y: (y == 1) & plain(s) & (s.probability < s.point.refer_low)),
+        ({"outcome": "true negative"}, lambda s, y: (y == 0) & plain(s) & (s.probability < s.point.refer_low)),
         ({"flag": "none"}, lambda s, y: s.flag_bits == 0),
         (
-            {"label": "tumour", "verdict": "no tumour"},
-            lambda s, y: (y == 1) & plain(s) & (s.probability < s.point.refer_low),
+            {"label": "no tumour", "verdict": "tumour"},
+            lambda s, y: (y == 0) & plain(s) & (s.probability >= s.point.refer_high),
         ),
     ],
 )
