@@ -14,6 +14,7 @@ from PIL import Image
 
 from core import cli
 from core.data.pcam import Split
+from core.evaluation.explanations import donors, randomisation
 from core.evaluation.schema import read_report
 from core.explain.registry import METHODS
 from core.models.store import CARD, WEIGHTS, read_description
@@ -175,7 +176,9 @@ def test_figures(toy):
     assert_says_nothing_of_pcam((toy.model / CARD).read_text())
 
 
-def test_evidence(toy):
+def test_evidence(toy, monkeypatch):
+    monkeypatch.setattr(donors, "MOST", 2)
+    monkeypatch.setattr(randomisation, "SEEDS", 3)
     out = toy.folder / "evidence.json"
     sample = ("--sample", 24, "--split", "valid")
     toy.run("evidence", "--data", toy.data, *sample, "--model", toy.model, "--out", out)

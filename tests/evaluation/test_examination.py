@@ -73,19 +73,18 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def fewer():
-    """Few coalitions: each patch costs 512 passes."""
+    """Few coalitions, of which each patch costs 512 passes, and few networks of random weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(donors, "MOST", 6)
         patch.setattr(planted, "RANKED", 3)
+        patch.setattr(randomisation, "SEEDS", 3)
         yield
 
 
 @pytest.fixture(scope="module")
 def report(tiny_reader, demo, cache, told, fewer):
     examination = Examination(tiny_reader, demo, PLAN, tell=lambda *fact: told.append(fact))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(randomisation, "SEEDS", 3)
-        return examination.run(cache)
+    return examination.run(cache)
 
 
 def by(report, measure):
@@ -496,6 +495,7 @@ def test_a_report_that_cannot_be_read_says_where(tmp_path, report):
 def test_claims_are_confirmed_once_for_the_same_weights(
     tiny_copy, report, tmp_path, command, write_split, patches, labels, monkeypatch
 ):
+    monkeypatch.setattr(donors, "MOST", 2)
     data, out = write_split(tmp_path / "data", patches, labels, "test"), tmp_path / "out.json"
     asked = ("evidence", "--model", tiny_copy, "--data", data, "--sample", 20, "--engine", "openvino", "--confirm")
     code, _, said = command(*asked, "--out", out)

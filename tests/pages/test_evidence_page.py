@@ -11,7 +11,7 @@ import pytest
 
 from core import service
 from core.evaluation.claims import FEWEST
-from core.evaluation.explanations import donors, planted
+from core.evaluation.explanations import donors, planted, randomisation
 from core.evaluation.explanations.runner import Examination
 from core.evaluation.schema import EVIDENCE, ExaminedModel, Plan
 from core.evaluation.trust import trust_figures
@@ -31,6 +31,7 @@ def report(shipped_reader, tiny_reader, demo, tmp_path_factory):
     with pytest.MonkeyPatch.context() as few:  # each patch whose coalitions are read costs 512 passes
         few.setattr(donors, "MOST", FEWEST)
         few.setattr(planted, "RANKED", 3)
+        few.setattr(randomisation, "SEEDS", FEWEST)
         made = Examination(tiny_reader, demo, Plan(sample=60, methods=METHODS)).run(tmp_path_factory.mktemp("made"))
     model = shipped_reader.model
     return made.model_copy(update={"model": ExaminedModel(name=model.name, identity=model.identity)})
