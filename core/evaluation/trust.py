@@ -9,16 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from core.data.flags import flags
 from core.data.pcam import Split
 from core.data.transforms import VIEWS, dihedral, dihedral_back
-from core.evaluation.metrics.faithfulness import blurred, pearson, read_without
+from core.evaluation.metrics.faithfulness import of_donor, pearson, read_without
 from core.evaluation.trust_scale import HOTTEST, figures_of
 from core.explain.grid import centre_share
 from core.inference.reader import Reader
+from core.task import Task
 
 OTHERS = ("layercam", "eigencam")
 """Methods whose agreement with Grad-CAM is asked for; at the last layer the rest of the CAM family is Grad-CAM."""
 RANDOM_DRAWS = 4
+DONORS = 3
+"""Patches of the other class whose cells stand in for a patch's own."""
+DONORS_SEEN = 32
+"""Patches among which donors are sought that nothing speaks against."""
 QUANTILES = 101
 FEW = 10
 """Fewer patches of a verdict than this give no percentile."""
@@ -28,12 +34,23 @@ CHUNK = 16_384
 """Rows that distances are taken of at once."""
 
 
-def trust_figures(reader: Reader, patches: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """The card's figures for patches: 8 forward passes for the views and 5 with cells blurred.
+def donors(split: Split, task: Task) -> NDArray[np.uint8]:
+    """Patches labelled 0 without a flag of their own, the same for everybody: uint8 (DONORS at most, side, side, 3)."""
+    drawn = np.random.default_rng(0).permutation(np.flatnonzero(split.labels == 0))[:DONORS_SEEN]
+    found = split.patches(drawn)
+    bare = [place for place, names in enumerate(flags(found, task)) if not names]
+    return found[bare[:DONORS]]
+
+
+def trust_figures(
+    reader: Reader, patches: NDArray[np.uint8], donors: NDArray[np.uint8]
+) -> dict[str, NDArray[np.float64]]:
+    """The card's figures for patches: 8 forward passes for the views and 5 a donor with cells exchanged.
 
     Args:
         reader: serves the model; one that remembers (`core.inference.caching`) explains by other methods for nothing.
         patches: uint8 (n, side, side, 3).
+        donors: uint8 (d, side, side, 3), see `donors`; a patch is no donor to itself.
 
     Returns:
         (n,) by key of FIGURES; nan where a figure is undefined (no positive evidence, an even map).
@@ -55,11 +72,15 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8]) -> dict[str, NDArr
     for number, cells in enumerate(chosen):
         np.put_along_axis(gone[:, number], cells, True, axis=1)
     masks = gone.reshape(count, 1 + RANDOM_DRAWS, *maps.shape[2:])
-    left = read_without(patches, {"": masks}, lambda changed: reader.read(changed).logit, blurred)[""]
+    drops = np.full((1 + len(donors), count), np.nan)
+    for drop, donor in zip(drops, donors, strict=False):
+        left = read_without(patches, {"": masks}, lambda changed: reader.read(changed).logit, of_donor(donor))[""]
+        itself = (patches == donor).all(axis=(1, 2, 3))
+        drop[~itself] = (left[:, 1:].mean(axis=1) - left[:, 0])[~itself]
     ranks = rankdata(flat[0], axis=1)
     found = {
         "centre": centre_share(maps[0], reader.task),
-        "hot_drop": left[:, 1:].mean(axis=1) - left[:, 0],
+        "donor_drop": mean_known(drops),
         "map_turns": mean_known(np.array([pearson(flat[0], other) for other in flat[1:]])),
         "probability_turns": np.ptp(probability, axis=0),
         "methods": mean_known(np.array([pearson(ranks, rankdata(other, axis=1)) for other in others])),
@@ -67,13 +88,15 @@ def trust_figures(reader: Reader, patches: NDArray[np.uint8]) -> dict[str, NDArr
     return {name: found[name] for name in figures_of(reader.task)}
 
 
-def reference(reader: Reader, chunks: Iterable[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
+def reference(
+    reader: Reader, chunks: Iterable[NDArray[np.uint8]], donors: NDArray[np.uint8]
+) -> dict[str, dict[str, Any]]:
     """How each figure is spread over patches, by verdict (by the threshold alone): see `schema.TrustSpread`."""
     found: dict[str, list[NDArray[np.float64]]] = {}
     called: list[NDArray[np.bool_]] = []
     for patches in chunks:
         called.append(reader.read(patches).probability >= reader.model.point(1).threshold)
-        for name, seen in trust_figures(reader, patches).items():
+        for name, seen in trust_figures(reader, patches, donors).items():
             found.setdefault(name, []).append(seen)
     positive = np.concatenate(called)
     spread: dict[str, dict[str, Any]] = {}

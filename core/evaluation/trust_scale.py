@@ -11,7 +11,11 @@ import numpy as np
 from core.task import Task
 
 HOTTEST = 2
-"""Cells of the nine that are blurred."""
+"""Cells of the nine that are exchanged."""
+Z = 1.96
+"""Of the normal distribution at 97.5 %."""
+MANY = 200
+"""Patches that a percentile is said of without an interval."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,10 @@ FIGURES: dict[str, Figure] = {
         None,
         "high",
     ),
-    "hot_drop": Figure(
-        "Hottest cells blurred, against random ones",
-        f"Logits the margin falls when the {HOTTEST} hottest cells are blurred, less the fall for random cells.",
+    "donor_drop": Figure(
+        "Hottest cells exchanged, against random ones",
+        f"Logits the margin falls when the {HOTTEST} hottest cells give way to those of patches of the other class, "
+        "less the fall for random cells.",
         0.0,
         "high",
     ),
@@ -84,3 +89,16 @@ def percentile(value: float, quantiles: Mapping[str, Sequence[float]], name: str
         return None
     edges = np.asarray(quantiles[name])
     return float(np.interp(value, edges, np.linspace(0, 100, len(edges))))
+
+
+def percentile_words(rank: float, patches: int) -> str:
+    """A percentile among so many patches: of fewer than MANY with its 95 % interval.
+
+    Wilson's for a share, 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    if patches >= MANY:
+        return f"{rank:.0f}"
+    share, z2 = rank / 100, Z**2 / patches
+    middle = (share + z2 / 2) / (1 + z2)
+    half = np.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
+    return f"{rank:.0f} [{100 * (middle - half):.0f}, {100 * (middle + half):.0f}]"

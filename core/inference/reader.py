@@ -25,6 +25,9 @@ from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
 from core.task import PREDICTED, STRIDE, Task
 
+T_OF_VIEWS = 2.365
+"""Student's t with 7 degrees of freedom at 97.5 %: half an interval over eight views, in standard errors."""
+
 
 @dataclass(frozen=True)
 class Readings:
@@ -38,6 +41,8 @@ class Readings:
         verdict: (n,) a class of the task, "refer" or "not read"; see `core.inference.verdict`.
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
             `target`; the mean of the views' maps, each turned back.
+        sign_unstable: (n, h, w) bool, cells of the attribution whose 95 % t-interval over the views holds both signs;
+            none with one view, which does not tell.
         map_agreement: (n,) float64 in [-1, 1], mean Pearson correlation of the first view's map with the others', each
             turned back; nan with one view or an even map.
         coordinates: (n, d) float32, whitened coordinates of the first view (`core.models.ood`); d is 0 where the bundle
@@ -55,6 +60,7 @@ class Readings:
     view_logits: NDArray[np.float32]
     verdict: NDArray[np.str_]
     attribution: NDArray[np.float32]
+    sign_unstable: NDArray[np.bool_]
     map_agreement: NDArray[np.float64]
     coordinates: NDArray[np.float32]
     flags: tuple[tuple[str, ...], ...]
@@ -282,6 +288,7 @@ class Reader:
             view_logits=margin,
             verdict=verdicts(probability, point, self.task, bits_of(names)),
             attribution=turned_back.mean(axis=0),
+            sign_unstable=_sign_unstable(turned_back),
             map_agreement=_agreement(turned_back),
             coordinates=coordinates,
             flags=tuple(names),
@@ -323,6 +330,15 @@ class Reader:
         return self.engine.forward(patches)
 
 
+def _sign_unstable(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Of maps (views, n, h, w): where the views leave the sign of their mean open, see `Readings.sign_unstable`."""
+    if len(maps) == 1:
+        return np.zeros(maps.shape[1:], bool)
+    exact = maps.astype(np.float64)
+    half = T_OF_VIEWS * exact.std(axis=0, ddof=1) / np.sqrt(len(maps))
+    return np.asarray(np.abs(exact.mean(axis=0)) < half)
+
+
 def _agreement(maps: NDArray[np.float32]) -> NDArray[np.float64]:
     """Of maps (views, n, h, w): how the first goes with the others, see `Readings.map_agreement`."""
     flat = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3]).astype(np.float64)
@@ -362,7 +378,7 @@ def _as_regions(images: ArrayLike) -> NDArray[np.uint8]:
 
 
 def _joined(pieces: list[Readings]) -> Readings:
-    arrays = ("probability", "logit", "logits", "view_logits", "verdict", "attribution", "map_agreement", "coordinates")
+    arrays = [name for name, value in vars(pieces[0]).items() if isinstance(value, np.ndarray)]
     joined: dict[str, Any] = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays}
     return replace(pieces[0], flags=tuple(f for piece in pieces for f in piece.flags), **joined)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.data.flags import SYNTHETIC
 from core.explain.registry import METHODS
 from core.inference.reader import Readings
-from core.view.export import bar_words, scale_of
+from core.view.export import bar_words, explained_words, scale_of
 from core.view.verdict import (
     centre_words,
     evidence_words,
@@ -162,7 +162,7 @@ class Case:
         scale = f"{bar_words(readings, look.own, look.only_for)}, {scale_of(readings, 0, look.own):.3g} {method.unit}"
         size = f"taken at {self.um_per_px:g} um/px, " if self.um_per_px else ""
         told = {
-            "Explained": f"{readings.explained}. It shows {task.targets[readings.target]} ({method.paper}).",
+            "Explained": f"{explained_words(readings, 0)}. It shows {task.targets[readings.target]} ({method.paper}).",
             "Pixel size": on_screen(f"{size}read as {task.size}"),
             "Done to the file": on_screen(" ".join(self.notes)),
             "SHA-256": self.sha256,

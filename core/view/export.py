@@ -45,6 +45,12 @@ def nothing_words(heatmap: NDArray[np.floating], only_for: bool = False) -> str:
     return NO_POSITIVE_EVIDENCE if only_for and not (heatmap > 0).any() else ""
 
 
+def explained_words(readings: Readings, index: int) -> str:
+    """What is explained, and what hatched cells of this map say."""
+    hatched = "; hatched where the views leave the sign open" if readings.sign_unstable[index].any() else ""
+    return readings.explained + hatched
+
+
 def as_record(
     readings: Readings,
     index: int,
@@ -99,6 +105,7 @@ def as_record(
             "target_meaning": task.targets[readings.target],
             "unit": METHODS[readings.method].unit,
             "map": [[float(v) for v in row] for row in heatmap],
+            "sign_unstable": readings.sign_unstable[index].tolist() if readings.views > 1 else None,
             "fixed_scale": readings.scale,
             "centre_share": share if np.isfinite(share) else None,
             "centre_share_chance": task.label_share,
@@ -118,7 +125,7 @@ def as_picture(
 ) -> Image.Image:
     """The patch beside its heatmap at 4x, with colour bar, what is explained, and what was done to the picture."""
     verdict = in_words(str(readings.verdict[index]), readings.flags[index])
-    said = f"{readings.explained}; {probability_words(readings, index)}; {verdict}."
+    said = f"{explained_words(readings, index)}; {probability_words(readings, index)}; {verdict}."
     return overlay_image(
         patch,
         readings.attribution[index],
@@ -126,4 +133,5 @@ def as_picture(
         unit=METHODS[readings.method].unit,
         caption=" ".join((said, *notes, "Research use only.")),
         only_for=only_for,
+        hatched=readings.sign_unstable[index],
     )

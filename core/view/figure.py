@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from core.explain.registry import METHODS
 from core.view.case import Case
 from core.view.drawing import DPI, QUIET, Area, Drawing, Raster, Words, as_pixels, as_svg, frame, wide, wrapped
-from core.view.export import bar_words, nothing_words, scale_of
+from core.view.export import bar_words, explained_words, nothing_words, scale_of
 from core.view.overlay import colourise, enlarged, overlaid, scale_bar, ticks
 from core.view.verdict import NOT_TO_BE_USED
 
@@ -44,6 +44,7 @@ def map_picture(case: Case, side: int) -> Image.Image:
         smooth=look.smooth,
         only_for=look.only_for,
         smooth_tissue=look.smooth_tissue,
+        hatched=case.readings.sign_unstable[0],
     )
     return picture if case.usable else picture.convert("L").point(lambda v: 128 + PALE * (v - 128)).convert("RGB")
 
@@ -82,7 +83,7 @@ def figure(case: Case, *, detail: int | None = None, bare: bool = False) -> Draw
     parts += parts_below
     y = below
     if not bare:
-        said = f"{case.readings.explained}; {case.headline}; {case.probability}."
+        said = f"{explained_words(case.readings, 0)}; {case.headline}; {case.probability}."
         for line in wrapped(" ".join((said, *case.notes, "Research use only.")), SMALL, width - 2 * margin):
             y += SMALL * 1.4
             parts.append(Words(margin, y, line, SMALL))

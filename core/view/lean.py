@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.data.transforms import VIEWS
-from core.evaluation.trust_scale import FIGURES, percentile
+from core.evaluation.trust_scale import FIGURES, percentile, percentile_words
 from core.explain.registry import LAST
 from core.inference.reader import Readings
 from core.inference.verdict import reason
@@ -22,13 +22,13 @@ WORSE = 90
 """Percent of patches that a figure must be worse than to speak against a reading."""
 SAYS = {
     "centre": "less of its evidence lies in the label's centre",
-    "hot_drop": "blurring its hottest cells moves it less, against random ones,",
+    "donor_drop": "exchanging its hottest cells moves it less, against random ones,",
     "map_turns": "the map changes more under flips and turns",
     "probability_turns": "the probability swings more under flips and turns",
     "methods": "other methods agree less with its map",
 }
 BOUNDS = {
-    "hot_drop": (0.0, "blurring its hottest cells moves it no more than blurring random ones"),
+    "donor_drop": (0.0, "exchanging its hottest cells moves it no more than exchanging random ones"),
     "map_turns": (0.5, "its map changes with every flip and turn"),
 }
 """Lowest value, and what is said of a lower one where no other patches are known."""
@@ -59,7 +59,7 @@ def is_usual(readings: Readings) -> bool:
 
 
 def lean(
-    readings: Readings, index: int, figures: Mapping[str, float], quantiles: Mapping[str, Sequence[float]]
+    readings: Readings, index: int, figures: Mapping[str, float], quantiles: Mapping[str, Sequence[float]], patches: int
 ) -> Lean:
     """What the figures come to.
 
@@ -69,6 +69,7 @@ def lean(
         figures: by key of FIGURES, those that are known; nan where one is undefined.
         quantiles: how they are spread over patches of the same class for Grad-CAM of the margin at the last layer; maps
             of anything else are held against bounds instead.
+        patches: how many those are.
     """
     because = reason(str(readings.verdict[index]), readings.flags[index])
     if because:
@@ -84,7 +85,9 @@ def lean(
         if rank is not None:
             worse = rank if FIGURES[name].better == "low" else 100 - rank
             if worse >= WORSE:
-                against.append((worse, f"{SAYS[name]} than in {min(worse, 99):.0f} % of patches"))
+                against.append(
+                    (worse, f"{SAYS[name]} than in {percentile_words(min(worse, 99), patches)} % of patches")
+                )
         elif name in BOUNDS and value <= BOUNDS[name][0]:
             against.append((100, BOUNDS[name][1]))
         elif name == "probability_turns" and value > SWING:

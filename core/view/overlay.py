@@ -29,6 +29,7 @@ __all__ = [
     "enlarge",
     "enlarged",
     "grayscale",
+    "hatching",
     "heatmap_url",
     "overlay_image",
     "png",
@@ -44,6 +45,8 @@ of its middle that is left out, as nobody could tell it from grayscale tissue.""
 
 ZOOM, BAR = 4, 12
 """Pixels of a kept picture per pixel of the patch, and of the height of its colour bar."""
+HATCHES = 16
+"""Lines of the hatching along the side of a picture."""
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 LENGTHS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 """Micrometres that a scale bar may stand for."""
@@ -80,6 +83,25 @@ def colourise(heatmap: NDArray[np.floating], scale: float, *, only_for: bool = F
     place = 0.5 + np.sign(strength) * PALE + strength * (0.5 - PALE)
     rgba = np.array(EVIDENCE(place, bytes=True))
     rgba[..., 3] = np.rint(255 * np.minimum(np.abs(strength) / FADE, 1))
+    return rgba
+
+
+def hatching(marked: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
+    """Diagonal lines over marked cells, dark beside light, so that they show on any tissue.
+
+    Args:
+        marked: (h, w) bool, cells of a map.
+        side: pixels of the picture.
+
+    Returns:
+        (side, side, 4) uint8 RGBA, straight alpha; clear where nothing is marked.
+    """
+    place = np.arange(side)
+    phase = (place[:, None] + place) * HATCHES / side % 1
+    rgba = np.zeros((side, side, 4), np.uint8)
+    rgba[phase < 0.06] = (*INK, 255)
+    rgba[(phase >= 0.06) & (phase < 0.12)] = (*PAPER, 255)
+    rgba[enlarge(marked.astype(np.float32), side, smooth=False) < 0.5] = 0
     return rgba
 
 
@@ -163,6 +185,7 @@ def overlaid(
     smooth: bool = True,
     only_for: bool = False,
     smooth_tissue: bool = False,
+    hatched: NDArray[np.bool_] | None = None,
 ) -> Image.Image:
     """The heatmap over the grayscale patch: what every picture that is kept shows.
 
@@ -175,13 +198,17 @@ def overlaid(
         smooth: bilinear heatmap; native cells otherwise.
         only_for: see `colourise`.
         smooth_tissue: see `enlarged`.
+        hatched: (k, k) cells to hatch, as strongly as the heatmap is laid on.
 
     Returns:
         RGB picture, side x side.
     """
     picture = enlarged(grayscale(patch), side, smooth_tissue).convert("RGB")
-    colours = Image.fromarray(colourise(enlarge(heatmap, side, smooth), scale, only_for=only_for))
-    picture.paste(colours, (0, 0), colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    layers = [colourise(enlarge(heatmap, side, smooth), scale, only_for=only_for)]
+    if hatched is not None and hatched.any():
+        layers.append(hatching(hatched, side))
+    for layer in map(Image.fromarray, layers):
+        picture.paste(layer, (0, 0), layer.getchannel("A").point(lambda alpha: round(alpha * opacity)))
     return picture
 
 
@@ -193,6 +220,7 @@ def overlay_image(
     unit: str = "logits",
     caption: str = "",
     only_for: bool = False,
+    hatched: NDArray[np.bool_] | None = None,
 ) -> Image.Image:
     """The picture to keep: the patch in its own colours beside its heatmap over grayscale, colour bar and caption.
 
@@ -203,13 +231,14 @@ def overlay_image(
         unit: of the heatmap, named at the colour bar.
         caption: what is explained, and how. Plain ASCII: Pillow's own font has little else.
         only_for: see `colourise`.
+        hatched: see `overlaid`.
 
     Returns:
         RGB picture, two squares of ZOOM times the patch wide, with margins of 16.
     """
     side, margin = len(patch) * ZOOM, 16
     tissue = enlarged(patch, side)
-    reason = overlaid(patch, heatmap, scale, side, only_for=only_for)
+    reason = overlaid(patch, heatmap, scale, side, only_for=only_for, hatched=hatched)
     bar = colour_bar(scale, side, unit=unit, only_for=only_for)
 
     width, font, leading = 2 * side + 3 * margin, _font(14), 20

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import ttest_1samp
 
 from core.data.flags import SYNTHETIC, UNLIKE, bits_of, flags
 from core.data.picture_statistics import picture_statistics
@@ -316,3 +317,15 @@ def test_maps_of_the_views_are_compared(tiny_reader, patches):
     by_hand = [np.mean([np.corrcoef(maps[0][n], other[n])[0, 1] for other in maps[1:]]) for n in range(4)]
     np.testing.assert_allclose(eight.map_agreement, by_hand, atol=1e-5)
     assert np.isnan(tiny_reader.read(patches[:4]).map_agreement).all()
+
+
+def test_a_cells_sign_is_open_where_the_interval_over_the_views_holds_both(tiny_reader, patches):
+    eight = tiny_reader.read(patches, views=8)
+    maps = [
+        dihedral_back(tiny_reader.read(dihedral(patches, index)).attribution, index).astype(float)
+        for index in range(VIEWS)
+    ]
+    low, high = ttest_1samp(maps, 0).confidence_interval(0.95)
+    np.testing.assert_array_equal(eight.sign_unstable, (low < 0) & (high > 0))
+    assert 0 < eight.sign_unstable.mean() < 1
+    assert not tiny_reader.read(patches).sign_unstable.any()

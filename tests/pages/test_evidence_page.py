@@ -14,8 +14,9 @@ from core.evaluation.claims import FEWEST
 from core.evaluation.explanations import donors, planted, randomisation
 from core.evaluation.explanations.runner import Examination
 from core.evaluation.schema import EVIDENCE, ExaminedModel, Plan
+from core.evaluation.trust import donors as donors_in
 from core.evaluation.trust import trust_figures
-from core.evaluation.trust_scale import FIGURES, percentile
+from core.evaluation.trust_scale import FIGURES, percentile, percentile_words
 from core.inference import load_reader
 from core.jobs import Job
 from core.settings import settings
@@ -214,15 +215,17 @@ def test_the_card_gives_each_figure_with_chance_and_percentile(screen, kept, rep
     page = screen("read", patch=5, trust_card="true").calm()
     rows = rows_of(page)
     assert list(rows) == list(FIGURES)
-    found = {name: value[0] for name, value in trust_figures(shipped_reader, demo.patches([5])).items()}
+    given = donors_in(demo, demo.task)
+    found = {name: value[0] for name, value in trust_figures(shipped_reader, demo.patches([5]), given).items()}
     assert rows["centre"][1:3] == [f"{found['centre']:.0%}", "11%"]
-    assert rows["hot_drop"][1] == f"{found['hot_drop']:+.2f} logits"
+    assert rows["donor_drop"][1] == f"{found['donor_drop']:+.2f} logits"
     assert rows["probability_turns"][1:3] == [f"{found['probability_turns']:.2f}", "none"]
     readings = shipped_reader.read(demo.patches([5]), views=8)
     called = "tumour" if readings.probability[0] >= readings.point.threshold else "no tumour"
     for name, value in found.items():
         rank = percentile(value, known[called].quantiles, name)
-        assert rows[name][3] == ("not known" if rank is None else f"{rank:.0f}")
+        words = None if rank is None else percentile_words(rank, known[called].patches)
+        assert rows[name][3] == (words or "not known")
     assert any(cells[3] != "not known" for cells in rows.values())
 
 

@@ -49,8 +49,11 @@ def test_a_reading_in_words_and_numbers(screen, shipped_reader, demo, verdict):
     colour, why = page.component("light_table")["panels"]
     assert "values" not in colour
     np.testing.assert_allclose(why["values"], readings.attribution[index], atol=1e-4)
+    unstable = readings.sign_unstable[index]
+    assert why["hatched"] == (unstable.tolist() if unstable.any() else None)
     assert why["caption"] == (
         f"Grad-CAM for {PCAM.margin}, last layer (3 x 3 cells), mean of 8 views, model {shipped_reader.model.identity}"
+        + ("; hatched where the views leave the sign open" if unstable.any() else "")
     )
 
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from core.data.flags import UNLIKE
 from core.task import NOT_READ, PCAM, REFER
 from core.view.lean import lean, seen_figures
 
-SPREAD = {name: list(np.linspace(0, 1, 101)) for name in ("probability_turns", "map_turns", "hot_drop", "methods")}
+SPREAD = {name: list(np.linspace(0, 1, 101)) for name in ("probability_turns", "map_turns", "donor_drop", "methods")}
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +32,20 @@ def reading(tiny_reader, patches):
             "Lean on it with care: the map changes more under flips and turns than in 96 % of patches (1 more below).",
             2,
         ),
-        ({"hot_drop": 1.0, "map_turns": float("nan")}, "Nothing found against leaning on it, by 1 figure.", 0),
+        ({"donor_drop": 1.0, "map_turns": float("nan")}, "Nothing found against leaning on it, by 1 figure.", 0),
         ({"methods": 0.0}, "Lean on it with care: other methods agree less with its map than in 99 % of patches.", 1),
         ({}, "Not known whether it can be leaned on: one view is compared with nothing. Read eight views.", None),
     ],
 )
 def test_figures_are_held_against_other_patches(reading, figures, said, against):
-    assert lean(reading, 0, figures, SPREAD) == (said, against)
+    assert lean(reading, 0, figures, SPREAD, 500) == (said, against)
 
 
 @pytest.mark.parametrize(
     ("figures", "against"),
     [
-        ({"hot_drop": -0.1}, 1),
-        ({"hot_drop": 0.1}, 0),
+        ({"donor_drop": -0.1}, 1),
+        ({"donor_drop": 0.1}, 0),
         ({"map_turns": 0.5}, 1),
         ({"map_turns": 0.6}, 0),
         ({"probability_turns": 0.6}, 1),
@@ -53,14 +54,20 @@ def test_figures_are_held_against_other_patches(reading, figures, said, against)
     ],
 )
 def test_where_nobody_knows_other_patches_bounds_decide(reading, figures, against):
-    assert lean(reading, 0, figures, {}).against == against
+    assert lean(reading, 0, figures, {}, 0).against == against
+
+
+def test_of_few_patches_the_share_comes_with_its_interval(reading):
+    said = lean(reading, 0, {"methods": 0.05}, SPREAD, 40).text
+    wilson = binomtest(38, 40).proportion_ci(method="wilson")
+    assert said.endswith(f"than in 95 [{100 * wilson.low:.0f}, {100 * wilson.high:.0f}] % of patches.")
 
 
 def test_a_map_of_something_else_is_not_held_against_usual_ones(reading):
     figures = {"map_turns": 0.51, "probability_turns": 0.95}
     spread = SPREAD | {"map_turns": [2.0] * 101}
-    assert lean(reading, 0, figures, spread).against == 2
-    assert lean(replace(reading, target=PCAM.positive), 0, figures, spread).against == 1
+    assert lean(reading, 0, figures, spread, 500).against == 2
+    assert lean(replace(reading, target=PCAM.positive), 0, figures, spread, 500).against == 1
 
 
 @pytest.mark.parametrize(
@@ -73,7 +80,7 @@ def test_a_map_of_something_else_is_not_held_against_usual_ones(reading):
 )
 def test_what_has_no_class_is_not_to_be_leaned_on(reading, verdict, flags, said):
     referred = replace(reading, verdict=np.array([verdict]), flags=(flags,))
-    assert lean(referred, 0, {"probability_turns": 0.0}, SPREAD).text == said
+    assert lean(referred, 0, {"probability_turns": 0.0}, SPREAD, 500).text == said
 
 
 def test_a_reading_of_eight_views_knows_how_it_changed(tiny_reader, patches, reading):

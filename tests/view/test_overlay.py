@@ -115,6 +115,21 @@ def test_what_speaks_for_looks_the_same_alone():
     np.testing.assert_array_equal(overlay.colourise(heatmap, 1, only_for=True), overlay.colourise(heatmap, 1))
 
 
+def test_marked_cells_are_hatched_and_no_others():
+    lines = overlay.hatching(np.array([[True, False], [False, False]]), 256)
+    assert lines.shape == (256, 256, 4)
+    assert not lines[:, 128:].any()
+    assert not lines[128:].any()
+    inked = lines[:128, :128, 3] == 255
+    assert 0.05 < inked.mean() < 0.4
+    assert {tuple(colour) for colour in lines[:128, :128, :3][inked]} == {overlay.INK, overlay.PAPER}
+    patch, heatmap = np.full((8, 8, 3), 128, np.uint8), np.zeros((2, 2), np.float32)
+    shown = overlay.overlaid(patch, heatmap, 1, 256, opacity=1, hatched=np.array([[False, True], [False, False]]))
+    changed = (np.asarray(shown) != 128).any(axis=2)
+    assert changed[:128, 128:].any()
+    assert not changed[:128, :128].any()
+
+
 @pytest.mark.parametrize("scale", [0, -1, float("nan")])
 def test_a_scale_must_end_above_zero(scale):
     with pytest.raises(ValueError, match="above zero"):

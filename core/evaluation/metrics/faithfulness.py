@@ -72,6 +72,11 @@ def inpainted(patches: Patches, gone: NDArray[np.bool_]) -> Patches:
 REPLACEMENTS: dict[str, Replace] = {"blurred": blurred, "inpainted": inpainted}
 
 
+def of_donor(donor: NDArray[np.uint8]) -> Replace:
+    """Replaces cells by those of another patch (H, W, 3) in the same place: the network sees tissue, as it knows it."""
+    return lambda patches, pixels: np.where(pixels[..., None], donor, patches)
+
+
 @lru_cache(maxsize=4)
 def _imputation(mask: bytes, shape: tuple[int, int]) -> tuple[Callable[[Any], Any], Any]:
     """How to solve for the missing pixels, and what each takes from the known ones."""

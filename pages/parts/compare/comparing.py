@@ -16,6 +16,7 @@ from core.inference import Readings
 from core.settings import without_paths
 from core.task import Task
 from core.view.comparison import APART, Shown, pair_words, scales_of, why_not_subtracted
+from core.view.export import explained_words
 from core.view.verdict import headline, probability_words
 from core.view.words import on_screen
 from pages.parts import library
@@ -253,7 +254,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, own: bo
                 note=f"{_kind(panel.readings)}, {note}",
                 inset=True,
                 verdict=headline(panel.readings, 0),
-                caption=" ".join((_reading(panel), panel.readings.explained, *panel.chosen.notes)),
+                caption=" ".join((_reading(panel), explained_words(panel.readings, 0), *panel.chosen.notes)),
             )
         )
     return panels

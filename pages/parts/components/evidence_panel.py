@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from core.explain.registry import METHODS
 from core.inference import Readings
-from core.view.export import bar_words, scale_of
+from core.view.export import bar_words, explained_words, scale_of
 from core.view.verdict import NOT_TO_BE_USED, is_read
 from pages.parts.components.light_table import Panel
 
@@ -49,7 +49,8 @@ def evidence_panel(
         unit=METHODS[readings.method].unit,
         verdict=verdict,
         scale_note=bar_words(readings, own, only_for, note),
-        caption=caption or readings.explained,
+        hatched=readings.sign_unstable[0],
+        caption=caption or explained_words(readings, 0),
         only_for=only_for,
         unusable=not usable,
         inset=inset,

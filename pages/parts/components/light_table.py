@@ -27,6 +27,9 @@ ASSETS = Path(__file__).parents[3] / "assets"
 SMOOTH = 2
 """Pixels of the smooth heatmap along a pixel of the patch; it is enlarged before it is coloured."""
 
+HATCHED = 768
+"""Pixels of the hatching's side: its lines are fine."""
+
 LOOK = {"opacity": 50, "grid": "cells", "tissue": "smooth", "box": True}
 """What is chosen on a light table until the reader chooses otherwise, in the words of its form."""
 
@@ -43,6 +46,7 @@ HTML = """
           <div class="heatmap" data-testid="heatmap">
             <img class="smooth" alt="" decoding="sync" draggable="false">
             <img class="cells" alt="" decoding="sync" draggable="false">
+            <img class="hatching" data-testid="hatching" alt="" decoding="sync" draggable="false">
           </div>
           <div class="label-box" role="img" ></div>
         </div>
@@ -111,6 +115,7 @@ class Panel:
         unit: of the heatmap and its scale.
         scale: evidence in that unit that takes the last colour. It is never stretched to a patch on the quiet.
         scale_note: what the colour bar says of itself; panels with the same scale and note share a bar.
+        hatched: (h, w) cells of the heatmap whose sign is not known.
         inset: the patch in its own colours, small, beside the heading.
         only_for: paint only what speaks for the target; otherwise both signs, in colours of their own.
         unusable: a gate says that nothing here may be used: small and grey.
@@ -126,6 +131,7 @@ class Panel:
     unit: str = "logits"
     scale: float = 1.0
     scale_note: str = ""
+    hatched: NDArray[np.bool_] | None = None
     inset: bool = False
     only_for: bool = False
     unusable: bool = False
@@ -195,11 +201,14 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
     if panel.heatmap is None:
         return shown
     side = SMOOTH * panel.task.side
+    hatched = panel.hatched if panel.hatched is not None and panel.hatched.any() else None
     return shown | {
         "message": nothing_words(panel.heatmap, panel.only_for),
         "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, only_for=panel.only_for),
         "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=side, only_for=panel.only_for),
         "values": panel.heatmap.round(6).tolist(),
+        "hatched": None if hatched is None else hatched.tolist(),
+        "hatching": None if hatched is None else overlay.data_url(overlay.hatching(hatched, HATCHED), kept),
         "unit": panel.unit,
     }
 

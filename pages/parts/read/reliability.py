@@ -29,14 +29,15 @@ def lean_line(model: str, patch: NDArray[np.uint8], readings: Readings) -> str:
 
 def lean_later(model: str) -> Callable[[NDArray[np.uint8], Readings], str]:
     """`lean_line` for a thread that has no page, as a download's."""
-    shelf, report = library.own("figures", 64), _report(model)
+    shelf, report, donors = library.own("figures", 64), _report(model), choices.split().name
 
     def line(patch: NDArray[np.uint8], readings: Readings) -> str:
         figures = seen_figures(readings, 0)
-        key = (readings.model.identity, digest(patch))
+        key = (readings.model.identity, donors, digest(patch))
         if is_usual(readings) and shelf.has(key):
             figures = shelf.get(key, dict) | figures
-        return lean(readings, 0, figures, _spread(report, readings).quantiles).text
+        spread = _spread(report, readings)
+        return lean(readings, 0, figures, spread.quantiles, spread.patches).text
 
     return line
 

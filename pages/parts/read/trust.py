@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.randomisation import randomised
 from core.evaluation.schema import EvidenceReport, TrustSpread
-from core.evaluation.trust import trust_figures
-from core.evaluation.trust_scale import Figure, figures_of, percentile
+from core.evaluation.trust import donors, trust_figures
+from core.evaluation.trust_scale import Figure, figures_of, percentile, percentile_words
 from core.inference import Readings
 from core.inference.caching import caching_reader
 from core.kept import Kept, digest
 from core.settings import settings
-from pages.parts import library
+from pages.parts import choices, library
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import light_table
 from pages.parts.read.neighbours import show_neighbours
@@ -37,6 +37,7 @@ def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     st.html(f'<table class="nl-trust" data-testid="trust"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
     st.caption(
         f"Of Grad-CAM for {task.margin} at the last layer, one view, whatever is chosen above. "
+        f"Cells are exchanged for those of patches of '{choices.split().name}' labelled {task.label(0)}. "
         + _percentiles_of(report, called, spread)
     )
     show_neighbours(model, patch, readings)
@@ -49,7 +50,7 @@ def _row(name: str, figure: Figure, value: float, spread: TrustSpread) -> str:
         figure.title,
         _number(name, value),
         "none" if figure.chance is None else _number(name, figure.chance),
-        "not known" if rank is None else f"{rank:.0f}",
+        "not known" if rank is None else percentile_words(rank, spread.patches),
         f"{figure.meaning} {'More' if figure.better == 'high' else 'Less'} speaks for the reading.",
     )
     return f'<tr data-figure="{name}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
@@ -61,7 +62,7 @@ def _number(name: str, value: float) -> str:
     if name == "centre":
         return f"{value:.0%}"
     value = round(value, 2) + 0.0  # no minus before a zero
-    return f"{value:+.2f} logits" if name == "hot_drop" else f"{value:.2f}"
+    return f"{value:+.2f} logits" if name == "donor_drop" else f"{value:.2f}"
 
 
 def _percentiles_of(report: EvidenceReport | None, called: str, spread: TrustSpread) -> str:
@@ -73,13 +74,14 @@ def _percentiles_of(report: EvidenceReport | None, called: str, spread: TrustSpr
 
 
 def _figures(model: str, patch: Patch) -> dict[str, float]:
-    reader = library.reader(model)
+    reader, split = library.reader(model), choices.split()
 
     def work_out() -> dict[str, float]:
-        found = trust_figures(caching_reader(reader), patch[None])
+        given = donors(split, reader.task) if not split.task.difference(reader.task) else patch[None][:0]
+        found = trust_figures(caching_reader(reader), patch[None], given)
         return {name: float(value[0]) for name, value in found.items()}
 
-    key = (reader.model.identity, digest(patch))
+    key = (reader.model.identity, split.name, digest(patch))
     return library.kept(library.own("figures", 64), key, work_out, "Looking at it from eight sides ...")
 
 
