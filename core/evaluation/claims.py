@@ -13,7 +13,7 @@ Everything else in an evidence report is exploratory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.evaluation.schema import ClaimResult, Measured
+from core.models.schema import Interval
 
 Verdict = Literal["holds", "fails", "undecided"]
 HOLDS: Verdict = "holds"
@@ -153,6 +154,7 @@ def measured(
     null: float = 0.0,
     groups: Groups = None,
     unit: str = "",
+    by_colour: Iterable[Interval] = (),
 ) -> Measured | None:
     """The primary figure of a claim, from what each unit adds to its null.
 
@@ -162,6 +164,8 @@ def measured(
         null: the null's mean, which the figure is told beside.
         groups: (n,) slide or place of each, where units are alike within it; each group counts once.
         unit: what `groups` are; the claim's own unit where there are none.
+        by_colour: intervals of the mean effect over clusters of like colour (`core.evaluation.metrics.clusters`): to
+            stand beside the t-interval, which takes units for independent. No verdict is made on them.
 
     Returns:
         Mean and 95 % t-interval of null + effects; None of fewer than FEWEST units.
@@ -183,6 +187,7 @@ def measured(
         test = ttest_1samp(effects, least)
         low, high = map(float, test.confidence_interval(0.95))
         p = float(test.pvalue)
+    wider = [(null + interval.low, null + interval.high) for interval in by_colour]
     return Measured(
         name=name,
         value=null + mean,
@@ -192,6 +197,7 @@ def measured(
         p=p,
         n=len(effects),
         unit_of_resampling=CLAIMS[name].unit if groups is None else unit,
+        by_colour=(min(low for low, _ in wider), max(high for _, high in wider)) if wider else None,
     )
 
 

@@ -80,10 +80,15 @@ class Measured(_Record):
     p: float
     n: int
     unit_of_resampling: str
+    by_colour: tuple[float, float] | None = None
+    """The widest interval over clusters of like colour, which stand for slides that are not known."""
 
 
 class ClaimResult(_Record):
-    """What became of one claim; see `core.evaluation.claims`. `low` and `high` are a 95 % interval about the null."""
+    """What became of one claim; see `core.evaluation.claims`. `low` and `high` are a 95 % interval about the null.
+
+    `by_colour`: see `Measured`.
+    """
 
     name: str
     sentence: str
@@ -94,6 +99,7 @@ class ClaimResult(_Record):
     least: float
     n: int
     unit_of_resampling: str
+    by_colour: tuple[float, float] | None = None
     verdict: Literal["holds", "fails", "undecided"]
 
 

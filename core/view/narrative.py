@@ -99,8 +99,11 @@ def claim_text(one: ClaimResult) -> str:
     figure = claim.figure[0].upper() + claim.figure[1:]
     units = {"patch": "patches"}.get(one.unit_of_resampling, f"{one.unit_of_resampling}s")
     design = f" ({claim.planned} by design)" if one.unit_of_resampling == claim.unit and one.n != claim.planned else ""
+    wider = one.by_colour
+    colour = f", over clusters of like colour [{wider[0]:.2f}, {wider[1]:.2f}]" if wider else ""
+    null = f"{round(one.null, 2) + 0.0:.2f}"
     return (
-        f"{figure}: {interval_words(one)}; null ({claim.null}) {round(one.null, 2) + 0.0:.2f}; least difference that "
+        f"{figure}: {interval_words(one)}{colour}; null ({claim.null}) {null}; least difference that "
         f"matters {one.least:g}; n = {one.n:,} {units}{design}."
     )
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from core.evaluation.claims import ALPHA, CLAIMS, FEWEST, holm, judged, measured
+from core.models.schema import Interval
 
 LEAST = CLAIMS["shapley"].least
 SPREAD = np.tile([-0.05, 0.05], 50)  # mean 0, standard deviation 0.05
@@ -50,6 +51,14 @@ def test_a_group_counts_once_and_undefined_units_not_at_all():
     found = told("beyond_density", values, groups=groups, unit="slide")
     assert (found.n, found.unit_of_resampling) == (10, "slide")
     assert found.value == pytest.approx((0 + 1 + 28) / 10)
+
+
+def test_of_the_intervals_over_clusters_of_colour_the_widest_is_told_and_decides_nothing():
+    values, wide = np.linspace(0.5, 0.7, 20), [Interval(value=0.6, low=low, high=0.9) for low in (0.4, -0.3)]
+    found, alone = (told("shapley", values, 0.1, by_colour=given) for given in (wide, ()))
+    assert found.by_colour == pytest.approx((-0.2, 1.0))
+    assert alone.by_colour is None
+    assert judged([found], {})[0].verdict == judged([alone], {})[0].verdict == "holds"
 
 
 def test_too_few_units_make_no_claim():

@@ -128,6 +128,18 @@ def test_a_row_is_the_mean_of_what_the_readers_maps_give(report, tiny_reader, de
     assert report.curves.figures["accuracy"].value == pytest.approx(called.mean())
 
 
+def test_where_slides_are_not_known_claims_come_over_clusters_of_colour_too(report, tiny_reader, demo):
+    found = {claim.name: claim.by_colour for claim in report.claims}
+    assert {"planted", "beyond_prediction"} <= {*found}
+    for name in ("planted", "beyond_prediction"):
+        low, high = found[name]
+        assert low < high
+    named = dataclasses.replace(demo, slides=np.array([f"s{i % 40}" for i in range(len(demo))]))
+    sample = Sample(tiny_reader, named, PLAN)
+    (claim,) = sample.claim("still", np.linspace(0, 1, 24), 0.0, sample.groups(), sample.patches(np.arange(24)))
+    assert (claim.unit_of_resampling, claim.by_colour) == ("slide", None)
+
+
 def test_the_own_logit_of_a_mosaic_is_what_its_patches_get_alone(report, tiny_reader, demo):
     """The claim's differences: Grad-CAM's share of the mosaic less the positive patch's share of positive logits."""
     sample = Sample(tiny_reader, demo, PLAN)

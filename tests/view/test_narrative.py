@@ -58,6 +58,9 @@ def test_a_claim_is_told_with_all_that_decides_it():
         "Rank correlation with exact Shapley values: 0.61 [0.55, 0.67]; null (the map of another patch with the same "
         "label) 0.10; least difference that matters 0.2; n = 1,234 patches (64 by design)."
     )
+    assert "0.61 [0.55, 0.67], over clusters of like colour [0.41, 0.80]; null" in claim_text(
+        claim(by_colour=(0.41, 0.8))
+    )
     assert claim_text(claim("weights", unit="seed", n=20, null=-0.0)).endswith(
         "null (a map that ignores the network) 0.00; least difference that matters 0.2; n = 20 seeds."
     )

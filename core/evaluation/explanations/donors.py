@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation import claims
 from core.evaluation.explanations.stage import MAIN, Sample, Stage
 from core.evaluation.explanations.table import Table
 from core.evaluation.metrics import localisation
 from core.evaluation.metrics.faithfulness import drop_correlation
 from core.evaluation.metrics.shapley import MOST_CELLS, Coalitions, against_other_maps, coalitions, donors_of
-from core.evaluation.schema import Findings, Row
+from core.evaluation.schema import Findings, Measured, Row
 
 MOST = 64
 """Patches whose coalitions are read."""
@@ -32,7 +31,7 @@ def measure(sample: Sample) -> Findings:
     maps = {name: heatmaps[places] for name, heatmaps in everything.items() if heatmaps.shape[1:] == grid}
     maps |= localisation.baselines(patches, grid, sample.reader.task, sample.plan.seed)
     rows: list[Row] = []
-    found = []
+    found: list[Measured] = []
     for claim, (figure, measure_name) in CLAIMED.items():
         for method, heatmaps in maps.items():
             own, null = against_other_maps(heatmaps, table, labels, figure)
@@ -40,7 +39,7 @@ def measure(sample: Sample) -> Findings:
             one.add(method, own)
             rows += one.rows(measure_name, groups, _mean(null))
             if method == MAIN:
-                found.append(claims.measured(claim, own - null, _mean(null), groups, "slide"))
+                found += sample.claim(claim, own - null, _mean(null), groups, patches)
     drops = Table()
     for method, heatmaps in maps.items():
         drops.add(method, drop_correlation(heatmaps, table.drops()))
@@ -48,7 +47,7 @@ def measure(sample: Sample) -> Findings:
     swapped = Table()  # of a patch without the positive class a donor's cell should change nothing: cut edges do
     swapped.add(MAIN, np.where(labels == 0, table.drops().mean(axis=(1, 2)), np.nan))
     rows += swapped.rows("donor_swap", groups)
-    return Findings(rows=rows, claims=[one for one in found if one is not None])
+    return Findings(rows=rows, claims=found)
 
 
 def _read(sample: Sample, patches: NDArray[np.uint8], donors: NDArray[np.intp], grid: tuple[int, int]) -> Coalitions:

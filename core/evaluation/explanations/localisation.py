@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation import claims
-from core.evaluation.explanations.stage import CHUNK, MAIN, Sample, Stage
+from core.evaluation.explanations.stage import CHUNK, MAIN, Patches, Sample, Stage
 from core.evaluation.explanations.table import Groups, Table
 from core.evaluation.metrics import localisation
 from core.evaluation.schema import Curves, Findings, Paired, Row
@@ -64,8 +63,8 @@ def measure(sample: Sample) -> Findings:
         rows += shares.rows("centre_share", groups, task.label_share)
         paired += shares.paired("centre_share", groups)
     effects, slides = paired_with_prediction(sample)
-    claim = claims.measured("beyond_prediction", effects, 0.0, slides, "slide")
-    return Findings(rows=rows, paired=paired, curves=Curves.of(**curves), claims=[] if claim is None else [claim])
+    claim = sample.claim("beyond_prediction", effects, 0.0, slides, _positives(sample))
+    return Findings(rows=rows, paired=paired, curves=Curves.of(**curves), claims=claim)
 
 
 def mosaics(sample: Sample, side: int) -> Mosaics | None:
@@ -87,6 +86,14 @@ def paired_with_prediction(sample: Sample, side: int = 2, method: str = MAIN) ->
     if found is None:
         return np.zeros(0), None
     return found.shares.values(method) - found.shares.values("own logit"), found.groups
+
+
+def _positives(sample: Sample, side: int = 2) -> Patches:
+    """The positive patch of each mosaic."""
+    found = mosaics(sample, side)
+    if found is None:
+        return sample.patches(np.arange(0))
+    return sample.split.patches(found.patches[np.arange(len(found.patches)), found.cells])
 
 
 def _mosaics(sample: Sample, side: int) -> Mosaics | None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation import claims
 from core.evaluation.explanations.stage import CHUNK, MAIN, Maps, Sample, Stage, joined
 from core.evaluation.explanations.table import Table
 from core.evaluation.metrics import localisation, planted
@@ -40,7 +39,7 @@ def measure(sample: Sample) -> Findings:
         chance = float(planted.positive_share(others[method], plants.cell).mean())
         rows += shares.rows("planted_share", chance=chance, only=method)
     effects = hits.values(MAIN) - null[MAIN]
-    claim = claims.measured("planted", effects, float(null[MAIN].mean()))
+    claim = sample.claim("planted", effects, float(null[MAIN].mean()), None, plants.host)
     before = np.concatenate([sample.margin(plants.host[i : i + CHUNK]) for i in range(0, count, CHUNK)])
     curve: dict[str, Any] = {
         "logit": Figure.of(mean_interval(logit - before)),
@@ -54,7 +53,7 @@ def measure(sample: Sample) -> Findings:
         donors = np.roll(plants.host[ranked], 1, axis=0)
         table = coalitions(plants.positive[ranked], donors, (3, 3), sample.margin)
         curve["means"], curve["tau"] = planted.ranking(plants.cell[ranked], table, sample.plan.seed)
-    return Findings(rows=rows, curves=Curves.of(planted=curve), claims=[] if claim is None else [claim])
+    return Findings(rows=rows, curves=Curves.of(planted=curve), claims=claim)
 
 
 def _seen(sample: Sample, images: NDArray[np.uint8]) -> tuple[Maps, NDArray[np.float64]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.evaluation import claims
 from core.evaluation.explanations.stage import MAIN, Sample, Stage
 from core.evaluation.explanations.table import Table
 from core.evaluation.metrics import stability
@@ -48,10 +47,11 @@ def measure(sample: Sample) -> Findings:
         name: {s: {k: Figure.of(v) for k, v in figures.items()} for s, figures in by_strength.items()}
         for name, by_strength in curves.items()
     }
-    own, null = stability.likeness_of_views(sample.patches(places), sample.look, labels)
+    patches = sample.patches(places)
+    own, null = stability.likeness_of_views(patches, sample.look, labels)
     known = np.isfinite(null)
-    claim = claims.measured("still", own - null, float(null[known].mean()) if known.any() else 0.0, groups, "slide")
-    return Findings(rows=rows, curves=Curves.of(drift=drift, robustness=robust), claims=[claim] if claim else [])
+    claim = sample.claim("still", own - null, float(null[known].mean()) if known.any() else 0.0, groups, patches)
+    return Findings(rows=rows, curves=Curves.of(drift=drift, robustness=robust), claims=claim)
 
 
 STAGE = Stage("stability", "turning, staining, blurring", measure, share=3 / 10, claims=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from core.data.pcam import Split
 from core.data.regions import read_regions
-from core.evaluation.metrics.clusters import places
-from core.evaluation.schema import Findings, Plan
+from core.evaluation import claims
+from core.evaluation.metrics.clusters import places, sensitivity
+from core.evaluation.schema import Findings, Measured, Plan
 from core.inference.caching import CachingEngine
 from core.inference.reader import Reader, Readings
 
@@ -93,6 +94,25 @@ class Sample:
     def groups(self, chosen: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.str_] | None:
         """Slides of patches of the sample; None when unknown."""
         return None if self.split.slides is None else self.split.slides[self.indices][chosen]
+
+    def claim(
+        self,
+        name: str,
+        effects: NDArray[np.floating],
+        null: float,
+        groups: NDArray[np.str_] | None,
+        patches: Patches,
+    ) -> list[Measured]:
+        """A claim's figure over slides; where those are not known over patches, and over clusters of like colour too.
+
+        Args:
+            name, effects, null: see `core.evaluation.claims.measured`.
+            groups: (n,) slides of the units, or None.
+            patches: (n, side, side, 3) that the units are of.
+        """
+        by_colour = sensitivity(effects, patches).values() if groups is None else ()
+        found = claims.measured(name, effects, null, groups, "slide", by_colour)
+        return [] if found is None else [found]
 
     def count(self, share: float) -> int:
         """How many patches (or mosaics) a share of the sample is, two at the least."""

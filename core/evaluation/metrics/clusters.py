@@ -70,6 +70,8 @@ def sensitivity(
     To stand beside the interval by patch: one that is much wider says that patches of like colour have like values.
     Of few clusters a bootstrap is too narrow still. Nothing where no value is known; nan values are left out.
     """
+    if not np.isfinite(values).any():
+        return {}
     found = {count: mean_interval(values, pseudo_slides(patches, count, seed)) for count in counts}
     return {count: interval for count, interval in found.items() if interval is not None}
 
