@@ -40,6 +40,10 @@ class Architecture:
         """Cells of the last maps along `side` pixels."""
         return self.field.cells(side) if self.field else side // STRIDE
 
+    def grid(self, side: int) -> int:
+        """Cells along `side` pixels of the evenly spread grid that the last maps are laid on."""
+        return self.field.tiles(side) if self.field else side // STRIDE
+
 
 # The stages at stride 16 and 8.
 _STAGES = {"6x6": 3, "12x12": 2}
@@ -52,7 +56,7 @@ ARCHITECTURES = {
         "EfficientNet-Lite0 without padding",
         "tf_efficientnet_lite0",
         "classifier",
-        {"4x4": 2, "19x19": 1},
+        {"4x4": 2},
         layers=((3, 2), (3, 1), (3, 2), (3, 1), (5, 2), (5, 1), (3, 1)),
         padded="efficientnet_lite0",
     ),

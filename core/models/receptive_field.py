@@ -46,6 +46,16 @@ class ReceptiveField:
         """Tiles along `side` pixels of a region, of which the last may reach beyond them."""
         return -(-side // self.stride)
 
+    def placed(self, maps: NDArray[np.floating], side: int) -> NDArray[np.float32]:
+        """Maps (n, h, w) of cells in the middle of a picture of `side` px on the grid of all its tiles.
+
+        Tiles without a cell, whose window would reach beyond the picture, are 0.
+        """
+        tiles = self.tiles(side)
+        before = [(tiles - cells) // 2 for cells in maps.shape[1:]]
+        around = [(first, tiles - first - cells) for first, cells in zip(before, maps.shape[1:], strict=True)]
+        return np.pad(np.asarray(maps, np.float32), ((0, 0), *around))
+
     def window(self, tile: int) -> tuple[int, int]:
         """First pixel, and the first beyond the last, that the cell of a region's tile sees; outside the region too."""
         first = tile * self.stride + self.stride // 2 - self.size // 2
