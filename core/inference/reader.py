@@ -107,11 +107,14 @@ class Readings:
     @property
     def explained(self) -> str:
         """What is explained, in one line for under the picture."""
-        rows, columns = self.grid
         target = self.target if self.target != PREDICTED else "the predicted class"
         views = f"mean of {self.views} views" if self.views > 1 else "one view"
         title = METHODS[self.method].title
-        layer = f"{layer_words(self.layer)} ({rows} x {columns} cells)"
+        rows, columns = self.grid
+        cells = f"{rows} x {columns} cells"
+        if self.layer == LAST:
+            cells = self.model.net.cells_in_words(self.model.task.side)
+        layer = f"{layer_words(self.layer)} ({cells})"
         return f"{title} for {target}, {layer}, {views}, model {self.model.identity}"
 
 

@@ -36,9 +36,19 @@ class Architecture:
         """What one cell of the last maps sees, and where the cells stand; None where layers are padded."""
         return receptive_field(self.layers) if self.layers else None
 
+    @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last maps to the next."""
+        return self.field.stride if self.field else STRIDE
+
     def cells(self, side: int) -> int:
         """Cells of the last maps along `side` pixels."""
         return self.field.cells(side) if self.field else side // STRIDE
+
+    def cells_in_words(self, side: int) -> str:
+        """The last maps' cells in a patch of `side` px, for a sentence."""
+        cells = self.cells(side)
+        return f"{cells} x {cells} cells" + (" in the middle" if self.field else "")
 
     def grid(self, side: int) -> int:
         """Cells along `side` pixels of the evenly spread grid that the last maps are laid on."""
