@@ -6,7 +6,7 @@ import math
 
 from core.evaluation.metrics.classification import FIGURES
 from core.models.schema import Bundle, Evaluation, Interval
-from core.task import PCAM_ORIGIN, STRIDE
+from core.task import PCAM_ORIGIN
 
 PCAM_TRAINING = frozenset(("d7a1a3b642addd79d174428916faa13709efbc5e7375c11a21398ff247fcc1d2",))
 """Fingerprints of training patches known to be PCam's: those of its 20,000 that the shipped models learned from."""
@@ -15,7 +15,7 @@ PCAM_TRAINING = frozenset(("d7a1a3b642addd79d174428916faa13709efbc5e7375c11a2139
 def limits(bundle: Bundle) -> list[str]:
     """What every reader must know, in plain words; of where a model comes from only what its bundle knows."""
     task = bundle.task
-    cells = (task.side // STRIDE) ** 2
+    cells = bundle.net.cells(task.side) ** 2
     shows = (
         f"A heatmap shows what moved the network, not where {task.positive} is. At the last layer it has {cells} cells."
     )

@@ -217,7 +217,8 @@ def _as_served(reader: Reader, check: PrecisionCheck | None) -> Reader:
 
 
 def _scale_of(maps: NDArray[np.float32]) -> float:
-    return float(max(np.quantile(np.abs(maps), SCALE_QUANTILE), 1e-6))
+    cells = np.abs(maps[:, maps.any(axis=0)])  # places where a network without padding has no cell count for nothing
+    return float(max(np.quantile(cells, SCALE_QUANTILE), 1e-6)) if cells.size else 1e-6
 
 
 def bf16_check(reader: Reader, split: Split, point: OperatingPoint, progress: Progress) -> PrecisionCheck | None:

@@ -51,6 +51,10 @@ class Network(Protocol):
         """How far each target falls (n, m) when one of its channels (n, m) of an earlier layer is set to zero."""
         ...
 
+    def placed(self, maps: Array, side: int) -> Array:
+        """Maps (n, h, w) of patches of `side` px as a grid that covers the whole patch, evenly."""
+        ...
+
     def pixel_maps(
         self, attribute: Callable[..., Any], patches: Patches, weights: Array, tick: Callable[[int], None]
     ) -> Array:
@@ -65,7 +69,7 @@ class Question:
     Attributes:
         patches: uint8 (n, h, w, 3).
         layer: where; see `Method.layers`.
-        last: (n, k, h / 32, w / 32) float32, their last maps.
+        last: (n, k, rows, columns) float32, their last maps.
         logits: (n, 2) float32.
         weights: (n, 2) float32; the target of patch i is `weights[i] @ logits[i]`.
         tick: told how many passes through the network were made.

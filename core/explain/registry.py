@@ -46,7 +46,7 @@ Formula = Callable[[Array, Array], Array]
 """Maps and gradients (n, k, h, w) -> (n, h, w)."""
 
 LAST = "last"
-"""The last maps, after the final ReLU: 3 x 3 cells for a 96 px patch."""
+"""The last maps, after the final ReLU: of padded networks 3 x 3 cells for a 96 px patch."""
 INPUT = "input"
 """The patch itself: where methods stand that ask about pixels and know no maps."""
 CHANNELS = 64
@@ -74,6 +74,8 @@ class Method:
         explain: makes the maps (n, rows, columns) float32 in its unit.
         free_at_last: at the last layer the reading's own forward pass is enough.
         sums_at_last: at the last layer the cells sum to the target logit minus its bias.
+        local_at_last: at the last layer a cell's value is a function of that cell's maps and of how many cells there
+            are: without padding a region gives it the same value as a patch.
     """
 
     title: str
@@ -86,6 +88,7 @@ class Method:
     explain: Explain
     free_at_last: bool = False
     sums_at_last: bool = False
+    local_at_last: bool = False
 
     def layers(self, of_network: tuple[str, ...]) -> tuple[str, ...]:
         """Layers it exists at, for a network whose own layers are `of_network`."""
@@ -132,7 +135,7 @@ def _score_cam(net: Network, asked: Question) -> Array:
     changed = (
         piece
         for patch, channels in zip(asked.patches, maps, strict=True)
-        for piece in _through(net, patch, map_masks(channels, height, width))
+        for piece in _through(net, patch, map_masks(net.placed(channels, height), height, width))
     )
     return score_cam(maps, _targets(net, asked, changed, maps.shape[1]))
 
@@ -174,9 +177,10 @@ def _smoothgrad(net: Network, asked: Question) -> Array:
 def _guided_grad_cam(net: Network, asked: Question) -> Array:
     from core.explain.pixels import guided_backprop
 
+    side = asked.patches.shape[1]
     coarse = np.maximum(grad_cam_closed_form(asked.last, asked.weights @ net.weight), 0)
     fine = net.pixel_maps(guided_backprop, asked.patches, asked.weights, asked.tick)
-    return enlarge(coarse, asked.patches.shape[1], smooth=True) * fine
+    return enlarge(net.placed(coarse, side), side, smooth=True) * fine
 
 
 def _through(net: Network, patch: Patches, masks: Array) -> Iterator[Patches]:
@@ -216,6 +220,7 @@ METHODS: dict[str, Method] = {
         _by_gradients(grad_cam),
         free_at_last=True,
         sums_at_last=True,
+        local_at_last=True,
     ),
     "gradcam++": Method(
         "Grad-CAM++",
@@ -239,6 +244,7 @@ METHODS: dict[str, Method] = {
         _by_gradients(hires_cam),
         free_at_last=True,
         sums_at_last=True,
+        local_at_last=True,
     ),
     "xgradcam": Method(
         "XGrad-CAM",
@@ -251,6 +257,7 @@ METHODS: dict[str, Method] = {
         _by_gradients(x_grad_cam),
         free_at_last=True,
         sums_at_last=True,
+        local_at_last=True,
     ),
     "layercam": Method(
         "LayerCAM",
@@ -262,6 +269,7 @@ METHODS: dict[str, Method] = {
         2,
         _by_gradients(layer_cam),
         free_at_last=True,
+        local_at_last=True,
     ),
     "eigencam": Method(
         "Eigen-CAM",

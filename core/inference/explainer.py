@@ -55,6 +55,11 @@ class ExplainedNetwork:
         """See `Network.layer_ablation`."""
         return self._differentiable.ablated(maps, layer, channels, weights, tick)
 
+    def placed(self, maps: Array, side: int) -> Array:
+        """See `Network.placed`: the cells of a network without padding lie in the middle, others cover all."""
+        field = self.stored.description.net.field
+        return field.placed(maps, side) if field else maps
+
     def pixel_maps(
         self, attribute: Callable[..., Any], patches: Patches, weights: Array, tick: Callable[[int], None]
     ) -> Array:

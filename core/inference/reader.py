@@ -14,11 +14,11 @@ from core.data.flags import SYNTHETIC, bits_of, flags
 from core.data.patch import as_batch
 from core.data.picture_statistics import picture_statistics
 from core.data.transforms import VIEWS, dihedral, dihedral_back
-from core.errors import ExplanationError
 from core.explain.question import Question
 from core.explain.registry import LAST, METHODS, check_vocabulary, layer_words, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
+from core.inference.regions import region_maps
 from core.inference.verdict import verdicts
 from core.models.schema import Bundle, OperatingPoint
 from core.models.store import StoredBundle, bundle_folder
@@ -40,7 +40,8 @@ class Readings:
         view_logits: (n, views) float32, `logit` of each view.
         verdict: (n,) a class of the task, "refer" or "not read"; see `core.inference.verdict`.
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
-            `target`; the mean of the views' maps, each turned back.
+            `target`; the mean of the views' maps, each turned back. The grid covers the patch evenly; where layers are
+            not padded, the network has cells in its middle alone, and the others are 0.
         sign_unstable: (n, h, w) bool, cells of the attribution whose 95 % t-interval over the views holds both signs;
             none with one view, which does not tell.
         map_agreement: (n,) float64 in [-1, 1], mean Pearson correlation of the first view's map with the others', each
@@ -112,11 +113,14 @@ class Readings:
     @property
     def explained(self) -> str:
         """What is explained, in one line for under the picture."""
-        rows, columns = self.grid
         target = self.target if self.target != PREDICTED else "the predicted class"
         views = f"mean of {self.views} views" if self.views > 1 else "one view"
         title = METHODS[self.method].title
-        layer = f"{layer_words(self.layer)} ({rows} x {columns} cells)"
+        rows, columns = self.grid
+        cells = f"{rows} x {columns} cells"
+        if self.layer == LAST:
+            cells = self.model.net.cells_in_words(self.model.task.side)
+        layer = f"{layer_words(self.layer)} ({cells})"
         return f"{title} for {target}, {layer}, {views}, model {self.model.identity}"
 
 
@@ -213,39 +217,42 @@ class Reader:
     def region(
         self, images: ArrayLike, method: str = "gradcam", layer: str = LAST, target: str | None = None
     ) -> NDArray[np.float32]:
-        """Maps of images larger than a patch, read fully convolutionally, one after another.
+        """Maps of images larger than a patch, read in one pass, one after another.
 
-        The mean over positions then runs over the whole region: at the last layer the cells sum to the region's logit
-        minus the bias, so a cell of a larger region holds less. The logits are `engine.forward(images)[1]`.
+        A network with padding reads fully convolutionally: the mean over positions runs over the whole region, so at
+        the last layer the cells sum to the region's logit minus the bias, and a cell of a larger region holds less. The
+        logits are `engine.forward(images)[1]`.
+
+        A network without padding gives the cells of patches: each is the number that a patch cut out around it has, at
+        multiples of the network's stride, and what lies beyond the border is the region reflected (`reflected` says
+        where). It is read in tiles, so memory does not grow with it.
 
         Args:
-            images: uint8 (n, h, w, 3) RGB, or one (h, w, 3); h and w multiples of 32.
-            method: a key of `METHODS` of the CAM family.
-            layer: one of `layers`.
-            target: a key of `Task.targets`, by default the margin; "predicted" goes by the region's own logits.
+            images: uint8 (n, h, w, 3) RGB, or one (h, w, 3); for a network with padding h and w multiples of 32.
+            method: a key of `METHODS` of the CAM family; without padding one whose cells know nothing of the others.
+            layer: one of `layers`; without padding the last.
+            target: a key of `Task.targets`, by default the margin; "predicted" goes by the region's own logits, and is
+                no target without padding, where there are none.
 
         Returns:
-            (n, h / 32, w / 32) float32 at the last layer, finer before it; in the method's unit.
+            (n, h / 32, w / 32) float32 at the last layer, finer before it; without padding (n, h / stride, w / stride),
+            rounded up; in the method's unit.
 
         Raises:
-            ExplanationError: an unknown word, or a method that is not of the CAM family.
+            ExplanationError: an unknown word, or a method, layer or target that regions have not.
             ValueError: anything that is not such images.
         """
         target = target or self.task.margin
         check_vocabulary(method, layer, target, self.layers, self.task)
-        if METHODS[method].kind != "cam":
-            raise ExplanationError("method", method, tuple(name for name, m in METHODS.items() if m.kind == "cam"))
-        regions = _as_regions(images)
-        found = [self._region(regions[i : i + 1], method, layer, target) for i in range(len(regions))]
-        return np.concatenate(found)
+        return region_maps(self._network, np.asarray(images), method, layer, target)
 
-    def _region(self, image: NDArray[np.uint8], method: str, layer: str, target: str) -> NDArray[np.float32]:
-        maps, logits = self.engine.forward(image)
-        point = self.model.point(1)
-        called = point.view_probability(logits[:, 1] - logits[:, 0]) >= point.threshold
-        weights = target_weights(target, called, self.task)
-        asked = Question(image, layer, maps, logits, weights, _counted(None, 0))
-        return METHODS[method].explain(self._network, asked)
+    def reflected(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Which cells of the last maps of a region of that size, in pixels, saw reflected tissue: (rows, columns).
+
+        None did where layers are padded: there all that lies beyond the border is black.
+        """
+        field = self.model.net.field
+        return field.beyond(height, width) if field else np.zeros((height // STRIDE, width // STRIDE), bool)
 
     def features(self, patches: ArrayLike) -> NDArray[np.float32]:
         """The last maps' means over positions, (n, k) float32: what the linear layer sees of patches; see `read`."""
@@ -276,6 +283,9 @@ class Reader:
         heatmaps = METHODS[method].explain(self._network, Question(seen, layer, maps, logits, weights, tick))
         by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
         turned_back = np.stack([dihedral_back(by_view[index], index) for index in range(views)])
+        placed = turned_back
+        if METHODS[method].kind == "cam":
+            placed = np.stack([self._network.placed(maps, self.task.side) for maps in turned_back])
         coordinates, strange = self._placed(maps[:count], patches)
         names = flags(patches, self.task, strange)
         if self.model.synthetic:
@@ -287,8 +297,8 @@ class Reader:
             logits=logits.reshape(views, count, 2).mean(axis=0),
             view_logits=margin,
             verdict=verdicts(probability, point, self.task, bits_of(names)),
-            attribution=turned_back.mean(axis=0),
-            sign_unstable=_sign_unstable(turned_back),
+            attribution=placed.mean(axis=0),
+            sign_unstable=_sign_unstable(placed),
             map_agreement=_agreement(turned_back),
             coordinates=coordinates,
             flags=tuple(names),
@@ -325,7 +335,7 @@ class Reader:
 
     def _forward(self, patches: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if len(patches) == 0:
-            cells = self.task.side // STRIDE
+            cells = self.model.net.cells(self.task.side)
             return np.zeros((0, self.stored.head[0].shape[1], cells, cells), np.float32), np.zeros((0, 2), np.float32)
         return self.engine.forward(patches)
 
@@ -361,20 +371,6 @@ def _counted(progress: Callable[[int, int], None] | None, total: int) -> Callabl
             progress(done, total)
 
     return tick
-
-
-def _as_regions(images: ArrayLike) -> NDArray[np.uint8]:
-    regions = np.asarray(images)
-    if regions.ndim == 3:
-        regions = regions[None]
-    fits = (
-        regions.ndim == 4 and regions.shape[3] == 3 and regions.size and not any(s % STRIDE for s in regions.shape[1:3])
-    )
-    if regions.dtype != np.uint8 or not fits:
-        raise ValueError(
-            f"A region is uint8 (n, h, w, 3), sides multiples of {STRIDE}, not {regions.dtype} {regions.shape}"
-        )
-    return np.ascontiguousarray(regions)
 
 
 def _joined(pieces: list[Readings]) -> Readings:

@@ -23,7 +23,6 @@ from core.files import atomic_path
 from core.inference.reader import Reader
 from core.inference.verdict import verdicts
 from core.models.schema import OperatingPoint
-from core.task import STRIDE
 
 CHUNK = 64
 """Patches between two writes."""
@@ -130,7 +129,7 @@ class ScoreStore:
 
     @property
     def _dtype(self) -> np.dtype[np.void]:
-        cells = self.model.task.side // STRIDE
+        cells = self.model.net.grid(self.model.task.side)
         kept: list[Any] = [("logits", "<f4", (self.views,)), ("attribution", "<f4", (cells, cells)), ("flags", "u1")]
         if self._directions:
             kept.append(("coordinates", "<f2", (self._directions,)))

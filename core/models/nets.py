@@ -23,6 +23,7 @@ from core.models.architectures import architecture
 from core.models.checkpoints import fitted, read_state
 from core.models.schema import Bundle, Training
 from core.models.store import WEIGHTS, write_description
+from core.models.unpadded import without_padding
 from core.task import PCAM, Task
 
 
@@ -118,7 +119,8 @@ def state_groups(net: PatchNet) -> list[list[str]]:
 def _create(name: str, pretrained: bool) -> Any:
     known = architecture(name)
     try:
-        return _mean_first(timm.create_model(known.timm_name, pretrained=pretrained, num_classes=2))
+        net = _mean_first(timm.create_model(known.timm_name, pretrained=pretrained, num_classes=2))
+        return without_padding(net, known.layers) if known.layers else net
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
             raise

@@ -74,6 +74,8 @@ class Cycle(_Frozen):
     frozen_norm: Literal["fixed", "batch"] = "fixed"
     """Batch normalisation in a frozen body: `fixed` keeps its statistics, so that its maps are computed once; `batch`
     goes on learning them, as fastai does."""
+    frozen_groups: int = Field(default=0, ge=0, le=100)
+    """First layer groups that stay as they are, statistics and all: from the stem on, as timm groups them."""
     cached_views: int = Field(default=2, ge=1, le=8)
     """Flips and turns of each patch that the maps of a fixed body are computed for; nothing else varies them."""
     side: int | None = Field(default=None, ge=32)
@@ -97,6 +99,9 @@ class Distillation(_Frozen):
     """Name under models/, or path of a bundle."""
     views: int = Field(default=1, ge=1, le=VIEWS)
     """Flips and turns of each patch that the teacher's answer is the mean of, maps turned back: it knows more so."""
+    once: bool = False
+    """Ask the teacher once about each patch as it is, for one too dear to ask at every step. Of patches pasted into
+    each other its answers are mixed as their labels are; its maps are not asked for."""
     weight: Share = 0.5
     temperature: float = Field(default=2.0, gt=0, le=20)
     maps: float = Field(default=0, ge=0, le=100)
@@ -159,6 +164,7 @@ class TrainConfig(_Frozen):
     def _known(self) -> TrainConfig:
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"unknown architecture '{self.architecture}'; known: {', '.join(ARCHITECTURES)}")
+        known = ARCHITECTURES[self.architecture]
         if min(self.std) <= 0:
             raise ValueError("std must be positive")
         points = self.centre_cell or self.mosaic_batches or self.background_evidence
@@ -171,6 +177,14 @@ class TrainConfig(_Frozen):
             raise ValueError("centre_cell needs a label region that is one cell of the last maps")
         if any(cycle.side is not None and cycle.side > self.task.side for cycle in self.cycles):
             raise ValueError(f"cycles.side: a crop cannot be larger than a patch of {self.task.side} px")
+        if known.layers and (self.centre_cell or self.mosaic_batches):
+            raise ValueError(
+                f"centre_cell and mosaic_batches are for padded networks, which {self.architecture} is not"
+            )
+        if not all(known.cells(cycle.side or self.task.side) for cycle in self.cycles):
+            raise ValueError(f"a crop has no room for the window of one cell of {self.architecture}")
+        if self.distillation and self.distillation.maps and (known.layers or self.distillation.once):
+            raise ValueError("distillation.maps needs a teacher that is asked at every step, and padded layers")
         if self.batch % self.unit:
             raise ValueError(f"mosaic batches and cutmix need a batch that is a multiple of {self.unit}")
         return self
@@ -240,6 +254,19 @@ _LOCAL: dict[str, Any] = {
     "background_evidence": 1.0,
     "init_bias_prior": 0.2,
 }
+_UNPADDED: dict[str, Any] = {
+    "architecture": "efficientnet_lite0_unpadded",
+    "start": "efficientnet_lite0",
+    "cycles": [{"epochs": 24, "max_lr": 2e-3, "min_group_lr": 1e-3, "frozen_groups": 2}],
+    "mean": (127.0, 127.0, 127.0),
+    "std": (128.0, 128.0, 128.0),
+    "ema_decay": 0.998,
+    "distillation": {
+        "teacher": "densenet169", "once": True, "weight": 0.65, "temperature": 2.0,
+    },
+    "background_evidence": 0.3,
+    "init_bias_prior": 0.2,
+}  # fmt: skip
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
         "DenseNet169 from random weights: stain augmentation, averaged weights, the shipped EfficientNet as teacher.",
@@ -252,6 +279,10 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "local": (
         "The shipped DenseNet169, taught to answer from the label's own cell, so that its map points.",
         _DEFAULT | _LOCAL,
+    ),
+    "unpadded": (
+        "EfficientNet-Lite0 without padding, whose cells are the cause: taught by the shipped DenseNet169.",
+        _DEFAULT | _UNPADDED,
     ),
     "study": ("The study's protocol as it was, its random split by patch included.", _STUDY | {"holdout": "random"}),
     "study-official": ("The study's protocol, validated on PCam's own split by slide.", _STUDY),

@@ -56,6 +56,8 @@ class Batch:
     """(n,) probability of the positive class: 0 or 1, or between them where patches are pasted into each other."""
     whole: NDArray[np.uint8]
     """(n, side, side, 3) the augmented patches before the crop, for a teacher."""
+    answers: NDArray[np.float32] | None = None
+    """(n,) margins of a teacher that was asked before about the patches as they are."""
 
 
 def subsets(config: TrainConfig, open_split: Callable[[str], Split]) -> tuple[Subset, Subset]:
@@ -96,9 +98,11 @@ def subsets(config: TrainConfig, open_split: Callable[[str], Split]) -> tuple[Su
 class Batches:
     """The batches of one cycle, by step; the last, incomplete batch of an epoch is left out."""
 
-    def __init__(self, train: Subset, config: TrainConfig, number: int) -> None:
-        """Batches of cycle `number` of `config`."""
-        self.train = train
+    def __init__(
+        self, train: Subset, config: TrainConfig, number: int, answers: NDArray[np.float32] | None = None
+    ) -> None:
+        """Batches of cycle `number` of `config`; with a teacher's margins (n,) of the training patches, if given."""
+        self.train, self.answers = train, answers
         self.config = config
         self.number = number
         self.cycle: Cycle = config.cycles[number]
@@ -121,11 +125,15 @@ class Batches:
         positions = positions[part]
         draw = {name: values[part] for name, values in draw.items()}
         patches = augment(self.train.patches(positions), draw)
-        labels = self.train.labels[positions].astype(np.float32)
+        known = [self.train.labels[positions].astype(np.float32)]
+        if self.answers is not None:
+            known.append(self.answers[positions])
+        told = np.stack(known, axis=1)
         if "box" in draw:
-            patches, labels = cutmix(patches, labels, draw["box"].astype(int), self.config.task.label_box)
+            patches, told = cutmix(patches, told, draw["box"].astype(int), self.config.task.label_box)
         inputs = np.ascontiguousarray(centre_crop(patches, self.cycle.side or self.config.task.side))
-        return Batch(inputs, labels, np.ascontiguousarray(patches))
+        labels, *answers = np.ascontiguousarray(told.T)
+        return Batch(inputs, labels, np.ascontiguousarray(patches), *answers)
 
     def stream(self, start: int, part: slice = slice(None)) -> Iterator[Batch]:
         """Batches from step `start` to the end of the cycle, prepared ahead by one thread."""
@@ -196,7 +204,8 @@ def cutmix(
 
     Args:
         patches: (n, side, side, 3).
-        labels: (n,) probability of the positive class; the result's goes by whose area the label's box is.
+        labels: (n,) probability of the positive class, or (n, m) with what else is known of the label's box; the
+            result's goes by whose area the box is.
         boxes: (n, 4) top, left, height, width in pixels; without area, nothing is pasted.
         label_box: rows, and columns, that the label is about.
     """
@@ -206,8 +215,8 @@ def cutmix(
         inside[top : top + height, left : left + width] = True
         result[index, inside] = patches[index ^ 1, inside]
         share[index] = inside[label_box, label_box].mean()
-    others = labels.reshape(-1, 2)[:, ::-1].reshape(-1)
-    return result, labels + share * (others - labels)
+    others = labels.reshape(-1, 2, *labels.shape[1:])[:, ::-1].reshape(labels.shape)
+    return result, labels + share.reshape(-1, *(1,) * (labels.ndim - 1)) * (others - labels)
 
 
 def turned(patches: NDArray[np.uint8], views: NDArray[np.integer]) -> NDArray[np.uint8]:

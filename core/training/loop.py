@@ -29,7 +29,7 @@ from core.training.runs import Fact, Run, check_teacher
 from core.training.schedule import one_cycle_momentum
 from core.training.start import starting_net
 from core.training.state import State
-from core.training.teacher import Teacher
+from core.training.teacher import Teacher, kept_answers
 from core.training.tensorboard import TensorBoardWriter
 from core.training.validation import finish, judge, predict
 
@@ -79,7 +79,7 @@ def _fit(
     check_teacher(config)
     train, valid = subsets(config, open_split)
     net = starting_net(config).to(memory_format=torch.channels_last).to(group.device)
-    teacher = Teacher(config.distillation, net) if config.distillation else None
+    teacher = Teacher(config.distillation, net) if config.distillation and not config.distillation.once else None
     ema = ModelEmaV3(net, config.ema_decay, **EMA_WARMUP).requires_grad_(False) if config.ema_decay else None
     judged = ema.module if ema else net
     state = State(run, group, net, ema, tensorboard)
@@ -91,9 +91,13 @@ def _fit(
     bf16 = group.broadcast(run.environment.get("bf16", config.precision == "bf16") if group.is_main else None)
     shard = group.shard(config.batch, config.unit)
     objective = Objective(config, net, teacher, group.device, bf16)
+    once = config.distillation if config.distillation and config.distillation.once else None
+    answers = group.broadcast(kept_answers(once, train, run.folder, stopped) if once and group.is_main else None)
+    if once and answers is None:
+        return
 
     for number, cycle in list(enumerate(config.cycles))[state.cycle :]:
-        batches = Batches(train, config, number)
+        batches = Batches(train, config, number, answers)
         freeze(net, cycle)
         source = FrozenFeatures(net, batches, run.folder, stopped) if cycle.fixed else batches
         if group.any(isinstance(source, FrozenFeatures) and not source.whole):

@@ -13,8 +13,11 @@ SECOND_BETA, EPSILON = 0.99, 1e-5  # of Adam, as fastai sets them
 
 
 def freeze(net: PatchNet, cycle: Cycle) -> None:
-    """Leave the head alone to be trained, or everything; a feature_projection in cycles of whole patches."""
+    """Leave the head alone to be trained, or all layer groups but the first frozen ones; and a feature_projection in
+    cycles of whole patches."""
     net.requires_grad_(not cycle.frozen)
+    for layer in _frozen_layers(net, cycle):
+        layer.requires_grad_(False)
     net.net.get_classifier().requires_grad_(True)
     for name, parameter in net.named_parameters():
         if not name.startswith("net."):
@@ -22,8 +25,16 @@ def freeze(net: PatchNet, cycle: Cycle) -> None:
 
 
 def set_training(net: PatchNet, cycle: Cycle) -> None:
-    """Put the network into training mode; a frozen body with fixed normalisation stays as it is served."""
+    """Put the network into training mode; a frozen body with fixed normalisation stays as it is served, and so do
+    the first layer groups where they are frozen."""
     net.train(not cycle.fixed)
+    for layer in _frozen_layers(net, cycle):
+        layer.eval()
+
+
+def _frozen_layers(net: PatchNet, cycle: Cycle) -> list[nn.Module]:
+    names = [name.rpartition(".")[0] for group in state_groups(net)[: cycle.frozen_groups] for name in group]
+    return [net.net.get_submodule(name) for name in dict.fromkeys(names)] if cycle.frozen_groups else []
 
 
 def make_optimiser(net: PatchNet, cycle: Cycle, config: TrainConfig) -> tuple[torch.optim.Optimizer, list[float]]:

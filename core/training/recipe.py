@@ -21,6 +21,7 @@ def recipe_of(config: TrainConfig) -> str:
         f"{cycle.epochs:g} {'epoch' if cycle.epochs == 1 else 'epochs'} at peak {cycle.max_lr:g}"
         + (f" (first layers {cycle.min_group_lr:g})" if cycle.min_group_lr else "")
         + (", body frozen" if cycle.frozen else "")
+        + (f", the first {cycle.frozen_groups} layer groups frozen" if cycle.frozen_groups else "")
         + (f", {cycle.side} px crops" if cycle.side else "")
         for cycle in config.cycles
     )
@@ -39,7 +40,9 @@ def recipe_of(config: TrainConfig) -> str:
     if config.distillation:
         distillation = config.distillation
         seen = f" (mean of {distillation.views} views)" if distillation.views > 1 else ""
-        parts.append(f"{distillation.weight:g} of the loss from the teacher {Path(distillation.teacher).name}{seen}")
+        once = ", asked once about each patch as it is" if distillation.once else ""
+        name = Path(distillation.teacher).name
+        parts.append(f"{distillation.weight:g} of the loss from the teacher {name}{seen}{once}")
         if distillation.maps:
             parts.append(f"and {distillation.maps:g} times the distance to its maps")
     if config.centre_cell:

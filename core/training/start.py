@@ -12,8 +12,10 @@ from torch import Tensor
 
 from core.errors import TrainingConfigError
 from core.inference.engines.torch_engine import load_net
+from core.models.architectures import architecture
 from core.models.nets import PatchNet, net_of_weights
 from core.models.store import StoredBundle, bundle_folder
+from core.models.unpadded import without_padding
 from core.settings import settings
 from core.training.config import TrainConfig
 
@@ -47,11 +49,14 @@ def _found(config: TrainConfig) -> PatchNet:
     if config.start.endswith(".safetensors"):
         return net_of_weights(Path(config.start).expanduser(), name, config.mean, config.std)
     stored = StoredBundle.open(bundle_folder(config.start, settings().models))
-    if stored.description.architecture != name:
-        raise TrainingConfigError(f"'{config.start}' is a {stored.description.architecture}, not a {name}")
-    source = load_net(stored).net.state_dict()
+    known, found = architecture(name), stored.description.architecture
+    if found not in (name, known.padded):
+        raise TrainingConfigError(f"'{config.start}' is a {found}, not a {name}")
+    source = load_net(stored).net
+    if found != name:
+        source = without_padding(source, known.layers)
     net = PatchNet(name, config.mean, config.std)
-    net.net.load_state_dict(source)
+    net.net.load_state_dict(source.state_dict())
     return net
 
 

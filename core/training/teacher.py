@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,10 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.data.transforms import dihedral, dihedral_back
+from core.files import atomic_path
 from core.inference import load_reader
 from core.models.nets import PatchNet
 from core.training.config import Distillation
+from core.training.data import Subset
 
+KEPT = "teacher.npy"
+"""In a run's folder: what the kept teacher said of the training patches."""
+CHUNK = 64
 EPSILON = 1e-6
 """Least square sum of a teacher's maps that a distance is a share of."""
 
@@ -64,6 +71,35 @@ class Teacher:
         return self._weight and self._weight * distance(
             self._net.get_submodule("feature_projection")(maps), teacher_output.maps
         )
+
+
+def kept_answers(
+    distillation: Distillation, train: Subset, folder: Path, stopped: Callable[[], bool] = lambda: False
+) -> NDArray[np.float32] | None:
+    """Margins (n,) of the teacher, positive minus negative logit, of the training patches as they are.
+
+    They are kept in `folder`, where a later start finds them; None where `stopped` asked for an end before the last.
+
+    Raises:
+        OutputError: the disk is full.
+        the errors of `load_reader`.
+    """
+    path = folder / KEPT
+    if path.is_file():
+        found: NDArray[np.float32] = np.load(path)
+        if found.shape == (len(train),):
+            return found
+    engine, margins = load_reader(distillation.teacher).engine, np.empty(len(train), np.float32)
+    for start in range(0, len(train), CHUNK):
+        if stopped():
+            return None
+        patches = train.patches(slice(start, start + CHUNK))
+        seen = np.concatenate([dihedral(patches, index) for index in range(distillation.views)])
+        logits = engine.forward(np.ascontiguousarray(seen))[1].reshape(distillation.views, -1, 2).mean(axis=0)
+        margins[start : start + CHUNK] = logits[:, 1] - logits[:, 0]
+    with atomic_path(path) as part, part.open("wb") as file:
+        np.save(file, margins)
+    return margins
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:

@@ -12,7 +12,6 @@ from core.data.pcam import Split
 from core.explain.registry import METHODS
 from core.inference.reader import scale_key
 from core.models.schema import Bundle
-from core.task import STRIDE
 from core.view import glossary
 from pages.parts import library
 
@@ -71,7 +70,6 @@ def choose_explanation(model: str, views: int, only_for: bool, number: str = "")
     """
     left, middle, right = (st,) * 3 if number else st.columns(3)
     task = service.task(model)
-    cells = task.side // STRIDE
     target = left.selectbox(
         "Explain",
         list(task.targets),
@@ -94,12 +92,14 @@ def choose_explanation(model: str, views: int, only_for: bool, number: str = "")
             *(f"{m.title}: {m.meaning} ({m.paper}; costs {m.cost})" for m in METHODS.values()),
         ),
     )
+    read = library.reader(model)
+    last = read.model.net.cells_in_words(task.side)
     layer = right.selectbox(
         "Layer",
-        METHODS[method].layers(library.reader(model).layers),
+        METHODS[method].layers(read.layers),
         key=f"layer{number}",
         bind="query-params",
-        help=f"last: {cells} x {cells} cells. Earlier layers, named by their cells in a PCam patch, have finer "
+        help=f"last: {last}. Earlier layers, named by their cells in a PCam patch, have finer "
         "ones, further from the decision. " + glossary.meaning("layer"),
     )
     return Explanation(method, layer, target, views, only_for)

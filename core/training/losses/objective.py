@@ -40,6 +40,9 @@ class Objective:
             return loss_of(logits.float(), labels, None, config)
         teacher_output = self._teacher.output(batch.whole, self._device) if self._teacher else None
         teacher_logits = teacher_output.logits if teacher_output else None
+        if batch.answers is not None:
+            half = torch.from_numpy(batch.answers).to(self._device)[:, None] / 2
+            teacher_logits = torch.cat([-half, half], 1)
         with self._autocast:
             maps, judged = centre_cell_logits(model, net, inputs, config, step)
         losses = [loss_of(one.float(), labels, teacher_logits, config) for one in judged]

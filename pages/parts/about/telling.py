@@ -11,7 +11,7 @@ from core import __version__, service
 from core.evaluation.schema import EvidenceReport
 from core.inference import Reader
 from core.models.schema import Bundle
-from core.task import STRIDE, Task
+from core.task import Task
 from core.view import glossary
 from core.view.narrative import answer
 from pages.parts import choices, library
@@ -43,7 +43,7 @@ def how_to_read(model: str, bundle: Bundle, report: EvidenceReport | None) -> No
     task = bundle.task
     pictures, words = st.columns([3, 2], gap="medium")
     with words:
-        st.markdown("\n".join(f"{place}. {sentence}" for place, sentence in enumerate(_sentences(task, report), 1)))
+        st.markdown("\n".join(f"{place}. {sentence}" for place, sentence in enumerate(_sentences(bundle, report), 1)))
     if DEMO not in service.split_names():
         return
     split = service.split(DEMO)
@@ -61,15 +61,15 @@ def how_to_read(model: str, bundle: Bundle, report: EvidenceReport | None) -> No
         )
 
 
-def _sentences(task: Task, report: EvidenceReport | None) -> list[str]:
-    cells = task.side // STRIDE
-    wide = f", about {STRIDE * task.um_per_px:.0f} \u00b5m wide" if task.um_per_px else ""
+def _sentences(bundle: Bundle, report: EvidenceReport | None) -> list[str]:
+    task, net = bundle.task, bundle.net
+    wide = f", each about {net.stride * task.um_per_px:.0f} \u00b5m wide" if task.um_per_px else ""
     fails = [line.what for line in answer(report) if line.verdict == "fails"] if report else []
     examined = f"; and of this model it does not hold that {' or that '.join(fails)}" if fails else ""
     return [
         f"Brown speaks for {task.positive}, blue against it, and where the tissue is bare there is little of either.",
-        f"A cell is the smallest thing the map tells apart, at the last layer one of {cells} x {cells}{wide}: its "
-        "edges are none in the tissue.",
+        f"A cell is the smallest thing the map tells apart, at the last layer one of "
+        f"{net.cells_in_words(task.side)}{wide}: its edges are none in the tissue.",
         "The colour bar says how much evidence the strongest colour stands for; on the fixed scale a pale map is weak "
         "evidence, and two patches can be compared.",
         f"The map shows what moved the network, which need not be where {task.positive} is.",

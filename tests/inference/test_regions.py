@@ -1,0 +1,156 @@
+"""Regions read without padding: the numbers of patches, at any size, whatever the tiles."""
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import ExplanationError
+from core.explain.registry import METHODS
+from core.inference import load_reader, regions
+from core.inference.regions import _reflected, cells_of
+from core.models.nets import PatchNet, save_bundle
+from core.models.receptive_field import ReceptiveField
+from core.models.schema import Training
+
+NAME = "efficientnet_lite0_unpadded"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, patches):
+    torch.manual_seed(4)
+    net = PatchNet(NAME, (127.0,) * 3, (128.0,) * 3)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        net.train()(torch.from_numpy(patches))
+        net.net.classifier.weight.normal_(std=0.1)
+        net.net.classifier.bias.copy_(torch.tensor([0.25, -0.5]))
+    folder = tmp_path_factory.mktemp("models") / "cells"
+    return save_bundle(
+        net, folder, version="1", mean=(127.0,) * 3, std=(128.0,) * 3, training=Training(recipe="Drawn.")
+    )
+
+
+@pytest.fixture(scope="module", params=["openvino", "torch"])
+def reader(request, bundle):
+    return load_reader(bundle, request.param)
+
+
+@pytest.fixture(scope="module")
+def image():
+    coarse = np.random.default_rng(6).integers(60, 256, (30, 26, 3), dtype=np.uint8)
+    return coarse.repeat(8, axis=0).repeat(8, axis=1)[:235, :202]
+
+
+def test_a_patchs_cells_lie_in_its_middle_and_sum_to_its_margin(reader, patches):
+    readings = reader.read(patches)
+    assert readings.grid == (12, 12)
+    bias = reader.stored.head[1]
+    np.testing.assert_allclose(readings.attribution.sum((1, 2)) + bias[1] - bias[0], readings.logit, atol=1e-5)
+    outside = readings.attribution.copy()
+    outside[:, 5:7, 5:7] = 0
+    assert not outside.any()
+    assert readings.attribution[:, 5:7, 5:7].all()
+    for same in ("hirescam", "xgradcam"):
+        found = reader.explain(patches, same, target=reader.task.margin).attribution
+        np.testing.assert_array_equal(found, readings.attribution)
+
+
+@pytest.mark.parametrize("tile", [64, 6])
+def test_a_region_gives_the_numbers_of_patches(reader, image, monkeypatch, tile):
+    monkeypatch.setattr(regions, "TILE", tile)
+    found = reader.region(image)
+    assert (found.shape, found.dtype) == ((1, 30, 26), np.float32)
+    places = [(0, 0), (16, 8), (64, 104), (136, 104)]
+    cut = np.stack([image[top : top + 96, left : left + 96] for top, left in places])
+    for (top, left), own in zip(places, reader.read(cut).attribution, strict=True):
+        rows, columns = (slice(side // 8 + 5, side // 8 + 7) for side in (top, left))
+        np.testing.assert_allclose(found[0, rows, columns], own[5:7, 5:7], rtol=1e-5, atol=1e-6)
+
+
+def test_what_lies_beyond_the_border_is_the_region_reflected(reader, image):
+    around = ((48, 48 + 5), (48, 48 + 6), (0, 0))  # to whole tiles
+    large = np.pad(image, around, mode="reflect")
+    found, wider = reader.region(image)[0], reader.region(large)[0, 6:36, 6:32]
+    np.testing.assert_allclose(found, wider, rtol=1e-5, atol=1e-6)
+    marked = reader.reflected(*image.shape[:2])
+    assert marked.shape == found.shape
+    changed = np.pad(image, around, mode="edge")
+    moved = np.abs(reader.region(changed)[0, 6:36, 6:32] - found) > 1e-5
+    assert moved.any()
+    assert not moved[~marked].any()
+    assert not marked[5:24, 5:20].any()
+    assert marked[[4, 25]].all()
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 30])
+def test_reflection_is_numpys(side):
+    places = np.arange(-70, side + 70)
+    expected = np.pad(np.arange(side), 70, mode="reflect" if side > 1 else "edge")
+    np.testing.assert_array_equal(_reflected(places, side), expected)
+
+
+def test_small_and_uneven_regions_are_read(reader, image):
+    whole = reader.region(image)
+    assert reader.region(image[:9, :17]).shape == (1, 2, 3)
+    assert np.isfinite(reader.region(image[:1, :1])).all()
+    both = reader.region(np.stack([image, image[::-1]]))
+    np.testing.assert_allclose(both[0], whole[0], atol=1e-6)
+
+
+def test_no_tile_is_larger_than_the_halo_asks(image):
+    """Memory is bounded by the tile: 4 cells of 2 px and a halo of 3 px on each side are 14 px, whatever the region."""
+    seen = []
+
+    def forward(tile):
+        seen.append(tile.shape)
+        return np.ascontiguousarray(tile[:, 3:-3:2, 3:-3:2, :2].transpose(0, 3, 1, 2)).astype(np.float32)
+
+    field = ReceptiveField(7, 2)
+    assert (field.start, field.margin) == (0, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "TILE", 4)
+        found = cells_of(image, field, 2, lambda tile: forward(np.pad(tile, ((0, 0), (1, 1), (1, 1), (0, 0)))), sums)
+    assert set(seen) == {(1, 14, 14, 3)}
+    np.testing.assert_array_equal(found, image[::2, ::2, :2].astype(np.float32).sum(-1))
+
+
+def sums(maps):
+    return maps.sum(axis=1)
+
+
+def test_what_knows_of_other_cells_is_no_cells_of_patches(reader, image):
+    for method in ("gradcam++", "eigencam", "ablationcam", "scorecam", "occlusion"):
+        with pytest.raises(ExplanationError, match=r"Unknown (method|layer)"):
+            reader.region(image, method)
+    with pytest.raises(ExplanationError, match="Unknown layer '4x4'"):
+        reader.region(image, layer="4x4")
+    with pytest.raises(ExplanationError, match="Unknown target 'predicted'"):
+        reader.region(image, target="predicted")
+    with pytest.raises(ValueError, match=r"\(n, h, w, 3\), not float64"):
+        reader.region(image.astype(float))
+
+
+def test_layer_cam_is_of_cells_too(reader, image):
+    own = reader.explain(image[:96, :96], "layercam", target=reader.task.margin).attribution[0, 5:7, 5:7]
+    np.testing.assert_allclose(reader.region(image, "layercam")[0, 5:7, 5:7], own, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_explains_it(reader, patches, method):
+    for layer in METHODS[method].layers(reader.layers):
+        if METHODS[method].passes_at(layer, 96) > 100:
+            continue
+        found = reader.explain(patches[:1], method, layer).attribution
+        assert np.isfinite(found).all()
+        if METHODS[method].kind == "cam":
+            assert found.shape == (1, 12, 12)
+            assert not found[:, :4].any()
+
+
+def test_eight_views_are_turned_back(reader, patches):
+    """The cells' tiles are the patch's very middle, so a mirrored patch has mirrored maps of eight views."""
+    own = reader.explain(patches, target=reader.task.margin, views=8).attribution
+    mirrored = reader.explain(patches[:, :, ::-1], target=reader.task.margin, views=8).attribution
+    np.testing.assert_allclose(mirrored, own[:, :, ::-1], atol=1e-5)

@@ -1,0 +1,97 @@
+"""Without padding a cell is a function of its window: not a bit of it depends on a pixel outside."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from core.models.architectures import ARCHITECTURES
+from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
+from core.models.unpadded import CroppedResidual, without_padding
+from core.training.config import make_config
+from core.training.start import starting_net
+
+NAME = "efficientnet_lite0_unpadded"
+KNOWN = ARCHITECTURES[NAME]
+MEAN, STD = (127.0,) * 3, (128.0,) * 3
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(2)
+    return PatchNet(NAME, MEAN, STD).eval()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(3).integers(0, 256, (1, 136, 136, 3), dtype=np.uint8)
+
+
+def maps_of(net, image):
+    with torch.no_grad():
+        return net.forward_features(torch.from_numpy(np.ascontiguousarray(image)))[0].numpy()
+
+
+def test_the_layers_are_those_that_the_facts_are_worked_out_from(net):
+    spatial = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)]
+    assert [(layer.kernel_size[0], layer.stride[0]) for layer in spatial] == list(KNOWN.layers)
+    convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    assert {layer.padding for layer in convolutions} == {(0, 0)}
+    assert {type(layer) for layer in net.modules()}.isdisjoint({nn.AvgPool2d, nn.MaxPool2d})
+    assert [block.border for block in net.modules() if isinstance(block, CroppedResidual)][:2] == [1, 2]
+
+
+def test_a_pixel_outside_its_window_changes_not_a_bit_of_a_cell(net, image):
+    """A pixel at each corner of a cell's window, and its neighbours just outside."""
+    field, (row, column) = KNOWN.field, (3, 4)
+    whole = maps_of(net, image)
+    assert whole.shape[1:] == (field.cells(136),) * 2 == (7, 7)
+    top, left = (field.start + field.stride * place for place in (row, column))
+    bottom, right = top + field.size - 1, left + field.size - 1
+    for y, x in ((top - 1, left), (top, left - 1), (bottom + 1, right), (bottom, right + 1)):
+        changed = image.copy()
+        changed[0, y, x] ^= 255
+        found = maps_of(net, changed)
+        np.testing.assert_array_equal(found[:, row, column], whole[:, row, column])
+        assert (found != whole).any(), "some cell sees the pixel"
+    for y, x in ((top, left), (top, right), (bottom, left), (bottom, right)):
+        changed = image.copy()
+        changed[0, y, x] ^= 255
+        assert (maps_of(net, changed)[:, row, column] != whole[:, row, column]).any(), "it is in the window"
+
+
+def test_a_shift_by_the_stride_shifts_the_map_by_one_cell_bit_for_bit(net, image):
+    whole = maps_of(net, image[:, :128, :128])
+    step = KNOWN.field.stride
+    down = maps_of(net, image[:, step:, :128])
+    right = maps_of(net, image[:, :128, step:])
+    np.testing.assert_array_equal(down[:, :-1], whole[:, 1:])
+    np.testing.assert_array_equal(right[:, :, :-1], whole[:, :, 1:])
+    assert (down[:, :-1] != whole[:, :-1]).any()
+
+
+def test_it_starts_from_the_padded_network(tmp_path, net):
+    """Kernels give their middle, and those that become 1 x 1 the sum of their taps; all else is as it was."""
+    torch.manual_seed(5)
+    padded = PatchNet("efficientnet_lite0", MEAN, STD)
+    facts = {"version": "1", "mean": MEAN, "std": STD, "training": Training(recipe="Random.")}
+    folder = save_bundle(padded, tmp_path / "padded", **facts)
+    started = starting_net(make_config("unpadded", start=str(folder))).net.state_dict()
+    theirs = {name: value.half().float() for name, value in padded.net.state_dict().items()}
+    assert started.keys() == theirs.keys()
+    shrunk = {name for name in started if started[name].shape != theirs[name].shape}
+    late_blocks = {f"blocks.{stage}.{block}" for stage, blocks in ((4, 3), (5, 4), (6, 1)) for block in range(blocks)}
+    late_blocks |= {"blocks.3.1", "blocks.3.2"}
+    assert shrunk == {f"{block}.conv_dw.weight" for block in late_blocks}
+    late = "blocks.5.2.conv_dw.weight"
+    torch.testing.assert_close(started[late], theirs[late].sum((2, 3), keepdim=True))
+    for name in started.keys() - shrunk - {"classifier.bias"}:  # which says the prior
+        assert torch.equal(started[name].float(), theirs[name].float()), name
+
+
+def test_a_larger_kernel_gives_its_middle():
+    padded = PatchNet("efficientnet_lite0", MEAN, STD).net
+    wide = padded.blocks[2][0].conv_dw.weight.detach().clone()
+    layers = ((3, 2), (3, 1), (3, 2), (3, 1), (3, 2))
+    torch.testing.assert_close(without_padding(padded, layers).blocks[2][0].conv_dw.weight, wide[..., 1:4, 1:4])
