@@ -1,9 +1,9 @@
 """What a threshold and a refer band can promise, for what, and what happened on a split beside it.
 
 The threshold and the band that serve are point estimates: they reach their goal on the patches that they were chosen
-on. A guarantee for new slides costs more, and how much more is told beside them. It is not what serves: with clusters
-of colour in place of slides, as PCam's own files name none to us, the band that promises 95 % would refer about twice
-as many patches as the point estimate does.
+on. A guarantee for new slides costs more, and stands beside them: with clusters of colour in place of slides, the band
+that promises 95 % refers 38 to 50 % of the shipped models' valid patches with one view, not 22 to 29 %. At more than
+ten points beyond what serves it was to stay beside it, by a rule written before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from core.evaluation.metrics.conformal import by_unit, promised_band, promised_t
 from core.models.schema import Guarantee, OperatingPoint, Outcome, Unit
 
 CLUSTERS = COUNTS[-1]
-"""Of colour, where slides are not named. With fewer than 19 units nothing can be promised at 95 %."""
+"""Of colour, where slides are not named. With fewer than 19 units nothing can be promised at 95 %, so that 16 refer all;
+32 and 64 refer nearly the same."""
 _CHUNK = 1024
 
 
