@@ -21,8 +21,8 @@ from core.evaluation.metrics.conformal import by_unit, promised_band, promised_t
 from core.models.schema import Guarantee, OperatingPoint, Outcome, Unit
 
 CLUSTERS = COUNTS[-1]
-"""Of colour, where slides are not named. With fewer than 19 units nothing can be promised at 95 %, so that 16 refer all;
-32 and 64 refer nearly the same."""
+"""Of colour, where slides are not named. With fewer than 19 units nothing is promised at 95 %, so that 16 refer all;
+for densenet169 32 and 64 refer nearly the same."""
 _CHUNK = 1024
 
 
