@@ -123,9 +123,9 @@ logits is not defined."""
 SERVES = f"{KNOTS} knots"
 """What `model calibrate` fits: by the rule, the simplest that is as good as the best for every model shipped.
 
-On the valid split with one view and 32 clusters of colour it was best or within 0.0004 of it for all three. Platt was
-as good for efficientnet_lite0, worse by 0.006 [0.002, 0.010] nats for densenet169 on varied patches, and by 0.015 and
-0.026 for densenet169_local, whose logits bend. A temperature passes for the first two for want of slides, not for being
+On the valid split with one view and 32 clusters of colour it was best or within 0.001 of it for all three. Platt was
+as good for efficientnet_lite0, worse by 0.004 [0.0004, 0.007] nats for densenet169 on varied patches, and by 0.015 and
+0.028 for densenet169_local, whose logits bend. A temperature passes for the first two for want of slides, not for being
 good: its calibration errors were 0.03 to 0.05 where right probabilities would show 0.017.
 """
 
