@@ -57,8 +57,9 @@ STOREYS: list[dict[str, list[str]]] = [
         "core.evaluation": [
             ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema trust_scale",
             "claims metrics.classification metrics.clusters",
+            "calibrators metrics.conformal",
             "calibration",
-            "card metrics.faithfulness metrics.localisation",
+            "card guarantees metrics.faithfulness metrics.localisation",
             "metrics.randomisation metrics.shapley metrics.stability",
             "metrics.planted metrics.position_bias metrics.robustness ood_kinds report trust",
             "ood",

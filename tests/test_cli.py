@@ -23,7 +23,7 @@ from core import cli
 from core.data.pcam import Split, file_of
 from core.inference import Reader, load_reader
 from core.models.architectures import ARCHITECTURES
-from core.models.store import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of
+from core.models.store import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of, write_description
 from core.settings import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -343,6 +343,7 @@ def test_evaluate_writes_a_report_and_records_it_when_asked(tmp_path, command, r
     (kept,) = read_description(tiny_copy).evaluations
     assert kept.figures["accuracy"].value == value
     assert f"| Accuracy | {value:.3f} [" in (tiny_copy / "CARD.md").read_text()
+    assert f"Calibration error: {kept.figures['ece'].value:.3f}; if these probabilities were exactly right" in said
     arguments[3] = "test"
     assert "No split 'test'" in refuses("evaluate", "--out", tmp_path / "no.json", *arguments)
     assert not (tmp_path / "no.json").exists()
@@ -355,6 +356,12 @@ def test_calibrate_writes_bundle_and_card(tmp_path, command, tiny_copy, tiny_bun
     assert model.points != read_description(tiny_bundle).points
     assert f"| 8 | {model.point(8).threshold:.3f} |" in (tiny_copy / "CARD.md").read_text()
     assert load_reader(tiny_copy, "torch").model == model
+    write_description(tiny_copy, model.model_copy(update={"guarantees": ()}))
+    assert command("model", "judge-calibration", tiny_copy, "--data", split.folder, "--one-view")[0] == 0
+    promised = tuple(one for one in model.guarantees if one.views == 1)
+    assert read_description(tiny_copy) == model.model_copy(update={"guarantees": promised})
+    said = command("evaluate", "--out", tmp_path / "report.json", "--data", split.folder, "--model", tiny_copy)[1]
+    assert "guarantee by patch (6): 10% missed, at 0.000: missed 0.000 [" in said
 
 
 def test_calibrate_without_training_patches_says_so(command, tiny_copy, split):

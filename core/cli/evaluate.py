@@ -23,7 +23,7 @@ def evaluate(
 ) -> None:
     """Classification and calibration on a split, each figure with a 95 % bootstrap interval."""
     from core.data.pcam import Split
-    from core.evaluation.card import interval_text
+    from core.evaluation.card import if_right, interval_text, promise_rows
     from core.evaluation.report import evaluate as run
     from core.evaluation.report import with_evaluation
     from core.inference import load_reader
@@ -35,6 +35,10 @@ def evaluate(
     write_json(out, report)
     for name, interval in evaluation.figures.items():
         print(f"{name:22} {interval_text(interval)}")
+    if right := if_right(evaluation):
+        print(f"Calibration error: {right}")
+    for promise, cuts, missed, alarms, referred in promise_rows(reader.model, evaluation):
+        print(f"{promise}, at {cuts}: missed {missed}, false alarms {alarms}, referred {referred}")
     if record:
         write_description(reader.stored.folder, with_evaluation(reader.model, evaluation))
         card(model)

@@ -103,6 +103,33 @@ def calibrate(
     card(model)
 
 
+@model_app.command(
+    "judge-calibration", epilog="Example: python -m core model judge-calibration densenet169 --data data/pcam"
+)
+def judge_calibration(
+    model: ModelName,
+    data: DataFolder,
+    split: SplitName = "valid",
+    one_view: Annotated[
+        bool, typer.Option("--one-view", help="Of one view alone; eight take eight times as long.")
+    ] = False,
+) -> None:
+    """Compare ways to calibrate, and guarantees with what serves, in the model's card; nothing that serves is changed.
+
+    The split is the one that the model was calibrated on. `evaluate --record` tells what happened elsewhere.
+    """
+    from core.data.pcam import Split
+    from core.evaluation.report import judge_calibration as run
+    from core.inference import load_reader
+    from core.models.store import write_description
+
+    reader = load_reader(model)
+    with progress("judge-calibration", "patch") as bar:
+        bundle = run(reader, Split.open(data, split), into(bar), (1,) if one_view else (1, 8))
+    write_description(reader.stored.folder, bundle)
+    card(model)
+
+
 @model_app.command("familiar", hidden=True)
 @model_app.command("fit-ood", epilog="Example: python -m core model fit-ood densenet169 --data data/pcam")
 def fit_ood(

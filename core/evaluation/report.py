@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,29 @@ from core.data.pcam import Split
 from core.data.transforms import VIEWS
 from core.errors import CalibrationError
 from core.evaluation.calibration import fit_operating_point
-from core.evaluation.metrics.classification import Scored, area_under_roc, reliability, with_intervals
+from core.evaluation.calibrators import compare
+from core.evaluation.guarantees import Grouping, grouping, guarantees, outcomes
+from core.evaluation.metrics.classification import (
+    Scored,
+    area_under_roc,
+    calibrated_ece,
+    reliability,
+    with_intervals,
+)
 from core.evaluation.metrics.stability import varied
 from core.explain.registry import LAST, METHODS, SCALE_PASSES
 from core.inference.engines.engine import open_engine
 from core.inference.engines.openvino_engine import EXACT, FAST, OpenVinoEngine, has_bf16
 from core.inference.reader import Reader, Readings, scale_key
-from core.models.schema import Bundle, DataRecord, Evaluation, OperatingPoint, PrecisionCheck
+from core.models.schema import (
+    Bundle,
+    CalibrationTrial,
+    DataRecord,
+    Evaluation,
+    Guarantee,
+    OperatingPoint,
+    PrecisionCheck,
+)
 from core.models.store import StoredBundle
 from core.settings import settings
 from core.task import Task
@@ -97,7 +113,8 @@ def check_order(logits: NDArray[np.floating], labels: NDArray[np.integer], split
 def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     """Fit all that turns logits into what is shown: calibration curves, thresholds, refer bands, colour scales.
 
-    Earlier evaluations are dropped, since they were made with another calibration.
+    Beside them stand other ways to calibrate, and what a threshold and a band could promise. Earlier evaluations are
+    dropped, since they were made with another calibration.
 
     Args:
         reader: serves the bundle to calibrate.
@@ -116,14 +133,17 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
     pieces = [(r.view_logits, r.attribution) for r in read_split(reader, split, 1, progress)]
     logits, last_maps = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
     check_order(logits.mean(axis=1), split.labels, split.name)
-    vary = partial(varied, task=reader.task)
+    vary, grouped = partial(varied, task=reader.task), grouping(split)
     worn = _view_logits(reader, split, 1, progress, vary)
     one = fit_operating_point(logits, worn, split.labels, split.name)
+    first = _beside(one, logits, worn, split.labels, grouped)
     precision = bf16_check(reader, split, one, progress)
     reader = _as_served(reader, precision)  # most of the work is to come
     logits, worn = (_view_logits(reader, split, VIEWS, progress, change) for change in (unchanged, vary))
     check_order(logits.mean(axis=1), split.labels, split.name)
-    points = {"1": one, str(VIEWS): fit_operating_point(logits, worn, split.labels, split.name)}
+    several = fit_operating_point(logits, worn, split.labels, split.name)
+    second = _beside(several, logits, worn, split.labels, grouped)
+    points = {"1": one, str(VIEWS): several}
     scales: dict[str, float] = {}
     for name, method in METHODS.items():
         if method.sums_at_last:  # closed form: every patch counts
@@ -140,10 +160,71 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
             "points": points,
             "scales": scales,
             "calibrated_on": _calibrated_on(reader.model, split),
+            "calibration_trials": first[0] + second[0],
+            "guarantees": first[1] + second[1],
             "precision": precision,
             "evaluations": (),
         }
     )
+
+
+def judge_calibration(
+    reader: Reader, split: Split, progress: Progress, pipelines: Sequence[int] = (1, VIEWS)
+) -> Bundle:
+    """The ways to calibrate compared, and guarantees beside what serves, as `calibrate` records them; nothing that
+    serves is changed.
+
+    Outcomes of other guarantees are dropped from the evaluations; `evaluate` measures them anew.
+
+    Args:
+        reader: serves the bundle.
+        split: the one that it was calibrated on.
+        progress: called with patches done and patches in all, for each pass.
+        pipelines: numbers of views; what is recorded of others stays.
+
+    Raises:
+        CalibrationError: the bundle was calibrated on other patches, or not at all.
+        OtherTaskError: it is of another task.
+    """
+    split.require(reader.task)
+    check_labels(split.labels, split.name, reader.task)
+    on = reader.model.calibrated_on
+    if on is None or on.fingerprint != split.fingerprint():
+        raise CalibrationError(split.name, "its calibration is to be judged, and that was fitted on other patches")
+    vary, grouped = partial(varied, task=reader.task), grouping(split)
+    trials: list[CalibrationTrial] = []
+    promised: list[Guarantee] = []
+    for views in pipelines:
+        logits, worn = (_view_logits(reader, split, views, progress, change) for change in (unchanged, vary))
+        compared, made = _beside(reader.model.point(views), logits, worn, split.labels, grouped)
+        trials += compared
+        promised += made
+    trials += [row for row in reader.model.calibration_trials if row.views not in pipelines]
+    promised += [one for one in reader.model.guarantees if one.views not in pipelines]
+    evaluations = [
+        one.model_copy(update={"outcomes": tuple(o for o in one.outcomes if o.guarantee in promised)})
+        for one in reader.model.evaluations
+    ]
+    return reader.model.model_copy(
+        update={
+            "calibration_trials": tuple(sorted(trials, key=lambda row: row.views)),
+            "guarantees": tuple(sorted(promised, key=lambda one: one.views)),
+            "evaluations": tuple(evaluations),
+        }
+    )
+
+
+def _beside(
+    point: OperatingPoint,
+    logits: NDArray[np.float32],
+    worn: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    grouped: Grouping,
+) -> tuple[tuple[CalibrationTrial, ...], tuple[Guarantee, ...]]:
+    """What stands beside an operating point, from the logits (n, views) of patches as they are and varied."""
+    views = logits.shape[1]
+    compared = compare(logits.mean(axis=1), worn.mean(axis=1), labels, grouped.names, views)
+    return compared, guarantees(point.probability(logits), labels, grouped, point, views)
 
 
 def _calibrated_on(bundle: Bundle, split: Split) -> DataRecord:
@@ -171,6 +252,9 @@ def evaluate(reader: Reader, split: Split, views: int, progress: Progress) -> tu
     scored = Scored(probability, split.labels, point, flagged)
     called, truth = probability >= point.threshold, split.labels == 1
     measured = with_intervals(scored, split.slides)
+    grouped = grouping(split)
+    by_cluster = {} if split.slides is not None else with_intervals(scored, grouped.names)
+    promised = [one for one in reader.model.guarantees if one.views == views]
     evaluation = Evaluation(
         data=record_of(split),
         views=1 if views == 1 else 8,
@@ -178,6 +262,10 @@ def evaluate(reader: Reader, split: Split, views: int, progress: Progress) -> tu
         referred=measured["referred_gated"].value,
         resampled_by="patch" if split.slides is None else "slide",
         figures=measured,
+        clusters=len(np.unique(grouped.names)) if by_cluster else 0,
+        by_cluster=by_cluster,
+        ece_if_right=calibrated_ece(probability),
+        outcomes=outcomes(promised, probability, split.labels, grouped),
     )
     report = {
         "model": reader.model.identity,

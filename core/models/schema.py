@@ -31,6 +31,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Logit = Annotated[float, Field(gt=-1e6, lt=1e6)]
 Positive = Annotated[float, Field(gt=0, lt=1e6)]
 Level = Annotated[float, Field(ge=0, le=255)]
+Unit = Literal["patch", "slide", "cluster of colour"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -124,6 +125,51 @@ class Interval(_Record):
     high: float
 
 
+class CalibrationTrial(_Record):
+    """One way to calibrate on slides that it was not fitted on, see `core.evaluation.calibrators`."""
+
+    views: Literal[1, 8]
+    method: str
+    patches: Literal["as they are", "varied"]
+    nll: Interval
+    beyond_best: Interval
+    """Negative log-likelihood less that of the best way on the same patches."""
+    brier: Interval
+    ece: float
+    ece_if_right: float
+    """The calibration error that these probabilities would show if they were exactly right."""
+
+
+class Guarantee(_Record):
+    """Cuts that promise a risk on new units that are exchangeable with those chosen on, see `metrics.conformal`.
+
+    Below `low` a patch is called negative, from `high` on positive; between them it is referred.
+    """
+
+    views: Literal[1, 8]
+    about: Literal["threshold", "band"]
+    unit: Unit
+    units: int
+    """With positive patches, among those chosen on."""
+    risk: Probability
+    """Of a new unit's positive patches at most this share is expected below `low`, and for a band of its negative ones
+    at `high` or above."""
+    low: Probability
+    high: Probability
+
+
+class Outcome(_Record):
+    """What became of a guarantee on a split: means over the units that it speaks of."""
+
+    guarantee: Guarantee
+    missed: Interval | None
+    """Share of the positive patches that lie below `low`."""
+    false_alarms: Interval | None
+    """Share of the negative patches that lie at `high` or above."""
+    referred: Probability
+    """Share of all patches."""
+
+
 class Evaluation(_Record):
     """Figures of merit on one split through one pipeline; made by `core.evaluation.metrics.classification`."""
 
@@ -133,6 +179,13 @@ class Evaluation(_Record):
     referred: Probability
     resampled_by: Literal["patch", "slide"]
     figures: dict[str, Interval]
+    clusters: int = 0
+    """Of colour, that stand for slides where none are named."""
+    by_cluster: dict[str, Interval] = {}
+    """The figures with intervals that draw those clusters."""
+    ece_if_right: Interval | None = None
+    """Calibration error that the probabilities would show if they were exactly right, with its 95 % range."""
+    outcomes: tuple[Outcome, ...] = ()
 
 
 class PrecisionCheck(_Record):
@@ -193,6 +246,8 @@ class Bundle(_Record):
     std: tuple[Positive, Positive, Positive]
     points: dict[Literal["1", "8"], OperatingPoint] = {}
     calibrated_on: DataRecord | None = None
+    calibration_trials: tuple[CalibrationTrial, ...] = ()
+    guarantees: tuple[Guarantee, ...] = ()
     scales: dict[str, Positive] = {}
     """Fixed colour scale of a method at a layer ("gradcam/last"): the 99th percentile of |value| over calibration."""
     precision: PrecisionCheck | None = None

@@ -2,16 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 from scipy.special import expit
 
-from core.evaluation.calibration import (
-    KNOTS,
-    STIFFNESS,
-    fit_calibration,
-    fit_operating_point,
-    refer_band,
-)
+from core.evaluation.calibration import fit_operating_point, refer_band
+from core.evaluation.calibrators import SERVES, fit_knots
 from core.evaluation.metrics.decisions import threshold_for
 from core.evaluation.metrics.likelihood import losses
 from core.models.schema import OperatingPoint
@@ -35,51 +29,6 @@ def straight(temperature, bias=0.0):
     return lambda true: (true - bias) * temperature
 
 
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
-@pytest.mark.parametrize("bias", [-1.5, 0.0, 0.7])
-def test_a_known_temperature_and_bias_are_found(temperature, bias):
-    logits, labels, truth = simulated(straight(temperature, bias))
-    curve = fit_calibration(logits, labels)
-    assert len(curve) == KNOTS
-    for logit, calibrated in curve:
-        assert calibrated == pytest.approx(logit / temperature + bias, abs=0.2)
-    np.testing.assert_allclose(OperatingPoint(curve=curve).view_probability(logits), truth, atol=0.03)
-
-
-@pytest.mark.parametrize(
-    "flatten",
-    [np.arcsinh, lambda true: np.where(true < -1, -1 + (true + 1) / 4, true)],
-    ids=["sure logits pressed together", "evidence that stops"],
-)
-def test_bent_logits_are_beyond_a_temperature_and_a_bias(flatten):
-    logits, labels, truth = simulated(flatten)
-    found = OperatingPoint(curve=fit_calibration(logits, labels)).view_probability(logits)
-
-    def loss(values):
-        return losses(expit(logits * np.exp(values[0]) + values[1]), labels).mean()
-
-    factor, bias = minimize(loss, (0.0, 0.0)).x
-    of_a_sigmoid = expit(logits * np.exp(factor) + bias)
-    wrong, less = (np.abs(probability - truth).mean() for probability in (of_a_sigmoid, found))
-    assert less < 0.5 * wrong
-
-
-def test_no_other_heights_are_likelier():
-    logits, labels, _ = simulated(np.arcsinh, count=4000)
-    curve = np.array(fit_calibration(logits, labels))
-
-    def loss(heights):
-        point = OperatingPoint(curve=tuple(zip(curve[:, 0], heights, strict=True)))
-        slopes = np.diff(heights) / np.diff(curve[:, 0])
-        bends = np.diff(np.log(slopes))
-        return losses(point.view_probability(logits), labels).mean() + STIFFNESS * (bends**2).sum()
-
-    best = loss(curve[:, 1])
-    for knot in range(KNOTS):
-        for step in (-0.05, 0.05):
-            assert loss(curve[:, 1] + step * (np.arange(KNOTS) == knot)) > best
-
-
 def test_of_several_views_the_mean_logit_is_calibrated():
     logits, labels, _ = simulated(straight(2.0), count=4000)
     views = spread_over_views(logits)
@@ -88,18 +37,6 @@ def test_of_several_views_the_mean_logit_is_calibrated():
     np.testing.assert_allclose(several.probability(views), several.view_probability(logits), atol=1e-9)
     mean_of_probabilities = several.view_probability(views).mean(axis=1)
     assert np.abs(mean_of_probabilities - several.probability(views)).max() > 0.1
-
-
-@pytest.mark.parametrize(
-    "logits", [[-3.0, -2.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0], [-1.0, -1.0, 1.0, 1.0]], ids=["apart", "even", "two"]
-)
-def test_few_logits_have_a_calibration_all_the_same(logits):
-    curve = fit_calibration(np.array(logits), np.array([0, 0, 1, 1]))
-    point = OperatingPoint(curve=curve)  # which checks that it ascends
-    assert np.isfinite(point.probability(np.array([[-1e3], [0.0], [1e3]]))).all()
-    slopes = np.diff(np.array(curve)[:, 1]) / np.diff(np.array(curve)[:, 0])
-    assert (slopes >= 1 / 20 - 1e-9).all()
-    assert (slopes <= 20 + 1e-9).all()
 
 
 def test_likelihood_by_hand():
@@ -167,7 +104,8 @@ def test_an_operating_point_holds_all_three_and_says_how():
     logits, labels, truth = simulated(straight(2.0, -0.4), count=3000)
     views = logits[:, None]
     point = fit_operating_point(views, views, labels, "valid")
-    assert fit_calibration(np.tile(logits, 2), np.tile(labels, 2)) == point.curve
+    assert fit_knots(np.tile(logits, 2), np.tile(labels, 2)) == point.curve
+    assert point.calibration_rule.startswith(f"{SERVES}, ")
     probability = point.probability(views)
     np.testing.assert_allclose(probability, truth, atol=0.06)
     assert probability[labels == 1][probability[labels == 1] >= point.threshold].size >= 0.9 * labels.sum()

@@ -11,6 +11,7 @@ from core.evaluation.metrics.classification import (
     FIGURES,
     Scored,
     area_under_roc,
+    calibrated_ece,
     expected_calibration_error,
     figures,
     reliability,
@@ -43,6 +44,20 @@ def test_every_figure_by_hand():
         "specificity_outside": 2 / 3,
     }
     assert found == pytest.approx(expected)
+
+
+def test_the_calibration_error_that_right_probabilities_would_show():
+    """Of two patches at 0.5 either, none or both come true: errors of 0.5, 0 and 0.5, a half of the time each."""
+    assert calibrated_ece(np.array([0.5])).value == 0.5
+    pair = calibrated_ece(np.array([0.5, 0.5]), draws=4000)
+    assert pair.value == pytest.approx(0.25, abs=0.02)
+    assert (pair.low, pair.high) == (0.0, 0.5)
+    assert calibrated_ece(np.array([0.0, 1.0])).value == 0
+    probability = np.random.default_rng(0).random(1000)
+    labels = (np.random.default_rng(1).random(1000) < probability).astype(int)
+    chance = calibrated_ece(probability, draws=200)
+    assert chance.low < expected_calibration_error(probability, labels) < chance.high
+    assert expected_calibration_error(probability**2, labels) > chance.high
 
 
 def test_figures_with_gates_by_hand():

@@ -11,14 +11,22 @@ from core.data.pcam import Split, file_of
 from core.errors import CalibrationError, ModelValueError
 from core.evaluation import report as reporting
 from core.evaluation.card import PCAM_TRAINING, interval_text, limits, model_card
-from core.evaluation.metrics.classification import FIGURES
-from core.evaluation.report import bf16_check, calibrate, check_labels, check_order, evaluate, with_evaluation
+from core.evaluation.metrics.classification import FIGURES, calibrated_ece
+from core.evaluation.report import (
+    bf16_check,
+    calibrate,
+    check_labels,
+    check_order,
+    evaluate,
+    judge_calibration,
+    with_evaluation,
+)
 from core.explain.registry import METHODS, SCALE_PASSES
 from core.inference import load_reader
 from core.inference.engines.openvino_engine import OpenVinoEngine, has_bf16
 from core.inference.reader import Reader
 from core.models.calibration_curve import along
-from core.models.schema import Bundle, DataRecord, Interval, PrecisionCheck, Trial
+from core.models.schema import Bundle, CalibrationTrial, DataRecord, Interval, PrecisionCheck, Trial
 from core.models.store import CARD, SHIPPED, StoredBundle, read_description, write_description
 from core.settings import Settings
 from core.task import PCAM
@@ -183,6 +191,79 @@ def test_the_card_holds_the_bundles_figures_and_limits(calibrated, tiny_reader, 
     assert "resampled by slide" in card
     assert "a calibration error: its interval lies high" in card
     assert "Not measured yet" not in card
+
+
+def test_of_two_knots_slope_and_intercept_are_told(calibrated):
+    point = calibrated.point(1).model_copy(update={"curve": ((-1.0, -2.0), (3.0, 4.0))})
+    card = model_card(calibrated.model_copy(update={"points": {"1": point}}))
+    assert "| 1.500 times the logit -0.500 |" in card
+
+
+def test_promises_stand_beside_what_happened(calibrated, tiny_reader, split, patches, labels):
+    """Six clusters of twelve patches: none can promise 5 %, nor 10 %, so that nothing may be called negative."""
+    assert [(one.views, one.unit, one.about) for one in calibrated.guarantees] == [
+        (views, unit, about)
+        for views in (1, 8)
+        for unit in ("patch", "cluster of colour")
+        for about in ("threshold", "band")
+    ]
+    reader = Reader(StoredBundle(tiny_reader.stored.folder, calibrated), tiny_reader.engine)
+    evaluation, _ = evaluate(reader, split, 1, SILENT)
+    assert [one.guarantee for one in evaluation.outcomes] == [one for one in calibrated.guarantees if one.views == 1]
+    assert all(one.missed.value == 0 for one in evaluation.outcomes)
+    assert [one.referred for one in evaluation.outcomes] == [0, 1, 0, 1]
+    assert evaluation.clusters == 6
+    assert evaluation.by_cluster["accuracy"].value == evaluation.figures["accuracy"].value
+    right = calibrated_ece(reader.read(patches).probability)
+    assert evaluation.ece_if_right == right
+    card = model_card(with_evaluation(calibrated, evaluation))
+    sensitivity = evaluation.figures["sensitivity"]
+    missed = Interval(value=1 - sensitivity.value, low=1 - sensitivity.high, high=1 - sensitivity.low)
+    threshold = calibrated.point(1).threshold
+    row = f"| one view | what serves: 10% missed | {threshold:.3f} | {split.name} | {interval_text(missed)} | "
+    assert row in card
+    assert "| one view | guarantee by patch (6): 5% of either | 0.000 to 1.000 |" in card
+    assert f"if these probabilities were exactly right, {interval_text(right)}" in card
+    assert "over 6 clusters |" in card
+    assert "not measured yet" in model_card(calibrated)
+
+
+def test_judging_a_calibration_changes_nothing_that_serves(
+    calibrated, tiny_reader, write_split, patches, labels, tmp_path
+):
+    reader = Reader(StoredBundle(tiny_reader.stored.folder, calibrated), tiny_reader.engine)
+    on = Split.open(write_split(tmp_path, patches, labels, "valid"), "valid")
+    evaluated = with_evaluation(calibrated, evaluate(reader, on, 1, SILENT)[0])
+    reader = Reader(StoredBundle(tiny_reader.stored.folder, evaluated), tiny_reader.engine)
+    assert judge_calibration(reader, on, SILENT) == evaluated
+    bare = evaluated.model_copy(update={"guarantees": evaluated.guarantees[4:]})  # those of eight views
+    reader = Reader(StoredBundle(tiny_reader.stored.folder, bare), tiny_reader.engine)
+    assert judge_calibration(reader, on, SILENT, (1,)) == evaluated
+    other = Split.open(write_split(tmp_path / "other", patches[::-1], labels, "valid"), "valid")
+    with pytest.raises(CalibrationError, match="fitted on other patches"):
+        judge_calibration(reader, other, SILENT)
+
+
+def test_the_card_compares_ways_to_calibrate(calibrated):
+    rows = tuple(
+        CalibrationTrial(
+            views=1,
+            method=method,
+            patches="as they are",
+            nll=Interval(value=0.3, low=0.2, high=0.4),
+            beyond_best=Interval(value=beyond, low=low, high=0.02),
+            brier=Interval(value=0.08, low=0.07, high=0.09),
+            ece=0.034,
+            ece_if_right=0.017,
+        )
+        for method, beyond, low in (("temperature", 0.01, 0.005), ("Platt", 0.001, -0.001))
+    )
+    card = model_card(calibrated.model_copy(update={"calibration_trials": rows}))
+    ends = "0.300 [0.200, 0.400] | {} | 0.080 | 0.034 (0.017) | {} |"
+    assert "| 1 | temperature | as they are | " + ends.format("0.0100 [0.0050, 0.0200]", "no") in card
+    assert "| 1 | Platt | as they are | " + ends.format("0.0010 [-0.0010, 0.0200]", "yes") in card
+    assert "both kinds of patch: one view, Platt. `model calibrate` fits 6 knots:" in card
+    assert "How the calibration was chosen" not in model_card(calibrated)
 
 
 def test_what_was_tried_stands_beside_the_model_itself(calibrated, tiny_reader, slides_split):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from core.evaluation.metrics.bootstrap import RESAMPLES, intervals, share_interval
+from core.evaluation.metrics.bootstrap import LEVEL, RESAMPLES, intervals, share_interval
 from core.evaluation.metrics.likelihood import losses
 from core.inference.verdict import gated
 from core.models.schema import Interval, OperatingPoint
@@ -99,6 +99,24 @@ def expected_calibration_error(probability: NDArray[np.floating], labels: NDArra
     bins = reliability(probability, labels)
     gaps = np.abs(np.array(bins["positive"]) - np.array(bins["probability"]))
     return float(np.average(gaps, weights=bins["count"]))
+
+
+def calibrated_ece(probability: NDArray[np.floating], draws: int = RESAMPLES, seed: int = 0) -> Interval:
+    """The calibration error that these probabilities (n,) would show if they were exactly right, by chance alone.
+
+    Labels are drawn from the probabilities (consistency resampling, Broecker & Smith 2007): mean over the draws, with
+    their 2.5 and 97.5 percentiles. An error within them is none that could be told from nothing.
+    """
+    p = np.asarray(probability, np.float64)
+    bins = np.minimum((p * ECE_BINS).astype(int), ECE_BINS - 1)
+    expected = np.bincount(bins, weights=p, minlength=ECE_BINS)
+    generator = np.random.default_rng(seed)
+    errors = [
+        np.abs(np.bincount(bins[generator.random(len(p)) < p], minlength=ECE_BINS) - expected).sum() / len(p)
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(errors, LEVEL)
+    return Interval(value=float(np.mean(errors)), low=float(low), high=float(high))
 
 
 def figures(scored: Scored) -> dict[str, float]:

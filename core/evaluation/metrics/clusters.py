@@ -49,14 +49,23 @@ def places(images: Sequence[Patches]) -> NDArray[np.str_]:
 
 
 def pseudo_slides(patches: Patches, count: int, seed: int = 0) -> NDArray[np.str_]:
-    """Patches (n, h, w, 3) in `count` clusters of like colour, (n,): k-means on the mean optical density by channel.
+    """Patches (n, h, w, 3) in `count` clusters of like colour, (n,), see `colour_clusters`."""
+    return colour_clusters(mean_density(patches), count, seed)
+
+
+def mean_density(patches: Patches) -> NDArray[np.float64]:
+    """Mean optical density by channel, (n, 3), of patches (n, h, w, 3)."""
+    return np.stack([optical_density(patch).mean(axis=(0, 1)) for patch in patches]).astype(np.float64)
+
+
+def colour_clusters(colour: NDArray[np.float64], count: int, seed: int = 0) -> NDArray[np.str_]:
+    """Patches of mean density (n, 3) in `count` clusters, (n,), by k-means.
 
     Stain and scanner make most of a patch's mean colour, and they are the slide's. There are fewer clusters where there
     are not twice as many patches of different colour.
     """
     from sklearn.cluster import KMeans
 
-    colour = np.stack([optical_density(patch).mean(axis=(0, 1)) for patch in patches]).astype(np.float64)
     most = max(1, len(np.unique(colour, axis=0)) // 2)
     found = KMeans(min(count, most), n_init=10, random_state=seed).fit_predict(colour)
     return np.asarray(found).astype(str)
