@@ -6,11 +6,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from core.errors import BundleError
+from core.errors import BundleError, ModelValueError
 from core.models.architectures import ARCHITECTURES
 from core.models.nets import PatchNet, net_of_weights, save_bundle
 from core.models.schema import Training
 from core.models.unpadded import CroppedResidual, without_padding
+from core.task import Task
 from core.training.config import make_config
 from core.training.start import starting_net
 
@@ -112,3 +113,9 @@ def test_a_state_dict_is_imported_whatever_stands_before_its_names(tmp_path, net
     torch.testing.assert_close(theirs[:, 1] - theirs[:, 0], own[:, 1] - own[:, 0], atol=0.02, rtol=0.01)
     with pytest.raises(BundleError, match=r"conv_dw\.weight' has shape"):
         net_of_weights(tmp_path / "w.safetensors", "efficientnet_lite0", MEAN, STD)
+
+
+def test_a_patch_too_small_for_a_window_is_refused(tmp_path, net):
+    facts = {"version": "1", "mean": MEAN, "std": STD, "training": Training(recipe="Random.")}
+    with pytest.raises(ModelValueError, match="64 px has no room for one cell"):
+        save_bundle(net, tmp_path / "small", task=Task(name="toy", side=64, classes=("a", "b")), **facts)
