@@ -25,7 +25,10 @@ def explain(
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "gradcam",
     layer: Annotated[
         str | None,
-        typer.Option(help="last, 6x6 or 12x12 for the CAM family; input for the others.", show_default="last"),
+        typer.Option(
+            help="last, or an earlier one (6x6, 12x12; without padding 4x4); input for methods that are no CAM.",
+            show_default="last",
+        ),
     ] = None,
     target: Annotated[
         str, typer.Option(help="predicted, either class, or their margin, as in 'tumour minus normal'.")

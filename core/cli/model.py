@@ -33,7 +33,9 @@ def import_model(
     weights: Annotated[Path, typer.Argument(help="State dict of the architecture: .safetensors, .pth, .pt, .ckpt.")],
     name: Annotated[str, typer.Option(help="Name of the bundle.")],
     recipe: Annotated[str, typer.Option(help="How the weights were trained, in a sentence or two.")],
-    architecture: Annotated[str, typer.Option(help="densenet169, densenet121, resnet50, ...")] = "densenet169",
+    architecture: Annotated[
+        str, typer.Option(help="densenet169, resnet50, efficientnet_lite0_unpadded, ...")
+    ] = "densenet169",
     version: VersionText = "1.0.0",
     mean: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = PCAM_MEAN,
     std: Annotated[tuple[float, float, float], typer.Option(help="Grey levels per channel.")] = PCAM_STD,

@@ -21,6 +21,8 @@ def limits(bundle: Bundle) -> list[str]:
     shows = (
         f"A heatmap shows what moved the network, not where {task.positive} is. At the last layer it has {cells} cells."
     )
+    if field := bundle.net.field:
+        shows += f" Each is a function of the {field.size} x {field.size} px around it and of nothing else."
     return [*task.limits, *_origin(bundle), _prevalence(bundle), shows]
 
 

@@ -38,14 +38,14 @@ def region_maps(net: ExplainedNetwork, images: NDArray[Any], method: str, layer:
     _require("target", target, [name for name in task.targets if name != PREDICTED])
 
     def value(maps: Array) -> Array:
-        weights = target_weights(target, np.zeros(len(maps), bool), task)
-        return METHODS[method].explain(net, Question(regions[:0], layer, maps, 0 * weights, weights, _silent))
-
-    def forward(tile: NDArray[np.uint8]) -> Array:
-        return net.engine.forward(tile)[0]
+        # As of a patch, whose evidence its own cells share out among them: the methods are linear in the weights.
+        many = maps[0, 0].size / field.cells(task.side) ** 2
+        weights = target_weights(target, np.zeros(1, bool), task) * np.float32(many)
+        asked = Question(regions[:0], layer, maps, 0 * weights, weights, _silent)
+        return np.asarray(METHODS[method].explain(net, asked)[0])
 
     regions = _as_regions(images, 1)
-    return np.stack([cells_of(image, field, field.cells(task.side), forward, value) for image in regions])
+    return np.stack([cells_of(image, field, lambda tile: value(net.engine.forward(tile)[0])) for image in regions])
 
 
 def _one_picture(net: ExplainedNetwork, image: NDArray[np.uint8], method: str, layer: str, target: str) -> Array:
@@ -57,37 +57,23 @@ def _one_picture(net: ExplainedNetwork, image: NDArray[np.uint8], method: str, l
     return METHODS[method].explain(net, Question(image, layer, maps, logits, weights, _silent))
 
 
-def cells_of(
-    image: NDArray[np.uint8],
-    field: ReceptiveField,
-    block: int,
-    forward: Callable[[NDArray[np.uint8]], Array],
-    value: Callable[[Array], Array],
-) -> Array:
+def cells_of(image: NDArray[np.uint8], field: ReceptiveField, read: Callable[[NDArray[np.uint8]], Array]) -> Array:
     """A value of each cell of a picture, by one pass; what lies beyond its border is the picture reflected.
 
     Args:
         image: uint8 (h, w, 3) RGB.
         field: of the network.
-        block: cells along the side of the blocks that `value` is asked about: those of a patch, so that a cell gets
-            the patch's numbers.
-        forward: uint8 (1, h, w, 3) -> last maps (1, k, rows, columns).
-        value: last maps of n blocks (n, k, block, block) -> (n, block, block).
+        read: a tile uint8 (1, h, w, 3) -> the values (rows, columns) of its cells.
 
     Returns:
         float32 (rows, columns), a cell for each `field.stride` pixels; `field.beyond` says which saw reflected tissue.
     """
-    height, width = image.shape[:2]
-    rows, columns = field.tiles(height), field.tiles(width)
-    found = np.empty((rows, columns), np.float32)
-    for top, down in _spans(rows, block):
-        for left, right in _spans(columns, block):
-            ys, xs = (_pixels(field, *span) for span in ((top, down), (left, right)))
-            tile = image[_reflected(ys, height)[:, None], _reflected(xs, width)]
-            maps = forward(np.ascontiguousarray(tile[None]))
-            values = _joined(value(_blocks(maps[0], block)), (down - top) // block)
-            end = min(down, rows), min(right, columns)
-            found[top : end[0], left : end[1]] = values[: end[0] - top, : end[1] - left]
+    sides = image.shape[:2]
+    found = np.empty([field.tiles(side) for side in sides], np.float32)
+    for down in _spans(found.shape[0]):
+        for across in _spans(found.shape[1]):
+            ys, xs = (_pixels(field, span, side) for span, side in zip((down, across), sides, strict=True))
+            found[down, across] = read(np.ascontiguousarray(image[ys[:, None], xs][None]))
     return found
 
 
@@ -109,41 +95,20 @@ def _as_regions(images: NDArray[Any], multiple: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(regions)
 
 
-def _spans(count: int, block: int) -> Iterator[tuple[int, int]]:
-    """First cell and the one behind the last of each tile along an axis, whole blocks each and all of one length.
-
-    The last tile goes back over cells that were read, or on beyond the last.
-    """
-    length = min(TILE // block * block, -(-count // block) * block)
+def _spans(count: int) -> Iterator[slice]:
+    """The cells of each tile along an axis of `count`, all of one length: the last goes back over some there were."""
+    length = min(TILE, count)
     for start in range(0, count, length):
-        first = max(0, min(start, (count - length + block - 1) // block * block))
-        yield first, first + length
+        first = min(start, count - length)
+        yield slice(first, first + length)
 
 
-def _pixels(field: ReceptiveField, first: int, end: int) -> NDArray[np.intp]:
-    """Pixels that the network is given for cells `first` to `end` of an axis; below 0 where they lie before it."""
-    return np.arange(first * field.stride - field.margin, end * field.stride + field.margin)
+def _pixels(field: ReceptiveField, cells: slice, side: int) -> NDArray[np.intp]:
+    """Which of `side` pixels the network is given for some cells of an axis.
 
-
-def _reflected(pixels: NDArray[np.intp], side: int) -> NDArray[np.intp]:
-    """Which of `side` pixels stand at places before, in or after them when they are reflected without end.
-
-    The outermost is not repeated, as by NumPy's `reflect`.
+    Beyond the border they are reflected without end; the outermost is not repeated, as by NumPy's `reflect`.
     """
+    places = np.arange(cells.start * field.stride - field.margin, cells.stop * field.stride + field.margin)
     period = max(1, 2 * (side - 1))
-    folded = pixels % period
+    folded = places % period
     return np.where(folded < side, folded, period - folded)
-
-
-def _blocks(maps: Array, block: int) -> Array:
-    """Maps (k, rows, columns) as blocks (n, k, block, block), in reading order."""
-    k, rows, columns = maps.shape
-    grid = maps.reshape(k, rows // block, block, columns // block, block)
-    return np.ascontiguousarray(grid.transpose(1, 3, 0, 2, 4).reshape(-1, k, block, block))
-
-
-def _joined(values: Array, rows: int) -> Array:
-    """Values (n, block, block) of blocks in reading order, `rows` of them below each other, as one array."""
-    n, block, _ = values.shape
-    grid = values.reshape(rows, n // rows, block, block)
-    return grid.transpose(0, 2, 1, 3).reshape(rows * block, -1)

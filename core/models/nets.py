@@ -30,7 +30,8 @@ from core.task import PCAM, Task
 class PatchNet(nn.Module):
     """A network with its normalisation inside: what is trained, exported and served is this one module.
 
-    Input: uint8 or float (n, h, w, 3) RGB 0..255, h and w multiples of 32 (the task's side in serving).
+    Input: uint8 or float (n, h, w, 3) RGB 0..255 (the task's side in serving); h and w multiples of 32 where layers are
+    padded, and otherwise large enough for one cell's window.
     """
 
     mean: Tensor
@@ -60,7 +61,7 @@ class PatchNet(nn.Module):
         return ((patches.float() - self.mean) / self.std).permute(0, 3, 1, 2)
 
     def forward_features(self, patches: Tensor) -> Tensor:
-        """Maps after the final ReLU: (n, k, h / 32, w / 32) float32."""
+        """Maps after the final ReLU: (n, k, rows, columns) float32, see `Architecture.cells`."""
         maps: Tensor = self.net.forward_features(self.normalise(patches))
         return maps
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from core.errors import ModelValueError
 from core.files import migrated
-from core.models.architectures import Architecture, architecture
+from core.models.architectures import ARCHITECTURES, Architecture, architecture
 from core.models.calibration_curve import calibrated, sigmoid, uncalibrated
 from core.task import PCAM, Task
 
@@ -262,6 +262,13 @@ class Bundle(_Record):
         if not re.fullmatch(_VERSION, version):
             raise ValueError("a version is 1 to 32 letters, digits, '.', '-', '_' and '+', a letter or digit first")
         return version
+
+    @model_validator(mode="after")
+    def _has_cells(self) -> Bundle:
+        known = ARCHITECTURES.get(self.architecture)
+        if known and not known.cells(self.task.side):
+            raise ValueError(f"a patch of {self.task.side} px has no room for one cell of {self.architecture}")
+        return self
 
     @classmethod
     def checked(cls, **values: Any) -> Bundle:

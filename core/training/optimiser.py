@@ -33,8 +33,11 @@ def set_training(net: PatchNet, cycle: Cycle) -> None:
 
 
 def _frozen_layers(net: PatchNet, cycle: Cycle) -> list[nn.Module]:
-    names = [name.rpartition(".")[0] for group in state_groups(net)[: cycle.frozen_groups] for name in group]
-    return [net.net.get_submodule(name) for name in dict.fromkeys(names)] if cycle.frozen_groups else []
+    if not cycle.frozen_groups:
+        return []
+    *body, _ = state_groups(net)  # the head always learns
+    names = [name.rpartition(".")[0] for group in body[: cycle.frozen_groups] for name in group]
+    return [net.net.get_submodule(name) for name in dict.fromkeys(names)]
 
 
 def make_optimiser(net: PatchNet, cycle: Cycle, config: TrainConfig) -> tuple[torch.optim.Optimizer, list[float]]:

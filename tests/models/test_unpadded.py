@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from core.errors import BundleError, ModelValueError
 from core.models.architectures import ARCHITECTURES
-from core.models.nets import PatchNet, save_bundle
+from core.models.nets import PatchNet, net_of_weights, save_bundle
 from core.models.schema import Training
 from core.models.unpadded import CroppedResidual, without_padding
+from core.task import Task
 from core.training.config import make_config
 from core.training.start import starting_net
 
@@ -95,3 +98,24 @@ def test_a_larger_kernel_gives_its_middle():
     wide = padded.blocks[2][0].conv_dw.weight.detach().clone()
     layers = ((3, 2), (3, 1), (3, 2), (3, 1), (3, 2))
     torch.testing.assert_close(without_padding(padded, layers).blocks[2][0].conv_dw.weight, wide[..., 1:4, 1:4])
+
+
+def test_a_state_dict_is_imported_whatever_stands_before_its_names(tmp_path, net, image):
+    """As from a training script: behind a prefix, in fp16, with one logit."""
+    state = {f"model.{name}": value.half().contiguous() for name, value in net.net.state_dict().items()}
+    weight, bias = net.net.classifier.weight.detach(), net.net.classifier.bias.detach()
+    state["model.classifier.weight"], state["model.classifier.bias"] = weight[1:] - weight[:1], bias[1:] - bias[:1]
+    save_file(state, tmp_path / "w.safetensors")
+    imported = net_of_weights(tmp_path / "w.safetensors", NAME, MEAN, STD).eval()
+    patches = torch.from_numpy(image[:, :96, :96])
+    with torch.no_grad():
+        (_, own), (_, theirs) = net(patches), imported(patches)
+    torch.testing.assert_close(theirs[:, 1] - theirs[:, 0], own[:, 1] - own[:, 0], atol=0.02, rtol=0.01)
+    with pytest.raises(BundleError, match=r"conv_dw\.weight' has shape"):
+        net_of_weights(tmp_path / "w.safetensors", "efficientnet_lite0", MEAN, STD)
+
+
+def test_a_patch_too_small_for_a_window_is_refused(tmp_path, net):
+    facts = {"version": "1", "mean": MEAN, "std": STD, "training": Training(recipe="Random.")}
+    with pytest.raises(ModelValueError, match="64 px has no room for one cell"):
+        save_bundle(net, tmp_path / "small", task=Task(name="toy", side=64, classes=("a", "b")), **facts)

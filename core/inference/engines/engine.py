@@ -27,11 +27,11 @@ class Engine(Protocol):
         """Maps and logits of patches.
 
         Args:
-            patches: uint8 (n, h, w, 3) RGB, n >= 1; h and w multiples of 32. The task's side is the fast size; other
-                sizes are read fully convolutionally, few at a time.
+            patches: uint8 (n, h, w, 3) RGB, n >= 1; h and w as `PatchNet` takes them. The task's side is the fast
+                size; other sizes are read fully convolutionally, few at a time.
 
         Returns:
-            maps after the final ReLU, float32 (n, k, h / 32, w / 32), and logits, float32 (n, 2), the
+            maps after the final ReLU, float32 (n, k, rows, columns), and logits, float32 (n, 2), the
             positive class last. The arrays belong to the caller.
         """
         ...

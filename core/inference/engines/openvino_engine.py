@@ -80,6 +80,8 @@ class OpenVinoEngine:
             request = self._request(size, *sides)
             request.infer([np.concatenate([piece, np.repeat(piece[-1:], size - len(piece), axis=0)])])
             pieces.append([request.get_output_tensor(i).data[: len(piece)].astype(np.float32) for i in (0, 1)])
+        if len(pieces) == 1:  # a region's maps are large
+            return pieces[0][0], pieces[0][1]
         maps, logits = zip(*pieces, strict=True)
         return np.concatenate(maps), np.concatenate(logits)
 
