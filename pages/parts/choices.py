@@ -45,7 +45,12 @@ def model() -> str:
 
 def split() -> Split:
     """The split chosen in the top row."""
-    return service.split(st.session_state["split"])
+    return service.split(split_name())
+
+
+def split_name() -> str:
+    """What that is called; its files may be damaged or gone."""
+    return str(st.session_state["split"])
 
 
 def synthetic_badge(shown: bool) -> None:

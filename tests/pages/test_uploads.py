@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -310,6 +311,10 @@ def test_a_damaged_split_does_not_stand_in_the_way_of_a_file(screen, shipped_rea
     patch = demo.patches([3])[0]
     page = screen("read", split="valid").upload(mine_png=png(patch))
     assert page.calm().probability == probability(shipped_reader, patch)
+    page.at.query_params["trust_card"] = "true"
+    page.at.run()
+    assert page.calm().at.get("expander")[0].label == "Can this reading be leaned on?"
+    assert "undefined" in re.search(r'<tr data-figure="donor_drop">(.*?)</tr>', page.html)[1]
 
 
 @pytest.mark.parametrize("forged", [-1.0, 400.0, 1e300])

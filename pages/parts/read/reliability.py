@@ -29,7 +29,7 @@ def lean_line(model: str, patch: NDArray[np.uint8], readings: Readings) -> str:
 
 def lean_later(model: str) -> Callable[[NDArray[np.uint8], Readings], str]:
     """`lean_line` for a thread that has no page, as a download's."""
-    shelf, report, donors = library.own("figures", 64), _report(model), choices.split().name
+    shelf, report, donors = library.own("figures", 64), _report(model), choices.split_name()
 
     def line(patch: NDArray[np.uint8], readings: Readings) -> str:
         figures = seen_figures(readings, 0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from html import escape
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core import service
+from core.errors import NodeLensError
 from core.evaluation.metrics.agreement import rank_correlation
 from core.evaluation.metrics.randomisation import randomised
 from core.evaluation.schema import EvidenceReport, TrustSpread
@@ -17,6 +20,7 @@ from core.inference import Readings
 from core.inference.caching import caching_reader
 from core.kept import Kept, digest
 from core.settings import settings
+from core.task import Task
 from pages.parts import choices, library
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import light_table
@@ -37,7 +41,7 @@ def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     st.html(f'<table class="nl-trust" data-testid="trust"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
     st.caption(
         f"Of Grad-CAM for {task.margin} at the last layer, one view, whatever is chosen above. "
-        f"Cells are exchanged for those of patches of '{choices.split().name}' labelled {task.label(0)}. "
+        f"Cells are exchanged for those of patches of '{choices.split_name()}' labelled {task.label(0)}. "
         + _percentiles_of(report, called, spread)
     )
     show_neighbours(model, patch, readings)
@@ -74,15 +78,24 @@ def _percentiles_of(report: EvidenceReport | None, called: str, spread: TrustSpr
 
 
 def _figures(model: str, patch: Patch) -> dict[str, float]:
-    reader, split = library.reader(model), choices.split()
+    reader = library.reader(model)
+    name = choices.split_name()
 
     def work_out() -> dict[str, float]:
-        given = donors(split, reader.task) if not split.task.difference(reader.task) else patch[None][:0]
-        found = trust_figures(caching_reader(reader), patch[None], given)
+        found = trust_figures(caching_reader(reader), patch[None], _donors(name, reader.task, patch))
         return {name: float(value[0]) for name, value in found.items()}
 
-    key = (reader.model.identity, split.name, digest(patch))
+    key = (reader.model.identity, name, digest(patch))
     return library.kept(library.own("figures", 64), key, work_out, "Looking at it from eight sides ...")
+
+
+def _donors(split_name: str, task: Task, patch: Patch) -> NDArray[np.uint8]:
+    """Patches of a split whose cells may stand in for the patch's own; none where it is damaged or of another task."""
+    with suppress(NodeLensError):
+        split = service.split(split_name)
+        if not split.task.difference(task):
+            return donors(split, task)
+    return patch[None][:0]
 
 
 def _forget(model: str, patch: Patch) -> None:
