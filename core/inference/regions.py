@@ -41,8 +41,10 @@ def region_maps(net: ExplainedNetwork, images: NDArray[Any], method: str, layer:
         # As of a patch, whose evidence its own cells share out among them: the methods are linear in the weights.
         many = maps[0, 0].size / field.cells(task.side) ** 2
         weights = target_weights(target, np.zeros(1, bool), task) * np.float32(many)
-        asked = Question(regions[:0], layer, maps, 0 * weights, weights, _silent)
-        return np.asarray(METHODS[method].explain(net, asked)[0])
+        found: Array = METHODS[method].explain(net, Question(regions[:0], layer, maps, 0 * weights, weights, _silent))[
+            0
+        ]
+        return found
 
     regions = _as_regions(images, 1)
     return np.stack([cells_of(image, field, lambda tile: value(net.engine.forward(tile)[0])) for image in regions])

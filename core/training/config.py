@@ -76,6 +76,8 @@ class Cycle(_Frozen):
     goes on learning them, as fastai does."""
     frozen_groups: int = Field(default=0, ge=0, le=100)
     """First layer groups that stay as they are, statistics and all: from the stem on, as timm groups them."""
+    frozen_bias: bool = False
+    """Leave the head's bias as it is, as `init_bias_prior` set it: evidence goes on being counted from that prior."""
     cached_views: int = Field(default=2, ge=1, le=8)
     """Flips and turns of each patch that the maps of a fixed body are computed for; nothing else varies them."""
     side: int | None = Field(default=None, ge=32)
@@ -257,7 +259,7 @@ _LOCAL: dict[str, Any] = {
 _UNPADDED: dict[str, Any] = {
     "architecture": "efficientnet_lite0_unpadded",
     "start": "efficientnet_lite0",
-    "cycles": [{"epochs": 24, "max_lr": 2e-3, "min_group_lr": 1e-3, "frozen_groups": 2}],
+    "cycles": [{"epochs": 24, "max_lr": 2e-3, "min_group_lr": 1e-3, "frozen_groups": 2, "frozen_bias": True}],
     "mean": (127.0, 127.0, 127.0),
     "std": (128.0, 128.0, 128.0),
     "ema_decay": 0.998,

@@ -18,7 +18,9 @@ def freeze(net: PatchNet, cycle: Cycle) -> None:
     net.requires_grad_(not cycle.frozen)
     for layer in _frozen_layers(net, cycle):
         layer.requires_grad_(False)
-    net.net.get_classifier().requires_grad_(True)
+    head = net.net.get_classifier()
+    head.requires_grad_(True)
+    head.bias.requires_grad_(not cycle.frozen_bias)
     for name, parameter in net.named_parameters():
         if not name.startswith("net."):
             parameter.requires_grad_(cycle.whole)

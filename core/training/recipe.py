@@ -21,6 +21,7 @@ def recipe_of(config: TrainConfig) -> str:
         f"{cycle.epochs:g} {'epoch' if cycle.epochs == 1 else 'epochs'} at peak {cycle.max_lr:g}"
         + (f" (first layers {cycle.min_group_lr:g})" if cycle.min_group_lr else "")
         + (", body frozen" if cycle.frozen else "")
+        + (", the head's bias frozen" if cycle.frozen_bias else "")
         + (f", the first {cycle.frozen_groups} layer groups frozen" if cycle.frozen_groups else "")
         + (f", {cycle.side} px crops" if cycle.side else "")
         for cycle in config.cycles

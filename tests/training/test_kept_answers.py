@@ -80,8 +80,10 @@ def test_a_run_asks_once_and_goes_on_without(folder, tmp_path, config, open_spli
 
 
 def test_frozen_groups_stay_as_they_are_statistics_and_all(train):
-    """The stem and the first stage of an EfficientNet; all else learns."""
-    config = make_config("unpadded", batch=8, cycles=[{"epochs": 1, "max_lr": 1e-2, "frozen_groups": 2}])
+    """The stem and the first stage of an EfficientNet, and the head's bias; all else learns."""
+    config = make_config(
+        "unpadded", batch=8, cycles=[{"epochs": 1, "max_lr": 1e-2, "frozen_groups": 2, "frozen_bias": True}]
+    )
     torch.manual_seed(0)
     net = PatchNet(config.architecture, MEAN, STD)
     before = {name: value.clone() for name, value in net.net.state_dict().items()}
@@ -92,10 +94,11 @@ def test_frozen_groups_stay_as_they_are_statistics_and_all(train):
     learning = [parameter for parameter in net.parameters() if parameter.grad is not None]
     torch.optim.SGD(learning, lr=0.1).step()
     same = {name for name, value in net.net.state_dict().items() if torch.equal(value, before[name])}
-    frozen = {name for name in before if name.startswith(("conv_stem.", "bn1.", "blocks.0."))}
+    frozen = {name for name in before if name.startswith(("conv_stem.", "bn1.", "blocks.0.", "classifier.bias"))}
     assert frozen <= same
     assert not {name for name in same - frozen if name.endswith(("conv_pw.weight", "running_mean"))}
-    assert "the first 2 layer groups frozen" in recipe_of(config)
+    assert "classifier.weight" not in same
+    assert "the head's bias frozen, the first 2 layer groups frozen" in recipe_of(config)
 
 
 @pytest.mark.parametrize(
