@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from core import service
 from core.data.pcam import Split
-from core.errors import OtherTaskError
+from core.errors import NodeLensError
 from core.evaluation.trust import Neighbour, nearest
 from core.inference import Readings
 from core.inference.scores import Scores, ScoreStore
@@ -29,7 +29,7 @@ def show_neighbours(model: str, patch: NDArray[np.uint8], readings: Readings) ->
         return
     try:
         stores = _stores(model)
-    except OtherTaskError as error:
+    except NodeLensError as error:
         st.caption(str(error))
         return
     running = service.is_scoring(stores[0])  # asked first: what ends meanwhile has left all its scores
