@@ -41,9 +41,8 @@ def region_maps(net: ExplainedNetwork, images: NDArray[Any], method: str, layer:
         # As of a patch, whose evidence its own cells share out among them: the methods are linear in the weights.
         many = maps[0, 0].size / field.cells(task.side) ** 2
         weights = target_weights(target, np.zeros(1, bool), task) * np.float32(many)
-        found: Array = METHODS[method].explain(net, Question(regions[:0], layer, maps, 0 * weights, weights, _silent))[
-            0
-        ]
+        asked = Question(regions[:0], layer, maps, 0 * weights, weights, _silent)
+        found: Array = METHODS[method].explain(net, asked)[0]
         return found
 
     regions = _as_regions(images, 1)

@@ -30,6 +30,7 @@ __all__ = [
     "enlarged",
     "grayscale",
     "hatching",
+    "hatching_url",
     "heatmap_url",
     "overlay_image",
     "png",
@@ -307,6 +308,11 @@ def heatmap_url(
         return _encode(colourise(shown, scale, only_for=only_for))
 
     return kept.get((digest(heatmap), scale, side, only_for), draw)
+
+
+def hatching_url(marked: NDArray[np.bool_], side: int, kept: Kept[str]) -> str:
+    """Lines over marked cells (h, w), see `hatching`, as an address for an <img>; kept as a heatmap is."""
+    return kept.get((digest(marked), "hatching", side), lambda: _encode(hatching(marked, side)))
 
 
 def _encode(array: NDArray[np.uint8]) -> str:

@@ -112,8 +112,8 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     panels = [{"split": split, "patch": str(index), "model": model} for split, index, model in ticks]
     if len(panels) == 1:
         others = [name for name in of_one_task(panels[0]["model"]) if name != panels[0]["model"]]
-        layers = service.reader(panels[0]["model"]).layers
-        panels.append(panels[0] | ({"model": others[0]} if others else {"layer": layers[1]}))
+        other = {"model": others[0]} if others else {"layer": service.reader(panels[0]["model"]).layers[1]}
+        panels.append(panels[0] | other)
     query = {"panels": str(len(panels))}
     for number, panel in enumerate(panels, start=1):
         query |= {f"{name}{number}": value for name, value in panel.items()}

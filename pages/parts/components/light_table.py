@@ -208,7 +208,7 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
         "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=side, only_for=panel.only_for),
         "values": panel.heatmap.round(6).tolist(),
         "hatched": None if hatched is None else hatched.tolist(),
-        "hatching": None if hatched is None else overlay.data_url(overlay.hatching(hatched, HATCHED), kept),
+        "hatching": None if hatched is None else overlay.hatching_url(hatched, HATCHED, kept),
         "unit": panel.unit,
     }
 
