@@ -60,7 +60,7 @@ else:
         leaning = lean_line(model, patch, readings)
         show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model), leaning)
     with panels:
-        reliability_panels(model, patch, readings, e)
+        reliability_panels(model, patch, readings, e, chosen.synthetic)
     with downloads:
         opinion = opinion_on(found, readings.model.identity)
         show_downloads(case_of(chosen, readings, opinion, leaning), own=own, only_for=e.only_for)

@@ -305,6 +305,14 @@ def test_a_file_name_is_shown_letter_by_letter_and_never_as_markdown():
     assert "\n" not in plain("a\nb.png")
 
 
+def test_drawn_tissue_is_no_donor_to_a_file(screen, demo, png):
+    page = screen("read", trust_card="true").upload(mine_png=png(demo.patches([3])[0])).calm()
+    assert "undefined" in re.search(r'<tr data-figure="donor_drop">(.*?)</tr>', page.html)[1]
+    assert "'demo' holds no patches for it" in "\n".join(caption.value for caption in page.at.caption)
+    page.at.segmented_control(key="source").set_value("examples").run()
+    assert "logits" in re.search(r'<tr data-figure="donor_drop">(.*?)</tr>', page.calm().html)[1]
+
+
 def test_a_damaged_split_does_not_stand_in_the_way_of_a_file(screen, shipped_reader, demo, png, tmp_path):
     (tmp_path / "data" / "camelyonpatch_level_2_split_valid_x.h5").write_bytes(b"no HDF5")
     (tmp_path / "data" / "camelyonpatch_level_2_split_valid_y.h5").write_bytes(b"no HDF5")

@@ -61,14 +61,24 @@ def _spread(report: EvidenceReport | None, readings: Readings) -> TrustSpread:
     return report.curves.trust.get(called, TrustSpread()) if report else TrustSpread()
 
 
-def reliability_panels(model: str, patch: NDArray[np.uint8], readings: Readings, explanation: Explanation) -> None:
-    """Both, folded up. Their modules bring SciPy's statistics in: a second that the first look does not wait for."""
+def reliability_panels(
+    model: str, patch: NDArray[np.uint8], readings: Readings, explanation: Explanation, synthetic: bool
+) -> None:
+    """Both, folded up. Their modules bring SciPy's statistics in: a second that the first look does not wait for.
+
+    Args:
+        model: its name.
+        patch: (side, side, 3) uint8 RGB.
+        readings: of the patch alone, with the settings on screen.
+        explanation: those settings.
+        synthetic: whether the patch is drawn.
+    """
     card = st.expander("Can this reading be leaned on?", key="trust_card", on_change="rerun", bind="query-params")
     if card.open:
         from pages.parts.read.trust import trust_card
 
         with card:
-            trust_card(model, patch, readings)
+            trust_card(model, patch, readings, synthetic)
     panel = st.expander("What if the patch were another?", key="what_if", on_change="rerun", bind="query-params")
     if panel.open:
         from pages.parts.read.whatif import what_if

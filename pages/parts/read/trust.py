@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from html import escape
 
@@ -30,9 +31,16 @@ from pages.parts.read.reliability import spread_of
 Patch = NDArray[np.uint8]
 
 
-def trust_card(model: str, patch: Patch, readings: Readings) -> None:
-    """Each figure of the card, its percentile, the nearest labelled patches, and the head forgotten."""
-    found = _figures(model, patch)
+def trust_card(model: str, patch: Patch, readings: Readings, synthetic: bool) -> None:
+    """Each figure of the card, its percentile, the nearest labelled patches, and the head forgotten.
+
+    Args:
+        model: its name.
+        patch: (side, side, 3) uint8 RGB.
+        readings: of the patch alone.
+        synthetic: whether the patch is drawn: drawn tissue is no donor to real tissue, nor the other way about.
+    """
+    found = _figures(model, patch, synthetic)
     report, spread = spread_of(model, readings)
     task = readings.model.task
     called = task.label(readings.probability[0] >= readings.point.threshold)
@@ -41,8 +49,7 @@ def trust_card(model: str, patch: Patch, readings: Readings) -> None:
     st.html(f'<table class="nl-trust" data-testid="trust"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
     st.caption(
         f"Of Grad-CAM for {task.margin} at the last layer, one view, whatever is chosen above. "
-        f"Cells are exchanged for those of patches of '{choices.split_name()}' labelled {task.label(0)}. "
-        + _percentiles_of(report, called, spread)
+        f"{_exchanged(found, task)} " + _percentiles_of(report, called, spread)
     )
     show_neighbours(model, patch, readings)
     _forget(model, patch)
@@ -77,23 +84,30 @@ def _percentiles_of(report: EvidenceReport | None, called: str, spread: TrustSpr
     return f"Percentiles among {spread.patches:,} patches of '{report.data.split}' called '{called}'."
 
 
-def _figures(model: str, patch: Patch) -> dict[str, float]:
+def _exchanged(found: Mapping[str, float], task: Task) -> str:
+    of = f"'{choices.split_name()}'"
+    if np.isnan(found["donor_drop"]):
+        return f"Cells could not be exchanged: {of} holds no patches for it. Choose labelled tissue above."
+    return f"Cells are exchanged for those of patches of {of} labelled {task.label(0)}."
+
+
+def _figures(model: str, patch: Patch, synthetic: bool) -> dict[str, float]:
     reader = library.reader(model)
     name = choices.split_name()
 
     def work_out() -> dict[str, float]:
-        found = trust_figures(caching_reader(reader), patch[None], _donors(name, reader.task, patch))
+        found = trust_figures(caching_reader(reader), patch[None], _donors(name, reader.task, patch, synthetic))
         return {name: float(value[0]) for name, value in found.items()}
 
     key = (reader.model.identity, name, digest(patch))
     return library.kept(library.own("figures", 64), key, work_out, "Looking at it from eight sides ...")
 
 
-def _donors(split_name: str, task: Task, patch: Patch) -> NDArray[np.uint8]:
-    """Patches of a split whose cells may stand in for the patch's own; none where it is damaged or of another task."""
+def _donors(split_name: str, task: Task, patch: Patch, synthetic: bool) -> NDArray[np.uint8]:
+    """Patches of a split whose cells may stand in for the patch's own; none where it is damaged or of another kind."""
     with suppress(NodeLensError):
         split = service.split(split_name)
-        if not split.task.difference(task):
+        if split.synthetic == synthetic and not split.task.difference(task):
             return donors(split, task)
     return patch[None][:0]
 
