@@ -11,6 +11,7 @@ from pages.parts.read.exporting import export_buttons
 from pages.parts.read.lists import Files, opinion_on
 from pages.parts.read.pictures import show_pictures
 from pages.parts.read.reliability import lean_line, reliability_panels
+from pages.parts.read.second_opinion import show_second_opinion
 from pages.parts.read.strip import show_file, show_files, show_nothing, show_strip
 from pages.parts.read.verdict import show_verdict
 
@@ -59,6 +60,7 @@ else:
         choices.synthetic_model_badge(readings.model)
         leaning = lean_line(model, patch, readings)
         show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model), leaning)
+        beside = st.container(key="beside")
     with panels:
         reliability_panels(model, patch, readings, e, chosen.synthetic)
     with downloads:
@@ -73,3 +75,6 @@ if isinstance(found, Files):
         show_file(readable=chosen is not None)
     with files:
         show_files(model, task, views, waiting)
+if chosen is not None:
+    with beside:
+        show_second_opinion(model, chosen, views)

@@ -12,6 +12,8 @@ STABILITY = "Does it hold still?"
 AGREEMENT = "Do methods agree?"
 
 ANOTHER = "another patch's map"
+DENSITY = "inverse hematoxylin"
+"""The baseline that a map is to point better than."""
 BASELINES = {
     "random": "random cells",
     "centre prior": "a Gaussian about the middle, the same for every patch",
@@ -163,6 +165,15 @@ MEASURES: dict[str, Measure] = {
         "Share of the positive evidence in the cell where tissue of the positive class was planted; chance is that "
         "of tissue without it.",
         "Yang & Kim 2019, arXiv:1907.09701, for the idea",
+    ),
+    "follows": Measure(
+        "Follows moved tissue",
+        LOCALISATION,
+        None,
+        "high",
+        "Correlation of the map with that of the patch moved by 32 px amid its own mirror images, moved back, over the "
+        "cells that both have; chance is that with another patch's map.",
+        "Lenc & Vedaldi 2015, arXiv:1411.5908, for the idea",
     ),
     "gap_donor": Measure(
         "Insertion - deletion, donor tissue",

@@ -14,7 +14,8 @@ from core.data.pcam import Split
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.evaluation.metrics.faithfulness import of_donor, pearson, read_without
 from core.evaluation.trust_scale import HOTTEST, figures_of
-from core.explain.grid import centre_share
+from core.explain.grid import centre_share, in_tiles
+from core.explain.registry import LAST
 from core.inference.reader import Reader
 from core.task import Task
 
@@ -56,22 +57,26 @@ def trust_figures(
         (n,) by key of FIGURES; nan where a figure is undefined (no positive evidence, an even map).
     """
     count = len(patches)
-    asked = [reader.explain(patches, method, "last", reader.task.margin) for method in OTHERS]
+    margin = reader.task.margin
+    methods = [name for name in OTHERS if reader.in_regions(name, LAST)]
+    asked = [reader.explain(patches, name, LAST, margin, around=True) for name in methods]
     others = [one.attribution.reshape(count, -1) for one in asked]
-    seen = [reader.read(np.ascontiguousarray(dihedral(patches, index))) for index in range(VIEWS)]
+    turned = [np.ascontiguousarray(dihedral(patches, index)) for index in range(VIEWS)]
+    seen = [reader.explain(view, target=margin, around=True) for view in turned]
     maps = np.stack([dihedral_back(one.attribution, index) for index, one in enumerate(seen)])
     probability = np.stack([one.probability for one in seen])
     flat = maps.reshape(VIEWS, count, -1)
+    tiled = in_tiles(maps[0], reader.task.side)
+    tiles = tiled[0].size
     generator = np.random.default_rng(0)
-    chosen = [np.argsort(-flat[0], axis=1)[:, :HOTTEST]]
+    chosen = [np.argsort(-tiled.reshape(count, tiles), axis=1)[:, :HOTTEST]]
     chosen += [
-        generator.permuted(np.tile(np.arange(flat.shape[2]), (count, 1)), axis=1)[:, :HOTTEST]
-        for _ in range(RANDOM_DRAWS)
+        generator.permuted(np.tile(np.arange(tiles), (count, 1)), axis=1)[:, :HOTTEST] for _ in range(RANDOM_DRAWS)
     ]
-    gone = np.zeros((count, 1 + RANDOM_DRAWS, flat.shape[2]), bool)
+    gone = np.zeros((count, 1 + RANDOM_DRAWS, tiles), bool)
     for number, cells in enumerate(chosen):
         np.put_along_axis(gone[:, number], cells, True, axis=1)
-    masks = gone.reshape(count, 1 + RANDOM_DRAWS, *maps.shape[2:])
+    masks = gone.reshape(count, 1 + RANDOM_DRAWS, *tiled.shape[1:])
     drops = np.full((1 + len(donors), count), np.nan)
     for drop, donor in zip(drops, donors, strict=False):
         left = read_without(patches, {"": masks}, lambda changed: reader.read(changed).logit, of_donor(donor))[""]

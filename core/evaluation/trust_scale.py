@@ -11,7 +11,7 @@ import numpy as np
 from core.task import Task
 
 HOTTEST = 2
-"""Cells of the nine that are exchanged."""
+"""Cells that are exchanged; finer ones as tiles, which PCam's patches have nine of."""
 Z = 1.96
 """Of the normal distribution at 97.5 %."""
 MANY = 200
@@ -62,8 +62,8 @@ FIGURES: dict[str, Figure] = {
         "low",
     ),
     "methods": Figure(
-        "Agreement with two other methods",
-        "Mean rank correlation of Grad-CAM's cells with those of LayerCAM and Eigen-CAM.",
+        "Agreement with other methods",
+        "Mean rank correlation of Grad-CAM's cells with those of LayerCAM and, where layers are padded, Eigen-CAM.",
         0.0,
         "high",
     ),

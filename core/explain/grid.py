@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from core.task import Task
+from core.task import STRIDE, Task
 
 
 def enlarge(heatmaps: NDArray[np.floating], side: int, smooth: bool) -> NDArray[np.float32]:
@@ -25,6 +27,20 @@ def enlarge(heatmaps: NDArray[np.floating], side: int, smooth: bool) -> NDArray[
     middle = (np.arange(side) + 0.5) / side
     rows, columns = (cell_weights(cells, middle, smooth) for cells in heatmaps.shape[-2:])
     return (rows @ heatmaps @ columns.T).astype(np.float32)
+
+
+def in_tiles(heatmaps: NDArray[Any], side: int) -> NDArray[Any]:
+    """Maps of patches of `side` px on tiles of STRIDE px, the cells of most networks: means of the finer cells there.
+
+    Args:
+        heatmaps: (n, h, w); those whose cells are no finer, or share no borders with tiles, come back as they are.
+        side: of the patches, a multiple of STRIDE.
+    """
+    count, rows, columns = heatmaps.shape
+    tiles = side // STRIDE
+    if rows % tiles or columns % tiles or rows == columns == tiles:
+        return heatmaps
+    return np.asarray(heatmaps.reshape(count, tiles, rows // tiles, tiles, columns // tiles).mean(axis=(2, 4)))
 
 
 def cell_weights(cells: int, places: NDArray[np.floating], smooth: bool = True) -> NDArray[np.float64]:

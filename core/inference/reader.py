@@ -18,7 +18,7 @@ from core.explain.question import Question
 from core.explain.registry import LAST, METHODS, check_vocabulary, layer_words, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
-from core.inference.regions import region_maps
+from core.inference.regions import region_maps, whole_patches
 from core.inference.verdict import verdicts
 from core.models.schema import Bundle, OperatingPoint
 from core.models.store import StoredBundle, bundle_folder
@@ -40,8 +40,8 @@ class Readings:
         view_logits: (n, views) float32, `logit` of each view.
         verdict: (n,) a class of the task, "refer" or "not read"; see `core.inference.verdict`.
         attribution: (n, h, w) float32 on the method's own grid, in its unit (see `Method`); positive speaks for
-            `target`; the mean of the views' maps, each turned back. The grid covers the patch evenly; where layers are
-            not padded, the network has cells in its middle alone, and the others are 0.
+            `target`; the mean of the views' maps, each turned back. The grid covers the patch evenly; `own` says which
+            of its cells the logit is made of.
         sign_unstable: (n, h, w) bool, cells of the attribution whose 95 % t-interval over the views holds both signs;
             none with one view, which does not tell.
         map_agreement: (n,) float64 in [-1, 1], mean Pearson correlation of the first view's map with the others', each
@@ -50,6 +50,7 @@ class Readings:
             has no detector.
         flags: per patch, names of `core.data.flags.FLAGS` that speak against reading it.
         method, layer, target: what `attribution` is.
+        around: whether cells that are not the patch's own were read too, by reflected tissue; otherwise they are 0.
         point: the operating point that made the verdict.
         model: the bundle's description.
         engine: name of the engine that served.
@@ -68,6 +69,7 @@ class Readings:
     method: str
     layer: str
     target: str
+    around: bool
     point: OperatingPoint
     model: Bundle
     engine: str
@@ -104,6 +106,23 @@ class Readings:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the attribution."""
         return self.attribution.shape[1], self.attribution.shape[2]
+
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """(h, w) which cells see the patch alone, and make its logit: all, but those about the middle without padding.
+
+        A cell of a network without padding sees its window and nothing else; where that reaches beyond the border, the
+        cell is none of the patch's.
+        """
+        field, side = self.model.net.field, self.model.task.side
+        if field is None or METHODS[self.method].kind != "cam":
+            return np.ones(self.grid, bool)
+        return ~field.beyond(side, side)
+
+    @property
+    def hatched(self) -> NDArray[np.bool_]:
+        """(n, h, w) cells not to be taken at their word: `sign_unstable`, and read by reflected tissue."""
+        return self.sign_unstable | (self.around & ~self.own)
 
     @property
     def scale(self) -> float | None:
@@ -180,6 +199,7 @@ class Reader:
         views: int = 1,
         progress: Callable[[int, int], None] | None = None,
         synthetic: ArrayLike = False,
+        around: bool = False,
     ) -> Readings:
         """Read patches and explain them by a method, layer and target of choice; see `read`.
 
@@ -191,6 +211,8 @@ class Reader:
             views: 1 or 8.
             progress: called with passes made and passes in all, as they are made; see `Method.passes_at`.
             synthetic: see `read`.
+            around: where layers are not padded and the method's cells know nothing of the others, explain the cells
+                too that see beyond the border, as if the patch were reflected there: a second, larger pass.
 
         Raises:
             ExplanationError: an unknown method, layer or target.
@@ -202,12 +224,13 @@ class Reader:
         if views not in (1, VIEWS):
             raise ValueError(f"views must be 1 or {VIEWS}, not {views}")
         batch = as_batch(patches, self.task.side)
+        around = around and self.model.net.field is not None and self.in_regions(method, layer)
         total = len(batch) * views * METHODS[method].passes_at(layer, self.task.side)
         tick = _counted(progress, total)
         drawn = np.broadcast_to(np.asarray(synthetic, bool), len(batch))
         step = max(1, self.engine.batch // views)
         pieces = [
-            self._explain(batch[i : i + step], drawn[i : i + step], method, layer, target, views, tick)
+            self._explain(batch[i : i + step], drawn[i : i + step], method, layer, target, views, tick, around)
             for i in range(0, max(len(batch), 1), step)
         ]
         if progress is not None and total:
@@ -246,6 +269,11 @@ class Reader:
         check_vocabulary(method, layer, target, self.layers, self.task)
         return region_maps(self._network, np.asarray(images), method, layer, target)
 
+    def in_regions(self, method: str, layer: str) -> bool:
+        """Whether `region` explains by a method at a layer."""
+        known = METHODS[method]
+        return known.kind == "cam" if self.model.net.field is None else known.local_at_last and layer == LAST
+
     def reflected(self, height: int, width: int) -> NDArray[np.bool_]:
         """Which cells of the last maps of a region of that size, in pixels, saw reflected tissue: (rows, columns).
 
@@ -270,6 +298,7 @@ class Reader:
         target: str,
         views: int,
         tick: Callable[[int], None],
+        around: bool,
     ) -> Readings:
         count = len(patches)
         seen = np.ascontiguousarray(np.concatenate([dihedral(patches, index) for index in range(views)]))
@@ -281,11 +310,13 @@ class Reader:
 
         weights = np.tile(target_weights(target, probability >= point.threshold, self.task), (views, 1))
         heatmaps = METHODS[method].explain(self._network, Question(seen, layer, maps, logits, weights, tick))
-        by_view = heatmaps.reshape(views, count, *heatmaps.shape[1:])
-        turned_back = np.stack([dihedral_back(by_view[index], index) for index in range(views)])
-        placed = turned_back
+        by_view = _turned_back(heatmaps, views)
+        placed = by_view
         if METHODS[method].kind == "cam":
-            placed = np.stack([self._network.placed(maps, self.task.side) for maps in turned_back])
+            placed = _turned_back(self._network.placed(heatmaps, self.task.side), views)
+        if around and count:
+            by_view = _turned_back(whole_patches(self._network, seen, method, weights), views)
+            placed = np.where(self.reflected(self.task.side, self.task.side), by_view, placed)
         coordinates, strange = self._placed(maps[:count], patches)
         names = flags(patches, self.task, strange)
         if self.model.synthetic:
@@ -299,12 +330,13 @@ class Reader:
             verdict=verdicts(probability, point, self.task, bits_of(names)),
             attribution=placed.mean(axis=0),
             sign_unstable=_sign_unstable(placed),
-            map_agreement=_agreement(turned_back),
+            map_agreement=_agreement(by_view),
             coordinates=coordinates,
             flags=tuple(names),
             method=method,
             layer=layer,
             target=target,
+            around=around,
             point=point,
             model=self.model,
             engine=self.engine.name,
@@ -338,6 +370,12 @@ class Reader:
             cells = self.model.net.cells(self.task.side)
             return np.zeros((0, self.stored.head[0].shape[1], cells, cells), np.float32), np.zeros((0, 2), np.float32)
         return self.engine.forward(patches)
+
+
+def _turned_back(maps: NDArray[np.float32], views: int) -> NDArray[np.float32]:
+    """Maps (views * n, h, w) of turned patches as those lie: (views, n, h, w)."""
+    by_view = maps.reshape(views, len(maps) // views, *maps.shape[1:])
+    return np.stack([dihedral_back(by_view[index], index) for index in range(views)])
 
 
 def _sign_unstable(maps: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ window of pixels, so a region is read tile by tile, where a tile is cut changes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,16 +38,34 @@ def region_maps(net: ExplainedNetwork, images: NDArray[Any], method: str, layer:
     _require("layer", layer, [LAST])
     _require("target", target, [name for name in task.targets if name != PREDICTED])
 
-    def value(maps: Array) -> Array:
-        # As of a patch, whose evidence its own cells share out among them: the methods are linear in the weights.
-        many = maps[0, 0].size / field.cells(task.side) ** 2
-        weights = target_weights(target, np.zeros(1, bool), task) * np.float32(many)
-        asked = Question(regions[:0], layer, maps, 0 * weights, weights, _silent)
-        found: Array = METHODS[method].explain(net, asked)[0]
-        return found
-
+    weights = target_weights(target, np.zeros(1, bool), task)
     regions = _as_regions(images, 1)
-    return np.stack([cells_of(image, field, lambda tile: value(net.engine.forward(tile)[0])) for image in regions])
+    return np.stack([cells_of(image, field, partial(_cells, net, method, weights)) for image in regions])
+
+
+def whole_patches(net: ExplainedNetwork, patches: NDArray[np.uint8], method: str, weights: Array) -> Array:
+    """A cell for every tile of patches (n, side, side, 3), read as regions together: (n, side / stride, side / stride).
+
+    Args:
+        net: without padding.
+        patches: uint8.
+        method: whose cells know nothing of the others.
+        weights: (n, 2), see `Question.weights`.
+    """
+    field, side = net.stored.description.net.field, patches.shape[1]
+    assert field is not None
+    seen = _pixels(field, slice(0, field.tiles(side)), side)
+    return _cells(net, method, weights, np.ascontiguousarray(patches[:, seen[:, None], seen]))
+
+
+def _cells(net: ExplainedNetwork, method: str, weights: Array, tiles: NDArray[np.uint8]) -> Array:
+    """The cells (n, rows, columns) of tiles, each in the unit of a patch's."""
+    bundle = net.stored.description
+    assert bundle.net.field is not None
+    maps = net.engine.forward(tiles)[0]
+    # As of a patch, whose evidence its own cells share out among them: the methods are linear in the weights.
+    weights = weights * np.float32(maps[0, 0].size / bundle.net.field.cells(bundle.task.side) ** 2)
+    return METHODS[method].explain(net, Question(tiles[:0], LAST, maps, 0 * weights, weights, _silent))
 
 
 def _one_picture(net: ExplainedNetwork, image: NDArray[np.uint8], method: str, layer: str, target: str) -> Array:
@@ -64,7 +83,7 @@ def cells_of(image: NDArray[np.uint8], field: ReceptiveField, read: Callable[[ND
     Args:
         image: uint8 (h, w, 3) RGB.
         field: of the network.
-        read: a tile uint8 (1, h, w, 3) -> the values (rows, columns) of its cells.
+        read: a tile uint8 (1, h, w, 3) -> the values (1, rows, columns) of its cells.
 
     Returns:
         float32 (rows, columns), a cell for each `field.stride` pixels; `field.beyond` says which saw reflected tissue.
@@ -74,7 +93,7 @@ def cells_of(image: NDArray[np.uint8], field: ReceptiveField, read: Callable[[ND
     for down in _spans(found.shape[0]):
         for across in _spans(found.shape[1]):
             ys, xs = (_pixels(field, span, side) for span, side in zip((down, across), sides, strict=True))
-            found[down, across] = read(np.ascontiguousarray(image[ys[:, None], xs][None]))
+            found[down, across] = read(np.ascontiguousarray(image[ys[:, None], xs][None]))[0]
     return found
 
 

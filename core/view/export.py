@@ -47,8 +47,12 @@ def nothing_words(heatmap: NDArray[np.floating], only_for: bool = False) -> str:
 
 def explained_words(readings: Readings, index: int) -> str:
     """What is explained, and what hatched cells of this map say."""
-    hatched = "; hatched where the views leave the sign open" if readings.sign_unstable[index].any() else ""
-    return readings.explained + hatched
+    hatched = []
+    if readings.around:
+        hatched.append("tissue beyond the border is the patch reflected")
+    if readings.sign_unstable[index].any():
+        hatched.append("the views leave the sign open")
+    return readings.explained + ("; hatched where " + ", or ".join(hatched) if hatched else "")
 
 
 def as_record(
@@ -105,6 +109,7 @@ def as_record(
             "target_meaning": task.targets[readings.target],
             "unit": METHODS[readings.method].unit,
             "map": [[float(v) for v in row] for row in heatmap],
+            "own_cells": readings.own.tolist() if readings.around else None,
             "sign_unstable": readings.sign_unstable[index].tolist() if readings.views > 1 else None,
             "fixed_scale": readings.scale,
             "centre_share": share if np.isfinite(share) else None,
@@ -133,5 +138,5 @@ def as_picture(
         unit=METHODS[readings.method].unit,
         caption=" ".join((said, *notes, "Research use only.")),
         only_for=only_for,
-        hatched=readings.sign_unstable[index],
+        hatched=readings.hatched[index],
     )

@@ -44,7 +44,7 @@ def map_picture(case: Case, side: int) -> Image.Image:
         smooth=look.smooth,
         only_for=look.only_for,
         smooth_tissue=look.smooth_tissue,
-        hatched=case.readings.sign_unstable[0],
+        hatched=case.readings.hatched[0],
     )
     return picture if case.usable else picture.convert("L").point(lambda v: 128 + PALE * (v - 128)).convert("RGB")
 

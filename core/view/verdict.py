@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from core.models.schema import Bundle
 from core.task import NOT_READ
 
 NOT_TO_BE_USED = "not to be used"
+TOLD_APART = 0.005
+"""Logits that two decimals show."""
 
 
 def is_read(readings: Readings, index: int) -> bool:
@@ -63,11 +65,20 @@ def evidence_words(readings: Readings, index: int) -> str:
         rows, columns = heatmap.shape
         where = f"row {row + 1} of {rows}, column {column + 1} of {columns}"
         return f"strongest cell {_signed(float(heatmap[row, column]))} ({method.unit}), {where}"
-    speaks_for, against = float(np.maximum(heatmap, 0).sum()), float(np.minimum(heatmap, 0).sum())
+    own = heatmap[readings.own]
+    speaks_for, against = float(np.maximum(own, 0).sum()), float(np.minimum(own, 0).sum())
     words = f"{_signed(speaks_for)} for, {_signed(against)} against"
     if readings.target == readings.model.task.margin:
-        words += f", margin {_signed(float(readings.logit[index]))}; the head's bias is the rest"
+        margin = float(readings.logit[index])
+        rest = "" if abs(margin - speaks_for - against) < TOLD_APART else "; the head's bias is the rest"
+        words += f", margin {_signed(margin)}{rest}"
     return f"{words} ({method.unit})"
+
+
+def second_opinion(others: Mapping[str, Readings]) -> str:
+    """What other models make of the first patch: 'efficientnet_lite0 tumour 0.91; ...'."""
+    said = {name: in_words(str(one.verdict[0]), one.flags[0]) for name, one in others.items()}
+    return "; ".join(f"{name} {said[name]} {one.probability[0]:.2f}" for name, one in others.items())
 
 
 def views_words(readings: Readings, index: int) -> str:
@@ -96,7 +107,7 @@ def flag_sentence(flag: str) -> str:
 
 def _signed(value: float) -> str:
     """Two decimals, or the power of ten of what would be nothing by them."""
-    return f"{round(value, 2) + 0.0:+.2f}" if abs(value) >= 0.005 or value == 0 else f"{value:+.1e}"
+    return f"{round(value, 2) + 0.0:+.2f}" if abs(value) >= TOLD_APART or value == 0 else f"{value:+.1e}"
 
 
 def provenance(bundle: Bundle, fingerprint: str) -> str:

@@ -11,6 +11,7 @@ from core.evaluation.metrics import localisation
 from core.evaluation.metrics.faithfulness import drop_correlation
 from core.evaluation.metrics.shapley import MOST_CELLS, Coalitions, against_other_maps, coalitions, donors_of
 from core.evaluation.schema import Findings, Measured, Row
+from core.explain.grid import in_tiles
 
 MOST = 64
 """Patches whose coalitions are read."""
@@ -19,9 +20,12 @@ CLAIMED = {"matters": ("gap", "gap_donor"), "shapley": ("shapley", "shapley_spea
 
 
 def measure(sample: Sample) -> Findings:
-    """Nothing where the last layer's grid is too fine for all its coalitions, or a label is missing."""
+    """Nothing where there are too many tiles for all their coalitions, or a label is missing.
+
+    Cells finer than a tile are asked as tiles: what one of them does is too little to be seen.
+    """
     places = sample.some(STAGE.share)[:MOST]
-    _, everything = sample.read
+    everything = {name: in_tiles(heatmaps, sample.reader.task.side) for name, heatmaps in sample.read[1].items()}
     grid = everything[MAIN].shape[1:]
     labels = sample.labels[places]
     if grid[0] * grid[1] > MOST_CELLS or (labels == 0).sum() < 2:

@@ -13,6 +13,7 @@ from core.evaluation.measures import ANOTHER
 from core.evaluation.metrics import faithfulness, localisation
 from core.evaluation.metrics.bootstrap import mean_interval
 from core.evaluation.schema import ALL, Curves, Figure, Findings, Paired, Row
+from core.explain.grid import in_tiles
 
 
 def measure(sample: Sample) -> Findings:
@@ -64,10 +65,11 @@ def _of_others(maps: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[
 
 
 def _drops(sample: Sample, patches: NDArray[np.uint8], maps: Maps, groups: NDArray[np.str_] | None) -> list[Row]:
-    """Of maps on the coarsest grid: a fine cell blurred alone hardly moves the logit."""
-    correlation, grid = Table(), maps[MAIN].shape[1:]
+    """Of maps on tiles: a finer cell blurred alone hardly moves the logit."""
+    tiled = {method: in_tiles(heatmaps, sample.reader.task.side) for method, heatmaps in maps.items()}
+    correlation, grid = Table(), tiled[MAIN].shape[1:]
     drops = faithfulness.cell_drops(patches, grid, sample.margin, faithfulness.blurred)
-    for method, heatmaps in maps.items():
+    for method, heatmaps in tiled.items():
         if heatmaps.shape[1:] == grid:
             correlation.add(method, faithfulness.drop_correlation(heatmaps, drops))
     return correlation.rows("drop_spearman", groups)

@@ -14,14 +14,11 @@ from core.errors import ImportSourceError
 from core.evaluation import claims
 from core.evaluation.explanations.stage import MAIN, Maps, Sample, Stage, joined
 from core.evaluation.explanations.table import Groups, Table, Unit, row
-from core.evaluation.measures import BASELINES
+from core.evaluation.measures import BASELINES, DENSITY
 from core.evaluation.metrics import localisation
 from core.evaluation.metrics.bootstrap import intervals
 from core.evaluation.schema import Findings, Row
 from core.models.schema import Interval
-
-DENSITY = "inverse hematoxylin"
-"""The baseline that a map is to be better than."""
 
 
 @dataclass(frozen=True)

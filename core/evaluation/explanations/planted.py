@@ -48,11 +48,10 @@ def measure(sample: Sample) -> Findings:
         "means": {},
         "tau": {},
     }
-    if maps[MAIN].shape[1:] == (3, 3):
-        ranked = slice(None, min(RANKED, count))
-        donors = np.roll(plants.host[ranked], 1, axis=0)
-        table = coalitions(plants.positive[ranked], donors, (3, 3), sample.margin)
-        curve["means"], curve["tau"] = planted.ranking(plants.cell[ranked], table, sample.plan.seed)
+    ranked = slice(None, min(RANKED, count))
+    donors = np.roll(plants.host[ranked], 1, axis=0)
+    table = coalitions(plants.positive[ranked], donors, (3, 3), sample.margin)
+    curve["means"], curve["tau"] = planted.ranking(plants.cell[ranked], table, sample.plan.seed)
     return Findings(rows=rows, curves=Curves.of(planted=curve), claims=claim)
 
 

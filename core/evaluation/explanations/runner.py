@@ -15,6 +15,7 @@ from typing import Any
 
 from core.data.archive import is_junk
 from core.data.pcam import Split, file_of
+from core.errors import ExplanationError
 from core.evaluation import schema
 from core.evaluation.claims import judged
 from core.evaluation.explanations import (
@@ -23,6 +24,7 @@ from core.evaluation.explanations import (
     faithfulness,
     localisation,
     masks,
+    moving,
     ood,
     planted,
     position_bias,
@@ -31,7 +33,7 @@ from core.evaluation.explanations import (
     stability,
     trust,
 )
-from core.evaluation.explanations.stage import MAIN, METHODS, Sample, Stage, Tell
+from core.evaluation.explanations.stage import MAIN, Sample, Stage, Tell, methods_of
 from core.evaluation.report import record_of
 from core.evaluation.schema import (
     ClaimResult,
@@ -54,6 +56,7 @@ STAGES: tuple[Stage, ...] = (
     masks.MASKS,
     masks.REGIONS,
     planted.STAGE,
+    moving.STAGE,
     donors.STAGE,
     faithfulness.STAGE,
     randomisation.STAGE,
@@ -92,7 +95,7 @@ class Examination:
             OtherTaskError: the split is of another task than the reader's.
         """
         split.require(reader.task)
-        self.sample = Sample(reader, split, plan or Plan(methods=METHODS), regions, odd, self.tell)
+        self.sample = Sample(reader, split, plan or Plan(methods=methods_of(reader)), regions, odd, self.tell)
         self._told, self._noted = tell, 0.0
         self._folder: Path | None = None
 
@@ -195,7 +198,7 @@ def chosen_methods(names: Sequence[str], reader: Reader) -> tuple[str, ...]:
     """Grad-CAM at the last layer and the named, once each, for a `Plan`.
 
     Args:
-        names: `method/layer`.
+        names: `method/layer`; none for all that are examined as a rule.
         reader: of the network, whose layers they are.
 
     Raises:
@@ -204,7 +207,9 @@ def chosen_methods(names: Sequence[str], reader: Reader) -> tuple[str, ...]:
     for name in names:
         method, _, layer = name.partition("/")
         check_vocabulary(method, layer, PREDICTED, reader.layers, reader.task)
-    return tuple(dict.fromkeys((MAIN, *names)))
+        if name not in methods_of(reader, [name]):
+            raise ExplanationError("method of regions", name, methods_of(reader))
+    return tuple(dict.fromkeys((MAIN, *(names or methods_of(reader)))))
 
 
 def _stamps(*paths: Path) -> list[tuple[str, int, int]]:

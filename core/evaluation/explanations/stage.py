@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from core.evaluation.metrics.clusters import places, sensitivity
 from core.evaluation.schema import Findings, Measured, Plan
 from core.inference.caching import CachingEngine
 from core.inference.reader import Reader, Readings
+from core.inference.regions import cells_of
 
 Tell = Callable[[str, int, int], None]
 """Told the stage, patches done and patches in all."""
@@ -30,8 +31,14 @@ METHODS = (
     *(MAIN, "gradcam++/last", "layercam/last", "eigencam/last", "ablationcam/last"),
     *("gradcam/6x6", "hirescam/6x6", "gradcam/12x12", "layercam/12x12"),
 )
-"""What is examined: at the last layer HiResCAM and XGrad-CAM are Grad-CAM, cell by cell."""
+"""What is examined, where a network has it: at the last layer HiResCAM and XGrad-CAM are Grad-CAM, cell by cell."""
 CHUNK = 32
+
+
+def methods_of(reader: Reader, names: Sequence[str] = METHODS) -> tuple[str, ...]:
+    """Those of `names` (method/layer) that can be examined: at a layer of the network, and in its regions."""
+    known = [(name, *name.split("/", 1)) for name in names]
+    return tuple(n for n, method, layer in known if layer in reader.layers and reader.in_regions(method, layer))
 
 
 @dataclass(frozen=True)
@@ -134,12 +141,15 @@ class Sample:
             self.tell(stage, min(start + CHUNK, len(places)), len(places))
 
     def explained(self, patches: Patches, reader: Reader | None = None) -> dict[str, Readings]:
-        """Readings of patches by every method, for the price of one forward pass where a method needs no gradient."""
+        """Readings of patches by every method, for the price of one forward pass where a method needs no gradient.
+
+        Maps cover the patch, as on screen: by reflected tissue where cells see beyond its border.
+        """
         reader = reader or self.reader
         found = {}
         for name in self.plan.methods:
             method, layer = name.split("/")
-            found[name] = reader.explain(patches, method, layer, reader.task.margin)
+            found[name] = reader.explain(patches, method, layer, reader.task.margin, around=True)
         return found
 
     def maps(self, images: Patches, reader: Reader | None = None) -> Maps:
@@ -175,12 +185,17 @@ class Sample:
         return {name: names[own.index(place)] for name, place in zip(names, own, strict=True)}
 
     def activation_norm(self, images: Patches) -> NDArray[np.float32]:
-        """Length of the last layer's answer in each cell of images (n, h, w, 3): (n, h / 32, w / 32) float32."""
-        return np.asarray(np.linalg.norm(self.engine.forward(images)[0], axis=1), np.float32)
+        """Length of the last layer's answer in each cell of images (n, h, w, 3), on the grid of `region_maps`."""
+
+        def norm(tiles: Patches) -> NDArray[np.float32]:
+            return np.asarray(np.linalg.norm(self.engine.forward(tiles)[0], axis=1), np.float32)
+
+        field = self.reader.model.net.field
+        return norm(images) if field is None else np.stack([cells_of(image, field, norm) for image in images])
 
     def look(self, patches: Patches) -> Readings:
-        """One view read with Grad-CAM."""
-        return self.reader.read(patches)
+        """One view read with Grad-CAM; the map as on screen."""
+        return self.reader.explain(patches, target=self.reader.task.margin, around=True)
 
     def margin(self, patches: Patches) -> NDArray[np.floating]:
         """The logit (n,) of one view."""

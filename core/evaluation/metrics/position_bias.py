@@ -17,6 +17,7 @@ from core.data.regions import Region
 from core.evaluation.metrics.bootstrap import intervals, mean_interval, paired_difference
 from core.evaluation.metrics.stability import Seen
 from core.evaluation.schema import Figure
+from core.explain.grid import in_tiles
 from core.task import STRIDE
 
 Patches = NDArray[np.uint8]
@@ -27,7 +28,10 @@ Measured = dict[str, NDArray[np.float64]]
 
 
 class Weighed(Seen, Protocol):
-    """What reading patches gives here; `core.inference.reader.Readings` is one. Maps are (n, 3, 3) in logits."""
+    """What reading patches gives here; `core.inference.reader.Readings` is one.
+
+    Maps are (n, h, w) in logits; of cells finer than 32 px the means are taken (`in_tiles`).
+    """
 
     @property
     def logit(self) -> NDArray[np.floating]:
@@ -117,15 +121,17 @@ def measured(patches: Patches, donors: Patches, look: Look, region: ReadRegion, 
         which the centre cell's evidence moves either way when that part is exchanged, and "fall_PART", (n,) logits by
         which the whole patch's logit falls.
     """
+    side = patches.shape[1]
     served = look(patches)
+    as_served = in_tiles(served.attribution, side)
     found = {
-        "served": cell_shares(served.attribution),
-        "context": cell_shares(middle(region(in_context(patches)))),
-        "same": cell_shares(look(same_tissue(patches, box)).attribution),
+        "served": cell_shares(as_served),
+        "context": cell_shares(in_tiles(middle(region(in_context(patches))), side)),
+        "same": cell_shares(in_tiles(look(same_tissue(patches, box)).attribution, side)),
     }
     for part, changed in exchanged(patches, donors, box).items():
         seen = look(changed)
-        moved = middle_cell(served.attribution) - middle_cell(seen.attribution)
+        moved = middle_cell(as_served) - middle_cell(in_tiles(seen.attribution, side))
         found[f"moved_{part}"] = np.abs(moved.astype(np.float64))
         found[f"fall_{part}"] = (served.logit - seen.logit).astype(np.float64)
     return found
@@ -243,7 +249,7 @@ def by_mask(pieces: Iterable[Masked], look: Look) -> dict[str, Any]:
             continue
         seen = look(piece.patches[known])
         cells = tumour_cells(piece.masks[known])
-        shares.append(middle_cell(cell_shares(seen.attribution)))
+        shares.append(middle_cell(cell_shares(in_tiles(seen.attribution, piece.patches.shape[1]))))
         probabilities.append(np.asarray(seen.probability, np.float64))
         tumour.append(middle_cell(cells) / cells.sum(axis=(1, 2)))
         kinds.append(kind[known])

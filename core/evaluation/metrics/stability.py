@@ -18,7 +18,7 @@ from core.data import corruptions
 from core.data.transforms import VIEWS, dihedral, dihedral_back
 from core.evaluation.metrics.faithfulness import pearson
 from core.explain.grid import cell_weights
-from core.task import Task
+from core.task import STRIDE, Task
 
 Patches = NDArray[np.uint8]
 Maps = NDArray[np.floating]
@@ -247,13 +247,55 @@ def likeness_of_views(
     for index in range(1, VIEWS):
         seen = look(np.ascontiguousarray(dihedral(patches, index))).attribution
         back = np.asarray(dihedral_back(seen, index), np.float64).reshape(len(patches), -1)
-        every = _correlations(flat, back)
-        own.append(np.diagonal(every))
-        others = np.where((labels[:, None] == labels) & ~np.eye(len(labels), dtype=bool), every, np.nan)
-        known = np.isfinite(others)
-        total, count = np.where(known, others, 0).sum(axis=1), known.sum(axis=1)
-        null.append(np.divide(total, count, out=np.full(len(labels), np.nan), where=count > 0))
+        one, other = _own_and_null(flat, back, labels)
+        own.append(one)
+        null.append(other)
     return np.mean(own, axis=0), np.mean(null, axis=0)
+
+
+def likeness_when_moved(
+    patches: Patches, look: Look, labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How like a map is to that of the patch moved by STRIDE px, moved back, and to those of other patches so moved.
+
+    The patch is moved up, down, left and right amid its own mirror images; maps are compared over the cells that both
+    have. Where a map follows the tissue the first is 1; where it keeps to its place it is that of unlike tissue.
+
+    Args:
+        patches: uint8 (n, side, side, 3), a handful at least.
+        look: patches -> maps of the one view it is given; a whole number of cells to STRIDE px.
+        labels: (n,); others are those of the same label.
+
+    Returns:
+        (n,) mean Pearson's correlation over the four ways, and (n,) the same with the others' maps, nan where there are
+        none; an even map correlates 0 with everything.
+    """
+    count, side = patches.shape[:2]
+    served = look(patches).attribution
+    far = served.shape[1] * STRIDE // side
+    around = np.pad(patches, ((0, 0), (STRIDE, STRIDE), (STRIDE, STRIDE), (0, 0)), mode="symmetric")
+    own, null = [], []
+    for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        rows, columns = (slice(STRIDE * (1 + way), STRIDE * (1 + way) + side) for way in (down, right))
+        seen = look(np.ascontiguousarray(around[:, rows, columns])).attribution
+        kept = [slice(max(0, way * far), min(0, way * far) or None) for way in (down, right)]
+        moved = [slice(max(0, -way * far), min(0, -way * far) or None) for way in (down, right)]
+        before, after = (maps[:, part[0], part[1]].reshape(count, -1) for maps, part in ((served, kept), (seen, moved)))
+        one, other = _own_and_null(before, after, labels)
+        own.append(one)
+        null.append(other)
+    return np.mean(own, axis=0), np.mean(null, axis=0)
+
+
+def _own_and_null(
+    before: NDArray[np.floating], after: NDArray[np.floating], labels: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Correlation (n,) of flat maps (n, m) with their own ones after, and with those of the others of their label."""
+    every = _correlations(before, after)
+    others = np.where((labels[:, None] == labels) & ~np.eye(len(labels), dtype=bool), every, np.nan)
+    known = np.isfinite(others)
+    total, count = np.where(known, others, 0).sum(axis=1), known.sum(axis=1)
+    return np.diagonal(every), np.divide(total, count, out=np.full(len(labels), np.nan), where=count > 0)
 
 
 def _correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -120,6 +120,24 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     return query
 
 
+def open_compare(chosen: Chosen, models: list[str]) -> None:
+    """Go to Compare with one patch, read by each model.
+
+    Args:
+        chosen: of a split, or the file on the table.
+        models: two to MOST.
+    """
+    query = {"panels": str(len(models))}
+    for number, model in enumerate(models, start=1):
+        query[f"model{number}"] = model
+        if chosen.split is None:
+            query[f"split{number}"] = FILES
+            st.session_state[f"file{number}"] = chosen.key
+        else:
+            query |= {f"split{number}": chosen.split.name, f"patch{number}": str(chosen.index)}
+    st.switch_page("pages/compare.py", query_params=query)
+
+
 def choose_count() -> int:
     """How many panels: two to four."""
     return st.selectbox("Panels", range(2, MOST + 1), key="panels", bind="query-params")

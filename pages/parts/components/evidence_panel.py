@@ -49,7 +49,7 @@ def evidence_panel(
         unit=METHODS[readings.method].unit,
         verdict=verdict,
         scale_note=bar_words(readings, own, only_for, note),
-        hatched=readings.sign_unstable[0],
+        hatched=readings.hatched[0],
         caption=caption or explained_words(readings, 0),
         only_for=only_for,
         unusable=not usable,

@@ -15,7 +15,7 @@ from core import service
 from core.data.pcam import Split
 from core.data.tables import csv_cell
 from core.evaluation.explanations.runner import DOING, Examination
-from core.evaluation.explanations.stage import MAIN, METHODS
+from core.evaluation.explanations.stage import MAIN, methods_of
 from core.evaluation.measures import MEASURES
 from core.evaluation.metrics.decisions import predictive_values
 from core.evaluation.metrics.localisation import tiled
@@ -127,7 +127,8 @@ def _watch(job: Job, model: str, split: Split, sample: int) -> None:
 
 
 def _examination(model: str, split: Split, sample: int) -> Examination:
-    return Examination(library.reader(model), split, Plan(sample=sample, methods=METHODS))
+    served = library.reader(model)
+    return Examination(served, split, Plan(sample=sample, methods=methods_of(served)))
 
 
 def _job(model: str, split: Split, sample: int) -> Job:

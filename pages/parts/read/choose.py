@@ -37,6 +37,10 @@ class Chosen:
     um_per_px: float | None = None
     sha256: str = ""
     """Of a reader's own file, in bytes; and how large its pixels are, where that is known."""
+    index: int = 0
+    """In its split."""
+    key: str = ""
+    """Of a reader's own file, among those held."""
 
     def provenance(self, model: Bundle) -> str:
         """What a model knew of this patch beforehand, in a sentence; '' for nothing, and for a reader's own file."""
@@ -95,10 +99,13 @@ def chosen_from(split: Split, index: int) -> Chosen:
         label=f"{split.task.label(split.labels[index])} {split.task.label_place}",
         synthetic=split.synthetic,
         split=split,
+        index=index,
     )
 
 
 def chosen_upload(upload: Upload) -> Chosen:
     """A file that was not refused."""
     assert upload.patch is not None
-    return Chosen(upload.name, upload.patch, notes=upload.notes, um_per_px=upload.um_per_px, sha256=upload.digest)
+    return Chosen(
+        upload.name, upload.patch, notes=upload.notes, um_per_px=upload.um_per_px, sha256=upload.digest, key=upload.key
+    )
