@@ -155,11 +155,14 @@ function createTable(root) {
   const size = (value) => (value && value < 0.095 ? value.toPrecision(2) : value.toFixed(2));
   const signed = (value) => `${value < 0 ? "\u2212" : "+"}${size(Math.abs(value))}`;
 
-  const signOpen = (hatched, row, column) => (hatched?.[row][column] ? ", sign open" : "");
+  // Why a cell is hatched, in words.
+  const doubt = ({ hatched, reflected }, row, column) =>
+    (reflected?.[row][column] ? ", by reflected tissue" : "") + (hatched?.[row][column] ? ", sign open" : "");
 
   // All panels tell their evidence at one place of the patch, x and y as fractions of it.
   function readAt(x, y) {
-    for (const [i, { values, unit, hatched }] of data.panels.entries()) {
+    for (const [i, shown] of data.panels.entries()) {
+      const { values, unit } = shown;
       const readout = panels.children[i].querySelector(".readout");
       if (!values || x === null) {
         readout.textContent = "";
@@ -167,14 +170,15 @@ function createTable(root) {
       }
       const row = clamp(Math.floor(y * values.length), 0, values.length - 1);
       const column = clamp(Math.floor(x * values[0].length), 0, values[0].length - 1);
-      readout.textContent = `cell row ${row + 1}, column ${column + 1}: ${signed(values[row][column])} ${unit}${signOpen(hatched, row, column)}`;
+      readout.textContent = `cell row ${row + 1}, column ${column + 1}: ${signed(values[row][column])} ${unit}${doubt(shown, row, column)}`;
     }
   }
 
   // Content ---------------------------------------------------------------------------------------------------------
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 
-  function fill(panel, { title, tissue, alt, inset, smooth, cells, values, hatched, hatching, message, verdict, caption, unit, box, inset_of_box, unusable, scale_bar }) {
+  function fill(panel, shown) {
+    const { title, tissue, alt, inset, smooth, cells, values, hatching, message, verdict, caption, unit, box, inset_of_box, unusable, scale_bar } = shown;
     const part = (name) => panel.querySelector(name);
     part("h3").textContent = title;
     part(".stage").ariaLabel = `${title}. Plus and minus zoom, arrow keys pan.`;
@@ -203,7 +207,7 @@ function createTable(root) {
     // The numbers behind the colours, for those who read with a screen reader.
     const rows = (values ?? []).map((row, i) => {
       const line = make("tr");
-      line.append(...row.map((value, j) => make("td", signed(value) + signOpen(hatched, i, j))));
+      line.append(...row.map((value, j) => make("td", signed(value) + doubt(shown, i, j))));
       return line;
     });
     part("table").replaceChildren(make("caption", `${title}: ${unit} per cell, from the top left`), ...rows);

@@ -202,6 +202,35 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
+@pytest.fixture(scope="session")
+def unpadded_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.uint8]) -> Path:
+    """A network without padding, with seeded random weights that tell patches apart."""
+    import torch
+
+    from core.models.nets import PatchNet, save_bundle
+
+    torch.manual_seed(4)
+    mean, std = (127.0,) * 3, (128.0,) * 3
+    net = PatchNet("efficientnet_lite0_unpadded", mean, std)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        net.train()(torch.from_numpy(patches))
+        net.net.classifier.weight.normal_(std=0.1)
+        net.net.classifier.bias.copy_(torch.tensor([0.25, -0.5]))
+    folder = tmp_path_factory.mktemp("models") / "cells"
+    save_bundle(net.eval(), folder, version="1", mean=mean, std=std, training=Training(recipe="Drawn."))
+    write_description(folder, read_description(folder).model_copy(update={"points": POINTS}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unpadded_reader(unpadded_bundle: Path) -> Reader:
+    """The network without padding served by OpenVINO."""
+    return load_reader(unpadded_bundle, "openvino")
+
+
 @pytest.fixture
 def describe() -> Callable[..., None]:
     """A function that changes fields of a `bundle.json` as somebody with a text editor would."""

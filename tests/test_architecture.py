@@ -81,7 +81,7 @@ STOREYS: list[dict[str, list[str]]] = [
         "core.service": ["."],
         "core.view": [
             ". charts charts.style drawing overlay selection verdict words",
-            "charts.training contact_sheet export lean narrative",
+            "charts.training contact_sheet export lean narrative pointing",
             "case charts.explanations charts.prediction comparison worklist",
             "charts.evidence figure",
             "case_report report",

@@ -52,7 +52,7 @@ def evidence(
     """
     from core.data.pcam import Split
     from core.evaluation.explanations.runner import Examination, chosen_methods, confirmed
-    from core.evaluation.explanations.stage import MAIN
+    from core.evaluation.explanations.stage import MAIN, methods_of
     from core.evaluation.schema import EVIDENCE, Confirmation, EvidenceReport, Plan, read_report
     from core.inference import load_reader
     from core.view.narrative import VERDICTS, answer, claimed_on
@@ -64,7 +64,7 @@ def evidence(
     before = kept.confirmation if kept is not None and own else None
     if confirm and not own:
         raise ReportError(kept_at, "there is none of these weights: make one with --record, then confirm it")
-    plan = Plan(sample=sample, methods=(MAIN,) if confirm else chosen_methods(methods or (), reader))
+    plan = Plan(sample=sample, methods=(MAIN,) if confirm else chosen_methods(methods or methods_of(reader), reader))
 
     def examination(tell: Callable[[str, int, int], None]) -> Examination:
         return Examination(reader, Split.open(data, "test" if confirm else split), plan, regions, tell, ood)

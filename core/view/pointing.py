@@ -23,25 +23,25 @@ def pointing(model: str, reports: Mapping[str, EvidenceReport]) -> str:
     figures = {name: found for name, report in reports.items() if (found := _of_regions(report))}
     if model not in figures:
         return ""
-    verdict, words = figures[model]
+    verdict, area, beside = figures[model]
     says = {
         "holds": "points: it beats the density of nuclei",
         "fails": "does not point: the density of nuclei does as well or better",
         "undecided": "may point or not: it cannot be told from the density of nuclei",
     }
-    said = f"Grad-CAM of {model} {says[verdict]} (pixel AUC over regions with masks {words})."
-    others = [f"that of {name} ({one[1].partition(',')[0]})" for name, one in figures.items() if one[0] == "holds"]
+    said = f"Grad-CAM of {model} {says[verdict]} (pixel AUC over regions with masks {area}{beside})."
+    others = [f"that of {name} ({one[1]})" for name, one in figures.items() if one[0] == "holds"]
     if verdict == "holds" or not others:
         return said
     return f"{said} {' and '.join(others).capitalize()} {'do' if len(others) > 1 else 'does'}."
 
 
-def _of_regions(report: EvidenceReport) -> tuple[str, str] | None:
-    """Verdict of the claim about density, and the figures it rests on; None where there is no claim."""
+def _of_regions(report: EvidenceReport) -> tuple[str, str, str] | None:
+    """Verdict of the claim about density, the map's area, and density's; None where there is no claim."""
     verdict = next((claim.verdict for claim in report.claims if claim.name == "beyond_density"), None)
     areas = {row.method: row for row in report.rows if row.measure == "regions_pixel_auc"}
     own = areas.get(scale_key("gradcam", LAST))
     if verdict is None or own is None:
         return None
     beside = f", density {areas[DENSITY].value:.2f}" if DENSITY in areas else ""
-    return verdict, interval_words(own) + beside
+    return verdict, interval_words(own), beside

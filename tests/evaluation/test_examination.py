@@ -20,6 +20,7 @@ from core.evaluation.explanations import (
     donors,
     localisation,
     masks,
+    moving,
     ood,
     planted,
     position_bias,
@@ -28,7 +29,7 @@ from core.evaluation.explanations import (
 )
 from core.evaluation.explanations import faithfulness as stage
 from core.evaluation.explanations.runner import STAGES, Examination, chosen_methods, confirmed
-from core.evaluation.explanations.stage import MAIN, Sample
+from core.evaluation.explanations.stage import MAIN, Sample, methods_of
 from core.evaluation.explanations.table import Table
 from core.evaluation.measures import ANOTHER, BASELINES, MEASURES, OF_NETWORK
 from core.evaluation.metrics import faithfulness
@@ -97,9 +98,7 @@ def test_every_measure_stands_in_the_table(report):
     for measure in ("mosaic2", "mosaic3", "masks_pixel_auc", "gap_donor", "shapley_spearman", *TAKEN_AWAY):
         beside = BESIDE if measure.startswith("mosaic") else KNOW_NOTHING
         beside = beside | {ANOTHER} if measure in TAKEN_AWAY else beside
-        coarse = ("gap_donor", "shapley_spearman")  # of maps on the last layer's grid alone
-        methods = [name for name in PLAN.methods if measure not in coarse or name.endswith("/last")]
-        assert set(by(report, measure)) == {*methods, *beside}, measure
+        assert set(by(report, measure)) == {*PLAN.methods, *beside}, measure
         assert {name for name, row in by(report, measure).items() if row.baseline} == beside
     assert set(by(report, "after_randomising")) == set(PLAN.methods)
 
@@ -305,13 +304,32 @@ def test_the_key_is_of_all_that_matters(tiny_reader, demo, split, tmp_path, monk
 
 
 def test_methods_are_chosen_by_name():
-    reader = SimpleNamespace(layers=("last", "6x6"), task=PCAM)
+    reader = SimpleNamespace(layers=("last", "6x6"), task=PCAM, in_regions=lambda method, _: method != "scorecam")
     assert chosen_methods([], reader) == ("gradcam/last",)
     names = ["layercam/6x6", "gradcam/last", "layercam/6x6", "eigencam/last"]
     assert chosen_methods(names, reader) == ("gradcam/last", "layercam/6x6", "eigencam/last")
-    for wrong in ("layercam/12x12", "nonsense/last", "layercam", "/", ""):
+    assert methods_of(reader, [*names, "scorecam/last", "layercam/12x12"]) == tuple(names)
+    for wrong in ("layercam/12x12", "nonsense/last", "layercam", "/", "", "scorecam/last"):
         with pytest.raises(ExplanationError):
             chosen_methods([wrong], reader)
+
+
+def test_a_network_without_padding_is_examined_on_its_finer_grid(unpadded_reader, demo):
+    """Reflected tissue gives every patch a whole map; what is done to tissue is done by tiles of 32 px."""
+    examination = Examination(unpadded_reader, demo, Plan(sample=24, methods=methods_of(unpadded_reader)))
+    assert examination.sample.plan.methods == ("gradcam/last", "layercam/last")
+    with pytest.raises(ExplanationError, match="eigencam/last"):
+        chosen_methods(["eigencam/last"], unpadded_reader)
+    maps = examination.sample.read[1][MAIN]
+    assert maps.shape == (24, 12, 12)
+    assert maps.all()
+    image = demo.patches(np.arange(4)).reshape(2, 192, 96, 3)
+    assert examination.sample.activation_norm(image).shape == examination.sample.region_maps(image)[MAIN].shape
+    found = [stage.measure(examination.sample) for stage in (planted.STAGE, moving.STAGE, donors.STAGE)]
+    by_tiles = {"planted_hit", "planted_share", "gap_donor", "shapley_spearman", "drop_donor"}
+    assert {row.measure for one in found for row in one.rows if row.method == MAIN} >= {"follows", *by_tiles}
+    assert found[0].claims[0].name == "planted"
+    assert found[0].curves.planted.tau.keys() == by_tiles
 
 
 def test_a_split_of_one_kind_has_no_mosaics(tiny_reader, tmp_path, write_split, patches):

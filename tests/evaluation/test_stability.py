@@ -13,6 +13,7 @@ from core.evaluation.metrics.stability import (
     Held,
     Perturbation,
     eight_views,
+    likeness_when_moved,
     map_drift,
     stress,
     varied,
@@ -190,3 +191,20 @@ def test_curves_fall_with_what_the_reader_loses():
     assert [found["blur"][s]["ece"].value for s in (0, 1, 2)] == pytest.approx([0.15, 0.05, 0.25])
     accuracy = found["blur"][1]["accuracy"]
     assert accuracy.low < 0.8 < accuracy.high
+
+
+def test_a_map_that_follows_moved_tissue_is_told_from_one_that_keeps_its_place(tissue):
+    labels = np.array([0, 1] * 4)
+    own, null = likeness_when_moved(tissue, honest, labels)
+    np.testing.assert_allclose(own, 1, atol=1e-6)
+    assert (null < 0.9).all()
+
+    def placed(patches):
+        """A gradient from the upper left, whatever it sees: the same map for all, which moved tissue cannot move."""
+        maps = np.add.outer(np.arange(6.0) ** 2, np.arange(6.0) ** 2)
+        return SimpleNamespace(probability=np.full(len(patches), 0.5), attribution=np.tile(maps, (len(patches), 1, 1)))
+
+    own, null = likeness_when_moved(tissue, placed, labels)
+    np.testing.assert_allclose(own, null)
+    alone = likeness_when_moved(tissue[:2], honest, np.array([0, 1]))[1]
+    assert np.isnan(alone).all()

@@ -21,6 +21,7 @@ from core.explain.cam import (
     score_cam,
     x_grad_cam,
 )
+from core.explain.grid import in_tiles
 from core.explain.registry import METHODS, SCALE_PASSES, check_vocabulary, target_weights
 from core.models.nets import PatchNet
 from core.task import PCAM
@@ -265,3 +266,14 @@ def test_maps_lie_on_the_patch_as_those_of_pytorch_grad_cam(ours, net, images, f
 class _Louder(ClassifierOutputTarget):
     def __call__(self, model_output):
         return 1e6 * super().__call__(model_output)
+
+
+def test_finer_cells_are_averaged_by_tile():
+    fine = np.arange(36.0).reshape(1, 6, 6)
+    tiles = in_tiles(fine, 96)
+    assert tiles.shape == (1, 3, 3)
+    assert tiles[0, 0, 1] == (2 + 3 + 8 + 9) / 4
+    np.testing.assert_array_equal(in_tiles(tiles, 96), tiles)
+    uneven = np.ones((2, 4, 4))
+    assert in_tiles(uneven, 96) is uneven
+    assert in_tiles(np.ones((2, 14, 14)), 224).shape == (2, 7, 7)

@@ -4,41 +4,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from core.errors import ExplanationError
 from core.explain.registry import METHODS
 from core.inference import load_reader, regions
 from core.inference.regions import _pixels, cells_of
-from core.models.nets import PatchNet, save_bundle
 from core.models.receptive_field import ReceptiveField
-from core.models.schema import Training
 
-NAME = "efficientnet_lite0_unpadded"
 CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
 """Kernels for inputs of other sizes add in another order: some 1e-5 of evidence of about 1."""
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, patches):
-    torch.manual_seed(4)
-    net = PatchNet(NAME, (127.0,) * 3, (128.0,) * 3)
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        net.train()(torch.from_numpy(patches))
-        net.net.classifier.weight.normal_(std=0.1)
-        net.net.classifier.bias.copy_(torch.tensor([0.25, -0.5]))
-    folder = tmp_path_factory.mktemp("models") / "cells"
-    return save_bundle(
-        net, folder, version="1", mean=(127.0,) * 3, std=(128.0,) * 3, training=Training(recipe="Drawn.")
-    )
-
-
 @pytest.fixture(scope="module", params=["openvino", "torch"])
-def reader(request, bundle):
-    return load_reader(bundle, request.param)
+def reader(request, unpadded_bundle):
+    return load_reader(unpadded_bundle, request.param)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +65,37 @@ def test_what_lies_beyond_the_border_is_the_region_reflected(reader, image):
     assert not moved[~marked].any()
     assert not marked[5:24, 5:20].any()
     assert marked[[4, 25]].all()
+
+
+@pytest.mark.parametrize("views", [1, 8])
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_around_its_own_cells_a_patch_is_read_as_a_region(reader, patches, method, views):
+    alone = reader.explain(patches, method, target=reader.task.margin, views=views)
+    whole = reader.explain(patches, method, target=reader.task.margin, views=views, around=True)
+    np.testing.assert_array_equal(whole.logit, alone.logit)
+    middle = np.zeros((12, 12), bool)
+    middle[5:7, 5:7] = True
+    np.testing.assert_array_equal(whole.own, middle)
+    np.testing.assert_array_equal(whole.attribution[:, middle], alone.attribution[:, middle])
+    assert whole.hatched[:, ~middle].all()
+    np.testing.assert_array_equal(whole.hatched[:, middle], whole.sign_unstable[:, middle])
+    assert not alone.hatched[:, ~middle].any()
+    if views == 1:
+        regions = np.stack([reader.region(patch, method)[0] for patch in patches])
+        np.testing.assert_allclose(whole.attribution, regions, **CLOSE)
+    else:
+        turned = reader.explain(patches[:, ::-1], method, target=reader.task.margin, views=views, around=True)
+        np.testing.assert_allclose(turned.attribution, whole.attribution[:, ::-1], **CLOSE)
+
+
+def test_what_regions_have_not_is_explained_of_the_patch_alone(reader, tiny_reader, patches):
+    assert not reader.explain(patches[:1], "eigencam", around=True).around
+    assert not reader.explain(patches[:1], "gradcam", "4x4", around=True).around
+    padded = tiny_reader.explain(patches[:1], around=True)
+    assert not padded.around
+    assert padded.own.all()
+    assert not padded.hatched.any()
+    assert reader.explain(patches[:0], around=True).attribution.shape == (0, 12, 12)
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 30])

@@ -1,40 +1,20 @@
 """A network without padding on every page: its cells lie in the middle of the patch, and are called what they are."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
-import torch
+from PIL import Image
 
 from core import service
-from core.inference import load_reader
-from core.models.nets import PatchNet, save_bundle
-from core.models.schema import OperatingPoint, Training
-from core.models.store import read_description, write_description
 from core.settings import settings
 
 NAME = "cells"
 
 
-@pytest.fixture(scope="module")
-def unpadded(tmp_path_factory, demo):
-    """The reader of such a network, of random weights."""
-    torch.manual_seed(8)
-    mean, std = (127.0,) * 3, (128.0,) * 3
-    net = PatchNet("efficientnet_lite0_unpadded", mean, std)
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        net.train()(torch.from_numpy(demo.patches(slice(0, 12))))
-    facts = {"version": "1", "mean": mean, "std": std, "training": Training(recipe="Drawn.")}
-    folder = save_bundle(net.eval(), tmp_path_factory.mktemp("models") / NAME, **facts)
-    points = {views: OperatingPoint(curve=((-1.0, -1.0), (1.0, 1.0)), threshold=0.5) for views in ("1", "8")}
-    write_description(folder, read_description(folder).model_copy(update={"points": points}))
-    return load_reader(folder, "openvino")
-
-
 @pytest.fixture(autouse=True)
-def _its_machine(unpadded, shipped_reader, monkeypatch, tmp_path, _machine):
-    readers = {NAME: unpadded, "densenet169": shipped_reader}
+def _its_machine(unpadded_reader, shipped_reader, monkeypatch, tmp_path, _machine):
+    readers = {NAME: unpadded_reader, "densenet169": shipped_reader}
     (tmp_path / "models").mkdir()
     for name, one in readers.items():
         (tmp_path / "models" / name).symlink_to(one.stored.folder)
@@ -44,12 +24,19 @@ def _its_machine(unpadded, shipped_reader, monkeypatch, tmp_path, _machine):
     settings.cache_clear()
 
 
-def test_read_paints_the_cells_in_the_middle(screen, unpadded, demo):
+def test_read_paints_the_cells_where_they_are(screen, unpadded_reader, demo):
     page = screen("read", patch=3, views=8, trust_card="true", what_if="true").calm()
-    shown = np.array(page.component("light_table")["panels"][1]["values"])
-    own = unpadded.read(demo.patches([3]), views=8)
+    panel = page.component("light_table")["panels"][1]
+    shown = np.array(panel["values"])
+    own = unpadded_reader.read(demo.patches([3]), views=8)
     assert shown.shape == (12, 12)
-    assert {tuple(place) for place in np.argwhere(shown)} == {(5, 5), (5, 6), (6, 5), (6, 6)}
+    assert shown.all()
+    np.testing.assert_allclose(shown[5:7, 5:7], own.attribution[0, 5:7, 5:7], atol=1e-3)
+    assert panel["hatching"]
+    assert np.sum(panel["reflected"]) == 140
+    assert "hatched where tissue beyond the border is the patch reflected" in panel["caption"]
+    assert page.fact["Evidence"].startswith(f"{np.maximum(own.attribution, 0).sum():+.2f} for")
+    assert page.fact["In the centre"] != "100% of the positive evidence (chance 11%)"
     assert page.probability == f"{own.probability[0]:.2f}"
     assert "last layer (2 x 2 cells in the middle)" in own.explained
     (layer,) = [box for box in page.at.selectbox if box.label == "Layer"]
@@ -70,3 +57,32 @@ def test_other_pages(screen, page):
 
 def test_about_says_how_many_cells_there_are(screen):
     assert "one of 2 x 2 cells in the middle, each about 8 \u00b5m wide" in screen("about").calm().markdown
+
+
+def test_other_models_are_asked_for_a_second_opinion_and_compared(screen, unpadded_reader, shipped_reader, demo):
+    page = screen("read", patch=3, views=8).calm()
+    assert "second-opinion" not in page.html  # nothing is loaded for it unasked
+    page.press("Second opinion").calm()
+    other = shipped_reader.read(demo.patches([3]), views=8)
+    assert f"Second opinion: densenet169 {other.verdict[0]}" in page.html
+    assert f"{other.probability[0]:.2f}." in page.html
+    page.at.number_input(key="patch").set_value(4).run()
+    assert f"{shipped_reader.read(demo.patches([4]), views=8).probability[0]:.2f}." in page.calm().html
+    page.press("Compare").calm()
+    assert [page.at.session_state[f"{name}{panel}"] for panel in (1, 2) for name in ("model", "patch")] == [
+        NAME, 4, "densenet169", 4
+    ]  # fmt: skip
+
+
+def test_a_file_on_the_table_is_compared_too(screen, demo):
+    page = screen("read", source="your files").calm()
+    page.drop(("one.png", _png(demo, 5)), ("two.png", _png(demo, 6)))
+    page.press("Second opinion").press("Compare").calm()
+    panels = page.component("compare_table")["panels"]
+    assert [panel["title"] for panel in panels] == ["1: one.png", "2: one.png"]
+
+
+def _png(demo, index):
+    held = BytesIO()
+    Image.fromarray(demo.patches([index])[0]).save(held, "PNG")
+    return held.getvalue()

@@ -198,18 +198,18 @@ def chosen_methods(names: Sequence[str], reader: Reader) -> tuple[str, ...]:
     """Grad-CAM at the last layer and the named, once each, for a `Plan`.
 
     Args:
-        names: `method/layer`; none for all that are examined as a rule.
+        names: `method/layer`.
         reader: of the network, whose layers they are.
 
     Raises:
-        ExplanationError: no such method, or not at that layer.
+        ExplanationError: no such method, or not at that layer, or regions are not explained by it.
     """
     for name in names:
         method, _, layer = name.partition("/")
         check_vocabulary(method, layer, PREDICTED, reader.layers, reader.task)
         if name not in methods_of(reader, [name]):
             raise ExplanationError("method of regions", name, methods_of(reader))
-    return tuple(dict.fromkeys((MAIN, *(names or methods_of(reader)))))
+    return tuple(dict.fromkeys((MAIN, *names)))
 
 
 def _stamps(*paths: Path) -> list[tuple[str, int, int]]:

@@ -116,6 +116,7 @@ class Panel:
         scale: evidence in that unit that takes the last colour. It is never stretched to a patch on the quiet.
         scale_note: what the colour bar says of itself; panels with the same scale and note share a bar.
         hatched: (h, w) cells of the heatmap whose sign is not known.
+        reflected: (h, w) cells that saw reflected tissue; hatched too.
         inset: the patch in its own colours, small, beside the heading.
         only_for: paint only what speaks for the target; otherwise both signs, in colours of their own.
         unusable: a gate says that nothing here may be used: small and grey.
@@ -132,6 +133,7 @@ class Panel:
     scale: float = 1.0
     scale_note: str = ""
     hatched: NDArray[np.bool_] | None = None
+    reflected: NDArray[np.bool_] | None = None
     inset: bool = False
     only_for: bool = False
     unusable: bool = False
@@ -201,14 +203,15 @@ def _panel(panel: Panel, kept: Kept[str]) -> dict[str, Any]:
     if panel.heatmap is None:
         return shown
     side = SMOOTH * panel.task.side
-    hatched = panel.hatched if panel.hatched is not None and panel.hatched.any() else None
+    doubts = {name: cells for name in ("hatched", "reflected") if (cells := getattr(panel, name)) is not None}
+    marked = np.any([*doubts.values()], axis=0) if doubts else np.zeros(1, bool)
     return shown | {
         "message": nothing_words(panel.heatmap, panel.only_for),
         "cells": overlay.heatmap_url(panel.heatmap, panel.scale, kept, only_for=panel.only_for),
         "smooth": overlay.heatmap_url(panel.heatmap, panel.scale, kept, side=side, only_for=panel.only_for),
         "values": panel.heatmap.round(6).tolist(),
-        "hatched": None if hatched is None else hatched.tolist(),
-        "hatching": None if hatched is None else overlay.hatching_url(hatched, HATCHED, kept),
+        **{name: cells.tolist() if cells.any() else None for name, cells in doubts.items()},
+        "hatching": overlay.hatching_url(marked, HATCHED, kept) if marked.any() else None,
         "unit": panel.unit,
     }
 
