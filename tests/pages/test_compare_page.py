@@ -10,7 +10,7 @@ from core import service
 from core.errors import ModelNotFoundError
 from core.settings import settings
 from core.task import PCAM
-from pages.parts.compare.comparing import of_one_task
+from pages.parts.compare.opening import of_one_task
 
 
 def maps(page):

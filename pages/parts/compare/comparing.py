@@ -21,6 +21,7 @@ from core.view.verdict import headline, probability_words
 from core.view.words import on_screen
 from pages.parts import library
 from pages.parts.choices import FIXED, OWN, Explanation, choose_explanation
+from pages.parts.compare.opening import MOST, of_one_task
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import Panel
 from pages.parts.read import uploads
@@ -28,7 +29,6 @@ from pages.parts.read.choose import Chosen, chosen_from, chosen_upload
 from pages.parts.read.lists import examples
 from pages.parts.read.uploads import FILES
 
-MOST = 4
 TICKED = "ticks"
 """What is ticked stands in Browse's address under this name."""
 SHARED_NOTES = {FIXED: "fixed scale from validation", OWN: "the highest of these maps"}
@@ -120,24 +120,6 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     return query
 
 
-def open_compare(chosen: Chosen, models: list[str]) -> None:
-    """Go to Compare with one patch, read by each model.
-
-    Args:
-        chosen: of a split, or the file on the table.
-        models: two to MOST.
-    """
-    query = {"panels": str(len(models))}
-    for number, model in enumerate(models, start=1):
-        query[f"model{number}"] = model
-        if chosen.split is None:
-            query[f"split{number}"] = FILES
-            st.session_state[f"file{number}"] = chosen.key
-        else:
-            query |= {f"split{number}": chosen.split.name, f"patch{number}": str(chosen.index)}
-    st.switch_page("pages/compare.py", query_params=query)
-
-
 def choose_count() -> int:
     """How many panels: two to four."""
     return st.selectbox("Panels", range(2, MOST + 1), key="panels", bind="query-params")
@@ -157,22 +139,6 @@ def choose_panels(count: int, views: int, only_for: bool) -> list[Compared]:
         if panel is not None:
             compared.append(panel)
     return compared
-
-
-def of_one_task(model: str) -> list[str]:
-    """A model and those that read what it reads, in the order of the menu; what cannot be opened reads nothing."""
-
-    def reads(name: str) -> Task | None:
-        with suppress(NodeLensError):
-            return service.task(name)
-        return None
-
-    own = reads(model)
-    return [name for name in service.model_names() if name == model or (own and _alike(own, reads(name)))]
-
-
-def _alike(one: Task, other: Task | None) -> bool:
-    return other is not None and one.difference(other) is None
 
 
 def _choose_panel(number: int, count: int, names: list[str], usual: str, views: int, only_for: bool) -> Compared | None:

@@ -13,7 +13,7 @@ from core.errors import NodeLensError
 from core.view.pointing import pointing
 from core.view.verdict import second_opinion
 from pages.parts import library
-from pages.parts.compare.comparing import MOST, of_one_task, open_compare
+from pages.parts.compare.opening import MOST, of_one_task, open_compare
 from pages.parts.evidence.reports import kept_report
 from pages.parts.read.choose import Chosen
 
