@@ -263,11 +263,9 @@ _UNPADDED: dict[str, Any] = {
     "mean": (127.0, 127.0, 127.0),
     "std": (128.0, 128.0, 128.0),
     "ema_decay": 0.998,
-    "distillation": {
-        "teacher": "densenet169", "once": True, "weight": 0.65, "temperature": 2.0,
-    },
-    "background_evidence": 0.3,
-    "init_bias_prior": 0.2,
+    "distillation": {"teacher": "densenet169", "weight": 0.8, "temperature": 2.0},
+    "background_evidence": 0.1,
+    "init_bias_prior": 0.5,
 }  # fmt: skip
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
