@@ -57,19 +57,31 @@ class Architecture:
 
 # The stages at stride 16 and 8.
 _STAGES = {"6x6": 3, "12x12": 2}
+
+
+def _unpadded(*last: tuple[int, int], stages: dict[str, int]) -> Architecture:
+    layers = ((3, 2), (3, 1), (3, 2), (3, 1), *last)
+    size = receptive_field(layers).size
+    return Architecture(
+        f"EfficientNet-Lite0 without padding, {size} px",
+        "tf_efficientnet_lite0",
+        "classifier",
+        stages,
+        layers,
+        padded="efficientnet_lite0",
+    )
+
+
 ARCHITECTURES = {
     "densenet169": Architecture("DenseNet169", "densenet169", "classifier", _STAGES),
     "densenet121": Architecture("DenseNet121", "densenet121", "classifier", _STAGES),
     "resnet50": Architecture("ResNet50", "resnet50", "fc", _STAGES),
     "efficientnet_lite0": Architecture("EfficientNet-Lite0", "tf_efficientnet_lite0", "classifier", _STAGES),
-    "efficientnet_lite0_unpadded": Architecture(
-        "EfficientNet-Lite0 without padding",
-        "tf_efficientnet_lite0",
-        "classifier",
-        {"4x4": 2},
-        layers=((3, 2), (3, 1), (3, 2), (3, 1), (5, 2), (5, 1), (3, 1)),
-        padded="efficientnet_lite0",
-    ),
+    "efficientnet_lite0_unpadded": _unpadded((5, 2), (5, 1), (3, 1), stages={"4x4": 2}),
+    # What a smaller window costs; the stage before is at stride 4.
+    "efficientnet_lite0_unpadded_rf67": _unpadded((5, 2), (5, 1), stages={"19x19": 1}),
+    "efficientnet_lite0_unpadded_rf51": _unpadded((5, 2), (3, 1), stages={"19x19": 1}),
+    "efficientnet_lite0_unpadded_rf35": _unpadded((5, 2), stages={"19x19": 1}),
     "tiny_resnet": Architecture("Tiny ResNet (for trying things out)", "test_resnet", "fc", _STAGES),
 }
 

@@ -23,6 +23,15 @@ def test_the_shipped_one_by_hand():
     assert UNPADDED.window(5) == (3, 86)
 
 
+@pytest.mark.parametrize(("size", "cells"), [(67, 4), (51, 6), (35, 8)])
+def test_smaller_windows_leave_more_cells_to_a_patch(size, cells):
+    field = ARCHITECTURES[f"efficientnet_lite0_unpadded_rf{size}"].field
+    assert (field.size, field.stride, field.cells(96)) == (size, 8, cells)
+    own = ~field.beyond(96, 96)
+    assert own.sum() == cells**2
+    np.testing.assert_array_equal(own, field.placed(np.ones((1, cells, cells)), 96)[0] > 0)
+
+
 @pytest.mark.parametrize(("height", "width"), [(96, 120), (100, 171), (8, 300)])
 def test_which_cells_see_beyond_the_border(height, width):
     found = UNPADDED.beyond(height, width)

@@ -20,6 +20,12 @@ KNOWN = ARCHITECTURES[NAME]
 MEAN, STD = (127.0,) * 3, (128.0,) * 3
 
 
+@pytest.fixture(scope="module", params=[name for name, known in ARCHITECTURES.items() if known.field])
+def any_net(request):
+    torch.manual_seed(2)
+    return PatchNet(request.param, MEAN, STD).eval()
+
+
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(2)
@@ -36,39 +42,41 @@ def maps_of(net, image):
         return net.forward_features(torch.from_numpy(np.ascontiguousarray(image)))[0].numpy()
 
 
-def test_the_layers_are_those_that_the_facts_are_worked_out_from(net):
-    spatial = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)]
-    assert [(layer.kernel_size[0], layer.stride[0]) for layer in spatial] == list(KNOWN.layers)
-    convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+def test_the_layers_are_those_that_the_facts_are_worked_out_from(any_net):
+    spatial = [layer for layer in any_net.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)]
+    assert [(layer.kernel_size[0], layer.stride[0]) for layer in spatial] == list(ARCHITECTURES[any_net.name].layers)
+    convolutions = [layer for layer in any_net.modules() if isinstance(layer, nn.Conv2d)]
     assert {layer.padding for layer in convolutions} == {(0, 0)}
-    assert {type(layer) for layer in net.modules()}.isdisjoint({nn.AvgPool2d, nn.MaxPool2d})
-    assert [block.border for block in net.modules() if isinstance(block, CroppedResidual)][:2] == [1, 2]
+    assert {type(layer) for layer in any_net.modules()}.isdisjoint({nn.AvgPool2d, nn.MaxPool2d})
+    kernels = [3, ARCHITECTURES[any_net.name].layers[5][0] if len(spatial) > 5 else 1]  # of the first blocks with one
+    borders = [block.border for block in any_net.modules() if isinstance(block, CroppedResidual)]
+    assert borders[:2] == [kernel // 2 for kernel in kernels]
 
 
-def test_a_pixel_outside_its_window_changes_not_a_bit_of_a_cell(net, image):
+def test_a_pixel_outside_its_window_changes_not_a_bit_of_a_cell(any_net, image):
     """A pixel at each corner of a cell's window, and its neighbours just outside."""
-    field, (row, column) = KNOWN.field, (3, 4)
-    whole = maps_of(net, image)
-    assert whole.shape[1:] == (field.cells(136),) * 2 == (7, 7)
+    field, (row, column) = ARCHITECTURES[any_net.name].field, (3, 4)
+    whole = maps_of(any_net, image)
+    assert whole.shape[1:] == (field.cells(136),) * 2
     top, left = (field.start + field.stride * place for place in (row, column))
     bottom, right = top + field.size - 1, left + field.size - 1
     for y, x in ((top - 1, left), (top, left - 1), (bottom + 1, right), (bottom, right + 1)):
         changed = image.copy()
         changed[0, y, x] ^= 255
-        found = maps_of(net, changed)
+        found = maps_of(any_net, changed)
         np.testing.assert_array_equal(found[:, row, column], whole[:, row, column])
         assert (found != whole).any(), "some cell sees the pixel"
     for y, x in ((top, left), (top, right), (bottom, left), (bottom, right)):
         changed = image.copy()
         changed[0, y, x] ^= 255
-        assert (maps_of(net, changed)[:, row, column] != whole[:, row, column]).any(), "it is in the window"
+        assert (maps_of(any_net, changed)[:, row, column] != whole[:, row, column]).any(), "it is in the window"
 
 
-def test_a_shift_by_the_stride_shifts_the_map_by_one_cell_bit_for_bit(net, image):
-    whole = maps_of(net, image[:, :128, :128])
-    step = KNOWN.field.stride
-    down = maps_of(net, image[:, step:, :128])
-    right = maps_of(net, image[:, :128, step:])
+def test_a_shift_by_the_stride_shifts_the_map_by_one_cell_bit_for_bit(any_net, image):
+    whole = maps_of(any_net, image[:, :128, :128])
+    step = ARCHITECTURES[any_net.name].field.stride
+    down = maps_of(any_net, image[:, step:, :128])
+    right = maps_of(any_net, image[:, :128, step:])
     np.testing.assert_array_equal(down[:, :-1], whole[:, 1:])
     np.testing.assert_array_equal(right[:, :, :-1], whole[:, :, 1:])
     assert (down[:, :-1] != whole[:, :-1]).any()
