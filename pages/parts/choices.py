@@ -34,7 +34,7 @@ class Explanation:
 def choose_model_and_split() -> None:
     """The two choices that hold on every page, in the page's top row."""
     with st.container(horizontal=True, horizontal_alignment="right", key="top_row"):
-        st.selectbox("Model", service.model_names(), key="model", bind="query-params", width=200)
+        st.selectbox("Model", service.model_names(), key="model", bind="query-params", width=260)
         st.selectbox("Data", service.split_names(), key="split", bind="query-params", width=160)
 
 
