@@ -58,7 +58,7 @@ else:
     with words:
         choices.synthetic_badge(chosen.synthetic)
         choices.synthetic_model_badge(readings.model)
-        leaning = lean_line(model, patch, readings)
+        leaning = lean_line(model, patch, readings, chosen.synthetic)
         show_verdict(readings, 0, chosen.label, chosen.provenance(readings.model), leaning)
         beside = st.container(key="beside")
     with panels:

@@ -33,7 +33,7 @@ def evidence(
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option("--method", help="METHOD/LAYER instead of the usual nine, as in layercam/last; again for more."),
+        typer.Option("--method", help="METHOD/LAYER instead of the usual ones, as in layercam/last; again for more."),
     ] = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the report with the model.")] = False,
     confirm: Annotated[

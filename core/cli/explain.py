@@ -52,7 +52,7 @@ def explain(
         raise (item and item.refusal) or NodeLensError(f"There is no patch in {image}.")
     with progress("explain", "pass") as bar:
         views = 8 if tta else 1
-        readings = reader.explain(item.patch, method, layer, target, views=views, progress=into(bar))
+        readings = reader.explain(item.patch, method, layer, target, views=views, progress=into(bar), around=True)
     with atomic_path(out / "map.npy") as part, part.open("wb") as handle:
         np.save(handle, readings.attribution[0])
     with atomic_path(out / "overlay.png") as part:

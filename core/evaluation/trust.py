@@ -48,6 +48,8 @@ def trust_figures(
 ) -> dict[str, NDArray[np.float64]]:
     """The card's figures for patches: 8 forward passes for the views and 5 a donor with cells exchanged.
 
+    Without padding each view takes a second, larger pass.
+
     Args:
         reader: serves the model; one that remembers (`core.inference.caching`) explains by other methods for nothing.
         patches: uint8 (n, side, side, 3).

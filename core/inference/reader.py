@@ -115,7 +115,7 @@ class Readings:
         cell is none of the patch's.
         """
         field, side = self.model.net.field, self.model.task.side
-        if field is None or METHODS[self.method].kind != "cam":
+        if field is None or self.layer != LAST:
             return np.ones(self.grid, bool)
         return ~field.beyond(side, side)
 
@@ -137,8 +137,11 @@ class Readings:
         title = METHODS[self.method].title
         rows, columns = self.grid
         cells = f"{rows} x {columns} cells"
-        if self.layer == LAST:
-            cells = self.model.net.cells_in_words(self.model.task.side)
+        net, side = self.model.net, self.model.task.side
+        if self.around:
+            cells += f", of which the {net.cells(side)} x {net.cells(side)} in the middle make the logit"
+        elif self.layer == LAST:
+            cells = net.cells_in_words(side)
         layer = f"{layer_words(self.layer)} ({cells})"
         return f"{title} for {target}, {layer}, {views}, model {self.model.identity}"
 

@@ -49,7 +49,7 @@ def explained_words(readings: Readings, index: int) -> str:
     """What is explained, and what hatched cells of this map say."""
     hatched = []
     if readings.around:
-        hatched.append("tissue beyond the border is the patch reflected")
+        hatched.append("cells see tissue reflected beyond the border")
     if readings.sign_unstable[index].any():
         hatched.append("the views leave the sign open")
     return readings.explained + ("; hatched where " + ", or ".join(hatched) if hatched else "")

@@ -76,9 +76,17 @@ def evidence_words(readings: Readings, index: int) -> str:
 
 
 def second_opinion(others: Mapping[str, Readings]) -> str:
-    """What other models make of the first patch: 'efficientnet_lite0 tumour 0.91; ...'."""
+    """What other models make of the first patch, each with its probability of the positive class:
+
+    'efficientnet_lite0 tumour 0.91, densenet169 refer: too close to call 0.40 (probability of tumour)'.
+    """
     said = {name: in_words(str(one.verdict[0]), one.flags[0]) for name, one in others.items()}
-    return "; ".join(f"{name} {said[name]} {one.probability[0]:.2f}" for name, one in others.items())
+    words = ", ".join(
+        f"{name} {said[name]} " + (f"{one.probability[0]:.2f}" if is_read(one, 0) else f"({NOT_TO_BE_USED})")
+        for name, one in others.items()
+    )
+    positive = {one.model.task.positive for one in others.values()}
+    return f"{words} (probability of {' or '.join(sorted(positive))})" if others else ""
 
 
 def views_words(readings: Readings, index: int) -> str:
@@ -97,7 +105,8 @@ def centre_words(readings: Readings, index: int) -> str:
     share = float(centre_share(readings.attribution[index][None], task)[0])
     if np.isnan(share):
         return "no positive evidence to place"
-    return f"{share:.0%} of the positive evidence (chance {task.label_share:.0%})"
+    of = " of all cells, reflected tissue included" if readings.around else ""
+    return f"{share:.0%} of the positive evidence{of} (chance {task.label_share:.0%})"
 
 
 def flag_sentence(flag: str) -> str:

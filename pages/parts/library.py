@@ -82,11 +82,11 @@ def explain(
     return found
 
 
-def predict(model: str, patch: NDArray[np.uint8], views: int) -> Readings:
+def predict(model: str, patch: NDArray[np.uint8], views: int, synthetic: bool = False) -> Readings:
     """A reading of one patch, however it is explained: one that is here, else the one that costs least."""
-    read = (model, service.changed(model), digest(patch), views, False)
+    read = (model, service.changed(model), digest(patch), views, synthetic)
     margin = service.task(model).margin
-    return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, margin, views))
+    return _readings("read").get(read, lambda: explain(model, patch, "gradcam", LAST, margin, views, synthetic))
 
 
 def known(model: str, patch: NDArray[np.uint8], views: int) -> Readings | None:

@@ -54,7 +54,10 @@ def test_it_computes_what_timm_computes(net, batch):
 
 @pytest.mark.parametrize("place", [0, -1])
 def test_an_earlier_layer_leads_to_the_same_logits(net, batch, place):
-    layer = list(ARCHITECTURES[net.name].stages)[place]
+    stages = list(ARCHITECTURES[net.name].stages)
+    if not stages:
+        pytest.skip("it has no earlier layer to explain")
+    layer = stages[place]
     maps, logits = net.forward_with_layer(batch, layer)
     assert f"{maps.shape[2]}x{maps.shape[3]}" == layer
     (gradients,) = torch.autograd.grad(logits[:, 1].sum(), maps)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from core import service
+from core.errors import BundleError
 from core.settings import settings
 
 NAME = "cells"
@@ -34,9 +35,10 @@ def test_read_paints_the_cells_where_they_are(screen, unpadded_reader, demo):
     np.testing.assert_allclose(shown[5:7, 5:7], own.attribution[0, 5:7, 5:7], atol=1e-3)
     assert panel["hatching"]
     assert np.sum(panel["reflected"]) == 140
-    assert "hatched where tissue beyond the border is the patch reflected" in panel["caption"]
+    assert "12 x 12 cells, of which the 2 x 2 in the middle make the logit" in panel["caption"]
+    assert "hatched where cells see tissue reflected beyond the border" in panel["caption"]
     assert page.fact["Evidence"].startswith(f"{np.maximum(own.attribution, 0).sum():+.2f} for")
-    assert page.fact["In the centre"] != "100% of the positive evidence (chance 11%)"
+    assert "of all cells, reflected tissue included" in page.fact["In the centre"]
     assert page.probability == f"{own.probability[0]:.2f}"
     assert "last layer (2 x 2 cells in the middle)" in own.explained
     (layer,) = [box for box in page.at.selectbox if box.label == "Layer"]
@@ -65,13 +67,25 @@ def test_other_models_are_asked_for_a_second_opinion_and_compared(screen, unpadd
     page.press("Second opinion").calm()
     other = shipped_reader.read(demo.patches([3]), views=8)
     assert f"Second opinion: densenet169 {other.verdict[0]}" in page.html
-    assert f"{other.probability[0]:.2f}." in page.html
+    assert f"{other.probability[0]:.2f} (probability of tumour)." in page.html
     page.at.number_input(key="patch").set_value(4).run()
-    assert f"{shipped_reader.read(demo.patches([4]), views=8).probability[0]:.2f}." in page.calm().html
+    assert f"{shipped_reader.read(demo.patches([4]), views=8).probability[0]:.2f} (probab" in page.calm().html
     page.press("Compare").calm()
     assert [page.at.session_state[f"{name}{panel}"] for panel in (1, 2) for name in ("model", "patch")] == [
         NAME, 4, "densenet169", 4
     ]  # fmt: skip
+
+
+def test_a_model_that_cannot_be_opened_gives_no_second_opinion(screen, monkeypatch, unpadded_reader):
+    def load(name):
+        if name != NAME:
+            raise BundleError(name, "its weights are damaged")
+        return unpadded_reader
+
+    monkeypatch.setattr(service, "load_reader", load)
+    page = screen("read", patch=3, views=8).press("Second opinion").calm()
+    assert "densenet169 cannot be opened." in page.html
+    assert "Compare" not in [button.label for button in page.at.button]
 
 
 def test_a_file_on_the_table_is_compared_too(screen, demo):

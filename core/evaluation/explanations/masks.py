@@ -71,7 +71,7 @@ def regions(sample: Sample) -> Regions | None:
 
 
 def auc_of_regions(
-    sample: Sample, methods: tuple[str, ...] = (MAIN, "inverse hematoxylin", "own logit")
+    sample: Sample, methods: tuple[str, ...] = (MAIN, DENSITY, "own logit")
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.str_]]:
     """Pixel AUC of every region by itself, which a difference in level between regions does not enter.
 
@@ -95,7 +95,7 @@ def auc_of_regions(
 
 
 def auc_over_baseline(
-    sample: Sample, baseline: str = "inverse hematoxylin", method: str = MAIN
+    sample: Sample, baseline: str = DENSITY, method: str = MAIN
 ) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
     """By region, how much better a method's pixel AUC is than a baseline's: (n,) in [-1, 1], and their places (n,).
 

@@ -67,6 +67,8 @@ STAGES: tuple[Stage, ...] = (
     position_bias.STAGE,
     ood.STAGE,
 )
+MEASURED = 2
+"""Raised when a stage comes to measure something else of the same plan: what was kept before is measured anew."""
 READING = "reading"
 DOING = {READING: "reading the patches"} | {stage.name: stage.doing for stage in STAGES}
 """What an examination does, by the stage that it tells of."""
@@ -104,7 +106,8 @@ class Examination:
         """Hex digest of all that the result depends on."""
         model, sample = self.sample.reader.model, self.sample
         described = model.model_dump_json(include={"points": {"1"}, "ood": True})  # one view is read
-        facts = (schema.FORMAT, described, model.graph_key, sample.engine.name, sample.reader.task.model_dump_json())
+        version, task = (schema.FORMAT, MEASURED), sample.reader.task.model_dump_json()
+        facts = (*version, described, model.graph_key, sample.engine.name, task)
         split = sample.split
         slides = None if split.slides is None else digest(split.slides)
         files = [_stamps(file_of(split.folder, split.name, "mask.h5"))]

@@ -22,7 +22,7 @@ from core.view.words import on_screen
 from pages.parts import library
 from pages.parts.choices import FIXED, OWN, Explanation, choose_explanation
 from pages.parts.compare.opening import MOST, of_one_task
-from pages.parts.components.evidence_panel import evidence_panel
+from pages.parts.components.evidence_panel import evidence_panel, reflected
 from pages.parts.components.light_table import Panel
 from pages.parts.read import uploads
 from pages.parts.read.choose import Chosen, chosen_from, chosen_upload
@@ -112,7 +112,7 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     panels = [{"split": split, "patch": str(index), "model": model} for split, index, model in ticks]
     if len(panels) == 1:
         others = [name for name in of_one_task(panels[0]["model"]) if name != panels[0]["model"]]
-        other = {"model": others[0]} if others else {"layer": service.reader(panels[0]["model"]).layers[1]}
+        other = {"model": others[0]} if others else {"layer": service.reader(panels[0]["model"]).layers[-1]}
         panels.append(panels[0] | other)
     query = {"panels": str(len(panels))}
     for number, panel in enumerate(panels, start=1):
@@ -219,6 +219,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, own: bo
                     patch,
                     task,
                     heatmap=difference(before.readings.attribution[0], panel.readings.attribution[0]),
+                    reflected=reflected(panel.readings) if panel.readings.around else reflected(before.readings),
                     unit=METHODS[panel.readings.method].unit,
                     scale=max(scales[place - 1 : place + 1]),
                     scale_note="difference, right minus left",

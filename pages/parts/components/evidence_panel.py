@@ -12,6 +12,11 @@ from core.view.verdict import NOT_TO_BE_USED, is_read
 from pages.parts.components.light_table import Panel
 
 
+def reflected(readings: Readings) -> NDArray[np.bool_] | None:
+    """Cells (h, w) of a map that were read by reflected tissue; None where none were."""
+    return ~readings.own if readings.around else None
+
+
 def evidence_panel(
     title: str,
     patch: NDArray[np.uint8],
@@ -50,7 +55,7 @@ def evidence_panel(
         verdict=verdict,
         scale_note=bar_words(readings, own, only_for, note),
         hatched=readings.sign_unstable[0],
-        reflected=~readings.own if readings.around else None,
+        reflected=reflected(readings),
         caption=caption or explained_words(readings, 0),
         only_for=only_for,
         unusable=not usable,

@@ -85,7 +85,7 @@ def _reports(
                 continue
             chosen = chosen_upload(one) if isinstance(one, Upload) else chosen_from(*one)
             readings = reads(chosen.patch, chosen.synthetic)
-            case = case_of(chosen, readings, opinion, leans(chosen.patch, readings))
+            case = case_of(chosen, readings, opinion, leans(chosen.patch, readings, chosen.synthetic))
             cases.append(replace(case, look=seen))
         return cases, refused
 

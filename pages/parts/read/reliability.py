@@ -19,21 +19,21 @@ from pages.parts.choices import Explanation
 from pages.parts.evidence.reports import kept_report, report_of
 
 
-def lean_line(model: str, patch: NDArray[np.uint8], readings: Readings) -> str:
+def lean_line(model: str, patch: NDArray[np.uint8], readings: Readings, synthetic: bool = False) -> str:
     """Whether the reading on screen can be leaned on, by what is known already: nothing is read for it.
 
-    The trust card's figures join in once somebody has unfolded it.
+    The trust card's figures join in once somebody has unfolded it. `synthetic` says that the patch is drawn.
     """
-    return lean_later(model)(patch, readings)
+    return lean_later(model)(patch, readings, synthetic)
 
 
-def lean_later(model: str) -> Callable[[NDArray[np.uint8], Readings], str]:
+def lean_later(model: str) -> Callable[[NDArray[np.uint8], Readings, bool], str]:
     """`lean_line` for a thread that has no page, as a download's."""
     shelf, report, donors = library.own("figures", 64), _report(model), choices.split_name()
 
-    def line(patch: NDArray[np.uint8], readings: Readings) -> str:
+    def line(patch: NDArray[np.uint8], readings: Readings, synthetic: bool) -> str:
         figures = seen_figures(readings, 0)
-        key = (readings.model.identity, donors, digest(patch))
+        key = (readings.model.identity, donors, digest(patch), synthetic)
         if is_usual(readings) and shelf.has(key):
             figures = shelf.get(key, dict) | figures
         spread = _spread(report, readings)

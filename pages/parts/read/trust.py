@@ -99,7 +99,7 @@ def _figures(model: str, patch: Patch, synthetic: bool) -> dict[str, float]:
         found = trust_figures(caching_reader(reader), patch[None], _donors(name, reader.task, patch, synthetic))
         return {name: float(value[0]) for name, value in found.items()}
 
-    key = (reader.model.identity, name, digest(patch))
+    key = (reader.model.identity, name, digest(patch), synthetic)
     return library.kept(library.own("figures", 64), key, work_out, "Looking at it from eight sides ...")
 
 
@@ -119,7 +119,8 @@ def _forget(model: str, patch: Patch) -> None:
     )
     if not st.button("Forget the head"):
         return
-    before = library.reader(model).read(patch)
+    reader = library.reader(model)
+    before = reader.explain(patch, target=reader.task.margin, around=True)
     after = _forgetful(model, patch)
     light_table(
         [
@@ -138,7 +139,7 @@ def _forgetful(model: str, patch: Patch) -> Readings:
 
     def read() -> Readings:
         _, _, forgetful = next(randomised(reader.stored, settings().threads))
-        return forgetful.read(patch)
+        return forgetful.explain(patch, target=reader.task.margin, around=True)
 
     key = (reader.model.identity, digest(patch))
     shelf: Kept[Readings] = library.own("forgetful", 8)
