@@ -257,6 +257,14 @@ class FullError(IntakeError):
         super().__init__("The server holds as many pictures as it may. Remove files, or wait a minute and try again.")
 
 
+class SlideError(NodeLensError):
+    """A slide cannot be opened or read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"The slide {path.name} cannot be read: {reason}.")
+
+
 class ModelError(NodeLensError):
     """Something is wrong with a model."""
 

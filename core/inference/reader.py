@@ -18,7 +18,7 @@ from core.explain.question import Question
 from core.explain.registry import LAST, METHODS, check_vocabulary, layer_words, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
-from core.inference.regions import region_maps, whole_patches
+from core.inference.regions import patch_logits, region_maps, whole_patches
 from core.inference.verdict import verdicts
 from core.models.schema import Bundle, OperatingPoint
 from core.models.store import StoredBundle, bundle_folder
@@ -271,6 +271,29 @@ class Reader:
         target = target or self.task.margin
         check_vocabulary(method, layer, target, self.layers, self.task)
         return region_maps(self._network, np.asarray(images), method, layer, target)
+
+    def patch_logits(self, image: ArrayLike, stride: int) -> NDArray[np.float32]:
+        """The logit of every patch of a region, slid over it: positive minus negative class, before calibration.
+
+        Without padding the region is read in one pass, where the stride is a multiple of the network's; all other
+        networks read every patch.
+
+        Args:
+            image: uint8 (h, w, 3) RGB, the task's side at least.
+            stride: pixels from one patch to the next, both ways, the first at the upper left corner.
+
+        Returns:
+            ((h - side) // stride + 1, (w - side) // stride + 1) float32: the numbers that `read` gives for one view.
+        """
+        pixels = np.asarray(image)
+        if (
+            pixels.dtype != np.uint8
+            or pixels.ndim != 3
+            or pixels.shape[2] != 3
+            or min(pixels.shape[:2]) < self.task.side
+        ):
+            raise ValueError(f"A region is uint8 (h, w, 3) of {self.task.side} px at least, not {pixels.shape}")
+        return patch_logits(self._network, pixels, stride)
 
     def in_regions(self, method: str, layer: str) -> bool:
         """Whether `region` explains by a method at a layer."""

@@ -97,6 +97,27 @@ def cells_of(image: NDArray[np.uint8], field: ReceptiveField, read: Callable[[ND
     return found
 
 
+def patch_logits(net: ExplainedNetwork, image: NDArray[np.uint8], stride: int) -> Array:
+    """See `Reader.patch_logits`."""
+    bundle = net.stored.description
+    field, side = bundle.net.field, bundle.task.side
+    if field is None or stride % field.stride:
+        rows, columns = ((length - side) // stride + 1 for length in image.shape[:2])
+        windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))[::stride, ::stride]
+        patches = np.moveaxis(windows.reshape(rows * columns, 3, side, side), 1, -1)
+        step = net.batch
+        logits = [net.logits(np.ascontiguousarray(patches[i : i + step])) for i in range(0, len(patches), step)]
+        return _margin(np.concatenate(logits)).reshape(rows, columns)
+    cells = _margin(np.einsum("nkhw,ck->nhwc", net.engine.forward(image[None])[0], net.weight) + net.stored.head[1])[0]
+    own, every = field.cells(side), stride // field.stride
+    windows = np.lib.stride_tricks.sliding_window_view(cells, (own, own))[::every, ::every]
+    return np.asarray(windows.mean(axis=(2, 3)), np.float32)
+
+
+def _margin(logits: Array) -> Array:
+    return np.asarray(logits[..., 1] - logits[..., 0], np.float32)
+
+
 def _require(kind: str, word: str, known: Sequence[str]) -> None:
     if word not in known:
         raise ExplanationError(kind, word, known)

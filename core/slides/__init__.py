@@ -1,0 +1,1 @@
+"""Whole slides: opened, their tissue found, read chunk by chunk, and told of as areas."""

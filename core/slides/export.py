@@ -1,0 +1,149 @@
+"""What is taken away of a scan: the map, areas as a table and for QuPath, an overview, and how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import shapely
+from PIL import Image
+
+from core.files import atomic_path, write_text
+from core.slides.areas import Area
+from core.slides.scan import Scan
+from core.view.overlay import colourise
+
+HEATMAP, AREAS, GEOJSON, RECORD, OVERVIEW = "heatmap.npz", "areas.csv", "areas.geojson", "scan.json", "overview.png"
+COLOUR = [200, 90, 30]
+"""Of areas in QuPath."""
+
+
+def write_scan(scan: Scan, areas: Sequence[Area], folder: Path, threshold: float) -> None:
+    """Write all of a scan into a folder.
+
+    HEATMAP holds `probability` (rows, columns) float32, nan where nothing was read; `origin` (x, y) and `cell` (width,
+    height) in level-0 px; `um_per_px` of level 0, across and down.
+
+    Raises:
+        OutputError: the folder is full or read-only.
+    """
+    probability, cell = scan.probability(), cell_of(scan)
+    with atomic_path(folder / HEATMAP) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            probability=probability,
+            origin=np.zeros(2),
+            cell=np.array(cell),
+            um_per_px=np.array(scan.slide.um_per_px),
+        )
+    write_text(folder / AREAS, table(areas).to_csv(index=False, float_format="%.6g"))
+    write_text(folder / GEOJSON, json.dumps(as_geojson(areas, scan), indent=1) + "\n")
+    write_text(folder / RECORD, json.dumps(record(scan, areas, threshold), indent=2) + "\n")
+    with atomic_path(folder / OVERVIEW) as part:
+        overview_picture(scan).save(part, "PNG")
+
+
+def cell_of(scan: Scan) -> tuple[float, float]:
+    """Width and height of a cell in level-0 px."""
+    across, down = scan.slide.step(scan.grid.um_per_px)
+    return scan.grid.stride * across, scan.grid.stride * down
+
+
+def table(areas: Sequence[Area]) -> pd.DataFrame:
+    """A row for each area, hottest first; places in level-0 px."""
+    return pd.DataFrame(
+        [
+            {
+                "area": number,
+                "mm2": one.mm2,
+                "diameter_mm": one.diameter_mm,
+                "mean_probability": one.mean,
+                "highest_probability": one.highest,
+                "unlike_training_tissue": one.unlike,
+                "left": one.outline.bounds[0],
+                "top": one.outline.bounds[1],
+                "right": one.outline.bounds[2],
+                "bottom": one.outline.bounds[3],
+            }
+            for number, one in enumerate(areas, start=1)
+        ],
+        columns=[
+            *("area", "mm2", "diameter_mm", "mean_probability", "highest_probability", "unlike_training_tissue"),
+            *("left", "top", "right", "bottom"),
+        ],
+    )
+
+
+def as_geojson(areas: Sequence[Area], scan: Scan) -> dict[str, Any]:
+    """Areas as QuPath reads them: detections with a class, a name and measurements."""
+    positive = scan.reader.task.positive
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": shapely.geometry.mapping(one.outline),
+                "properties": {
+                    "objectType": "annotation",
+                    "name": f"{positive} {number}",
+                    "classification": {"name": positive, "color": COLOUR},
+                    "measurements": {
+                        "area mm2": one.mm2,
+                        "longest diameter mm": one.diameter_mm,
+                        "mean probability": one.mean,
+                        "highest probability": one.highest,
+                    },
+                },
+            }
+            for number, one in enumerate(areas, start=1)
+        ],
+    }
+
+
+def record(scan: Scan, areas: Sequence[Area], threshold: float) -> dict[str, Any]:
+    """How a scan was made, and what of it is missing; nothing of what the file says of a patient."""
+    slide, model = scan.slide, scan.reader.model
+    logits = scan.logits()
+    return {
+        "slide": {
+            "name": slide.path.name,
+            "sha256": slide.sha256(),
+            "format": slide.format,
+            "width": slide.width,
+            "height": slide.height,
+            "um_per_px": slide.um_per_px,
+            "um_per_px_by": slide.told_by,
+        },
+        "model": {
+            "identity": model.identity,
+            "weights_sha256": model.weights_sha256,
+            "engine": scan.reader.engine.name,
+        },
+        "stride": scan.grid.stride,
+        "read_at_um_per_px": scan.grid.um_per_px,
+        "cells": {"tissue": int(scan.wanted.sum()), "read": int(np.isfinite(logits).sum())},
+        "tissue_mm2": float(scan.wanted.sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2,
+        "threshold": threshold,
+        "areas": len(areas),
+        "holes": [{"row": row, "column": column, "reason": words} for (row, column), words in scan.holes().items()],
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "notice": "Research use only. Not a medical device.",
+    }
+
+
+def overview_picture(scan: Scan, side: int = 1024) -> Image.Image:
+    """The slide from afar with the map over it: brown from a probability of one half on, blue below."""
+    tissue = Image.fromarray(scan.slide.overview(side)).convert("RGBA")
+    probability = scan.probability()
+    shown = np.where(np.isfinite(probability), 2 * probability - 1, 0)
+    cells = Image.fromarray(colourise(shown, 1.0))
+    cells.putalpha(cells.getchannel("A").point(lambda value: value // 2))
+    across, down = cell_of(scan)
+    size = tissue.width * across / scan.slide.width, tissue.height * down / scan.slide.height
+    drawn = cells.transform(tissue.size, Image.Transform.AFFINE, (1 / size[0], 0, 0, 0, 1 / size[1], 0))
+    return Image.alpha_composite(tissue, drawn).convert("RGB")

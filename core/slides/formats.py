@@ -1,0 +1,286 @@
+"""Files of slides as pyramids of pixels: by OpenSlide, by tifffile where OpenSlide sees one level, and by Pillow.
+
+Label and macro pictures are never read, and of what a file says of itself nothing but the pixel size, the magnification
+and how its colours are coded.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import openslide
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.data.intake import MAX_PIXELS
+from core.data.pixel_size import from_description, from_dpi, from_resolution
+from core.data.pixels import as_rgb, on_white
+from core.errors import SlideError
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]
+MAX_SEGMENT_PIXELS = 2**24
+"""Of a tile or strip of a TIFF, which is decoded whole."""
+WRONG_COLOURS = "YBR_ICT"
+"""JPEG 2000 in DICOM whose colours OpenSlide 4.0 leaves as they are stored (openslide#772)."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a pyramid: its size in pixels, and level-0 pixels per pixel along each axis."""
+
+    width: int
+    height: int
+    down_x: float
+    down_y: float
+
+
+class Pyramid(Protocol):
+    """An open file. Safe between threads."""
+
+    format: str
+    levels: tuple[Level, ...]
+    um_per_px: tuple[float, float] | None
+    """Of level 0, across and down; None where the file does not say."""
+    hints: tuple[str, ...]
+    """What the file says that may help a person to find the pixel size, in sentences; never taken as a fact."""
+    bounds: tuple[int, int, int, int]
+    """Left, top, right and bottom of what was scanned, level-0 px."""
+
+    def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:
+        """A box within a level, in its own pixels: uint8 (height, width, 3) RGB, what was not scanned white."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+def open_pyramid(path: Path) -> Pyramid:
+    """Open a file by whatever reads all its levels.
+
+    Raises:
+        SlideError: it cannot be read, or its colours are known to be read wrongly.
+    """
+    with _refusing(path):
+        vendor = openslide.OpenSlide.detect_format(path)
+        if vendor is None:
+            return TiffPyramid(path) if _is_tiff(path) else FlatPicture(path)
+        found = OpenSlidePyramid(path, vendor)
+        if len(found.levels) == 1 and vendor == "generic-tiff":
+            other = TiffPyramid(path)
+            if len(other.levels) > 1 or other.format == "OME-TIFF":
+                found.close()
+                return other
+            other.close()
+        return found
+
+
+class OpenSlidePyramid:
+    """What OpenSlide opens."""
+
+    def __init__(self, path: Path, vendor: str) -> None:
+        """Raises SlideError for colours that OpenSlide is known to read wrongly."""
+        self._file = openslide.OpenSlide(path)
+        told = self._file.properties
+        if told.get("dicom.PhotometricInterpretation") == WRONG_COLOURS:
+            self._file.close()
+            raise SlideError(path, f"its JPEG 2000 is coded as {WRONG_COLOURS}, whose colours would be wrong")
+        width, height = self._file.dimensions
+        self.format = vendor
+        across, down = (_positive(told.get(f"openslide.mpp-{axis}")) for axis in "xy")
+        self.um_per_px = (across, down) if across and down else None
+        power = _positive(told.get("openslide.objective-power"))
+        self.hints = (f"The file names an objective of {power:g}x.",) if power else ()
+        left, top, wide, high = (
+            int(told.get(f"openslide.bounds-{name}", usual))
+            for name, usual in (("x", 0), ("y", 0), ("width", width), ("height", height))
+        )
+        self.bounds = left, top, min(left + wide, width), min(top + high, height)
+        self._downsamples = self._file.level_downsamples
+        self._numbers = [
+            number for number in range(self._file.level_count) if number == 0 or self._is_whole(path, number)
+        ]
+        sizes = [self._file.level_dimensions[number] for number in self._numbers]
+        self.levels = tuple(Level(w, h, width / w, height / h) for w, h in sizes)
+
+    def _is_whole(self, path: Path, number: int) -> bool:
+        """Whether a level can be read at its corners: some files hold coarser levels that OpenSlide cannot."""
+        width, height = self._file.level_dimensions[number]
+        down = self._downsamples[number]
+        try:
+            for x, y in product((0, width - 1), (0, height - 1)):
+                self._file.read_region((round(x * down), round(y * down)), number, (1, 1))
+        except openslide.OpenSlideError:  # after which the file answers nothing more
+            self._file.close()
+            self._file = openslide.OpenSlide(path)
+            log.warning("level %d of a slide cannot be read and is left out", number)
+            return False
+        return True
+
+    def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:
+        """See `Pyramid.read`."""
+        number = self._numbers[level]
+        at = round(left * self._downsamples[number]), round(top * self._downsamples[number])
+        return on_white(np.asarray(self._file.read_region(at, number, (width, height))))[0]
+
+    def close(self) -> None:
+        """See `Pyramid.close`."""
+        self._file.close()
+
+
+class TiffPyramid:
+    """A TIFF's first series with all its levels, SubIFDs too; tiles and strips are decoded as they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises SlideError for what is no picture of 8-bit colours."""
+        self._file = tifffile.TiffFile(path)
+        self._lock = threading.Lock()
+        series = self._file.series[0]
+        pages = [level.keyframe for level in series.levels]
+        first = pages[0]
+        if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
+            self._file.close()
+            raise SlideError(path, "it holds no 8-bit colour picture, as stained tissue is")
+        if any(_segment_pixels(page) > MAX_SEGMENT_PIXELS for page in pages):
+            self._file.close()
+            raise SlideError(path, "its tiles or strips are too large to be read one by one; save it with tiles")
+        self._pages = pages
+        self.format = "OME-TIFF" if self._file.is_ome else "TIFF"
+        width, height = first.imagewidth, first.imagelength
+        self.levels = tuple(
+            Level(page.imagewidth, page.imagelength, width / page.imagewidth, height / page.imagelength)
+            for page in pages
+        )
+        self.bounds = 0, 0, width, height
+        size, hint = _size_of_tiff(self._file, first)
+        self.um_per_px, self.hints = size, hint
+
+    def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:
+        """See `Pyramid.read`."""
+        page = self._pages[level]
+        found = np.full((height, width, 3), 255, np.uint8)
+        tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+        tall = min(tall, page.imagelength)
+        across = -(-page.imagewidth // wide)
+        for row in range(top // tall, -(-(top + height) // tall)):
+            for column in range(left // wide, -(-(left + width) // wide)):
+                tile = self._segment(page, row * across + column)
+                if tile is None:
+                    continue
+                y, x = row * tall, column * wide
+                rows = slice(max(top, y), min(top + height, y + tile.shape[0]))
+                columns = slice(max(left, x), min(left + width, x + tile.shape[1]))
+                part = tile[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+                found[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = part
+        return found
+
+    def _segment(self, page: Any, index: int) -> Pixels | None:
+        count = page.databytecounts[index]
+        if not count:
+            return None
+        with self._lock:
+            self._file.filehandle.seek(page.dataoffsets[index])
+            data = self._file.filehandle.read(count)
+        decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        if decoded is None:
+            return None
+        tile: Pixels = np.asarray(decoded)[0, : shape[1], : shape[2]]
+        return on_white(tile)[0] if tile.shape[2] == 4 else tile[..., :3]
+
+    def close(self) -> None:
+        """See `Pyramid.close`."""
+        self._file.close()
+
+
+class FlatPicture:
+    """A picture in one piece, held in memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises SlideError for a larger one than intake takes, too."""
+        try:
+            image = Image.open(path)
+        except Image.DecompressionBombError:
+            raise SlideError(
+                path, f"it has more than {MAX_PIXELS:,} pixels in one piece; save it as a pyramid"
+            ) from None
+        with image:
+            width, height = image.size
+            size = from_dpi(*image.info["dpi"]).um_per_px if "dpi" in image.info else None
+            self._pixels, _ = as_rgb(image)
+            self.format = str(image.format)
+        self.levels = (Level(width, height, 1.0, 1.0),)
+        self.um_per_px = (size, size) if size else None
+        self.hints: tuple[str, ...] = ()
+        self.bounds = 0, 0, width, height
+
+    def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:  # noqa: ARG002 - there is one
+        """See `Pyramid.read`."""
+        return self._pixels[top : top + height, left : left + width]
+
+    def close(self) -> None:
+        """See `Pyramid.close`."""
+        self._pixels = np.zeros((0, 0, 3), np.uint8)
+
+
+def _size_of_tiff(file: tifffile.TiffFile, page: Any) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    across, down = (float(np.divide(*page.tags[name].value)) if name in page.tags else 0.0 for name in _RESOLUTION)
+    text = file.ome_metadata or page.description
+    told = from_description(text, across, down)
+    if told.um_per_px is None:
+        told = from_resolution(
+            across, down, int(page.tags["ResolutionUnit"].value) if "ResolutionUnit" in page.tags else 1
+        )
+    size = told.um_per_px
+    return (size, size) if size else None, (f"{told.doubt}.",) if told.doubt else ()
+
+
+_RESOLUTION = ("XResolution", "YResolution")
+
+
+def _segment_pixels(page: Any) -> int:
+    if page.is_tiled:
+        return int(page.tilewidth * page.tilelength)
+    return int(page.imagewidth * min(page.rowsperstrip, page.imagelength))
+
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _positive(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 < value < float("inf") else None
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """What libraries raise of damaged files, in one sentence."""
+    try:
+        yield
+    except SlideError:
+        raise
+    except (
+        openslide.OpenSlideError,
+        tifffile.TiffFileError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        SyntaxError,
+    ) as error:
+        raise SlideError(path, "it is no slide or picture that can be read here, or it is damaged") from error

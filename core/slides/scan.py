@@ -1,0 +1,202 @@
+"""A scan: every cell of a slide's tissue read, chunk by chunk, each kept on disk when it is done.
+
+A scan is named by slide, model, stride and tissue, so that the same command goes on where it was stopped, at whatever
+moment that was, and several processes may work on one: a chunk that two of them read is written twice with the same
+numbers. A chunk that cannot be read is a hole with a sentence, and stops nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import SlideError
+from core.files import atomic_path, write_text
+from core.inference.reader import Reader
+from core.slides.slide import Slide
+from core.slides.tissue import UM_PER_PX, in_cells, tissue_mask
+from core.task import STRIDE
+
+Logits = NDArray[np.float32]
+CHUNK = 16
+"""Cells along a chunk."""
+LEAST_TISSUE = 0.05
+"""Share of a cell that must be tissue for it to be read."""
+AHEAD = 2
+"""Chunks whose tissue is fetched while another is read."""
+DONE, HOLE = ".npy", ".txt"
+
+
+class Tell(Protocol):
+    """Told chunks done and chunks in all."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """As they are done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a scan: cell (row, column) is `stride` px of `um_per_px`, its patch lies about its middle.
+
+    Attributes:
+        rows, columns: of cells.
+        stride: pixels from one cell to the next.
+        side: of a patch in pixels.
+        um_per_px: of those pixels.
+    """
+
+    rows: int
+    columns: int
+    stride: int
+    side: int
+    um_per_px: float
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """First row and column of each chunk, in reading order."""
+        return [(row, column) for row in range(0, self.rows, CHUNK) for column in range(0, self.columns, CHUNK)]
+
+    def cells(self, chunk: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of a chunk."""
+        row, column = chunk
+        return slice(row, min(row + CHUNK, self.rows)), slice(column, min(column + CHUNK, self.columns))
+
+    def box(self, rows: slice, columns: slice) -> tuple[int, int, int, int]:
+        """Left, top, width and height, in pixels, of what the patches of some cells cover."""
+        before = (self.side - self.stride) // 2
+        width, height = ((part.stop - part.start - 1) * self.stride + self.side for part in (columns, rows))
+        return columns.start * self.stride - before, rows.start * self.stride - before, width, height
+
+
+class Scan:
+    """One slide read by one model."""
+
+    def __init__(
+        self, slide: Slide, reader: Reader, folder: Path, stride: int = STRIDE, tissue: Logits | None = None
+    ) -> None:
+        """Name the scan; nothing is read but an overview.
+
+        Args:
+            slide: whose pixel size is known.
+            reader: whose task has a pixel size.
+            folder: under which scans are kept.
+            stride: pixels of the task's size from one cell to the next, an even number below the patch's side.
+            tissue: (rows, columns) share of tissue by cell, as somebody corrected it; by default what is found.
+
+        Raises:
+            SlideError, CoarseImageError: see `Slide.step`.
+        """
+        self.slide, self.reader = slide, reader
+        um = reader.task.um_per_px
+        assert um is not None
+        width, height = slide.size_at(um)
+        self.grid = Grid(-(-height // stride), -(-width // stride), stride, reader.task.side, um)
+        self.tissue = self._found_tissue() if tissue is None else tissue
+        self.wanted = self.tissue >= LEAST_TISSUE
+        facts = (slide.sha256(), slide.um_per_px, reader.model.graph_key, reader.engine.name, stride)
+        name = hashlib.sha256(repr(facts).encode() + np.packbits(self.wanted).tobytes()).hexdigest()[:16]
+        self.folder = folder / name
+        self.chunks = [chunk for chunk in self.grid.chunks() if self.wanted[self.grid.cells(chunk)].any()]
+
+    def run(self, stop: Callable[[], bool] = lambda: False, tell: Tell = lambda done, total: None) -> None:  # noqa: ARG005
+        """Read what is missing: a patch of each chunk first, then the chunks, the hottest first.
+
+        Raises:
+            OutputError: the folder is full or read-only.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        missing = [chunk for chunk in self.chunks if not self._is_done(chunk)]
+        tell(len(self.chunks) - len(missing), len(self.chunks))
+        if not missing:
+            return
+        missing.sort(key=dict(zip(missing, self._first_look(missing, stop), strict=True)).__getitem__, reverse=True)
+        with ThreadPoolExecutor(1) as fetching:
+            coming = []
+            for place, chunk in enumerate(missing):
+                while len(coming) < AHEAD and place + len(coming) < len(missing):
+                    coming.append(fetching.submit(self._tissue_of, missing[place + len(coming)]))
+                if stop():
+                    break
+                pixels = coming.pop(0)
+                if not self._is_done(chunk):  # another process may have been here
+                    self._read(chunk, pixels.result)
+                tell(len(self.chunks) - len(missing) + place + 1, len(self.chunks))
+            for one in coming:
+                one.cancel()
+
+    def logits(self) -> Logits:
+        """(rows, columns) float32, one view, before calibration; nan where there is no tissue or nothing was read."""
+        found = np.full((self.grid.rows, self.grid.columns), np.nan, np.float32)
+        for chunk in self.chunks:
+            path = self._path(chunk, DONE)
+            if path.is_file():
+                found[self.grid.cells(chunk)] = np.load(path)
+        return np.where(self.wanted, found, np.float32(np.nan))
+
+    def probability(self) -> NDArray[np.float32]:
+        """(rows, columns) float32 in [0, 1], calibrated; nan where nothing was read."""
+        logits = self.logits()
+        known = np.isfinite(logits)
+        found = np.full(logits.shape, np.nan, np.float32)
+        found[known] = self.reader.model.point(1).view_probability(logits[known])
+        return found
+
+    def holes(self) -> dict[tuple[int, int], str]:
+        """Chunks that could not be read, with a sentence each."""
+        paths = {chunk: self._path(chunk, HOLE) for chunk in self.chunks}
+        return {chunk: path.read_text(encoding="utf-8").strip() for chunk, path in paths.items() if path.is_file()}
+
+    def _found_tissue(self) -> Logits:
+        across, down = self.slide.step(self.grid.um_per_px)
+        side = round(max(self.slide.width / across, self.slide.height / down) * self.grid.um_per_px / UM_PER_PX)
+        overview = self.slide.overview(max(1, side))
+        um = self.grid.um_per_px * self.slide.width / across / overview.shape[1]
+        cell = (
+            self.grid.stride * across * overview.shape[1] / self.slide.width,
+            self.grid.stride * down * overview.shape[0] / self.slide.height,
+        )
+        return in_cells(tissue_mask(overview, um), self.grid.rows, self.grid.columns, cell)
+
+    def _first_look(self, chunks: list[tuple[int, int]], stop: Callable[[], bool]) -> Iterator[float]:
+        """The logit of one patch of each chunk, of its cell with most tissue."""
+        for chunk in chunks:
+            if stop():
+                yield 0.0
+                continue
+            rows, columns = self.grid.cells(chunk)
+            most = np.unravel_index(self.tissue[rows, columns].argmax(), self.tissue[rows, columns].shape)
+            row, column = rows.start + int(most[0]), columns.start + int(most[1])
+            try:
+                patch = self._pixels(slice(row, row + 1), slice(column, column + 1))
+            except SlideError:
+                yield -np.inf
+                continue
+            yield float(self.reader.patch_logits(patch, self.grid.stride)[0, 0])
+
+    def _read(self, chunk: tuple[int, int], pixels: Callable[[], NDArray[np.uint8]]) -> None:
+        try:
+            found = self.reader.patch_logits(pixels(), self.grid.stride)
+        except SlideError as error:
+            write_text(self._path(chunk, HOLE), f"{error}\n")
+            return
+        with atomic_path(self._path(chunk, DONE)) as part, part.open("wb") as file:
+            np.save(file, found)
+
+    def _tissue_of(self, chunk: tuple[int, int]) -> NDArray[np.uint8]:
+        return self._pixels(*self.grid.cells(chunk))
+
+    def _pixels(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        return self.slide.region(*self.grid.box(rows, columns), self.grid.um_per_px)
+
+    def _is_done(self, chunk: tuple[int, int]) -> bool:
+        return any(self._path(chunk, ending).is_file() for ending in (DONE, HOLE))
+
+    def _path(self, chunk: tuple[int, int], ending: str) -> Path:
+        return self.folder / f"{chunk[0]}-{chunk[1]}{ending}"

@@ -1,0 +1,97 @@
+"""Where tissue lies on a slide, seen from afar: what is coloured or textured, without pen, dust and black borders."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.filters import threshold_otsu
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+UM_PER_PX = 8.0
+"""Of the overview that tissue is sought on: four pixels across a cell of 32 px at 0.97 um."""
+COLOURED = (0.03, 0.12)
+"""Range of the threshold on colour (largest less smallest channel, of 1): Otsu's own is taken within it."""
+TEXTURE = 0.025
+"""Standard deviation of grey, of 1, over WINDOW pixels that tell pale tissue, as the walls of fat, from glass."""
+WINDOW = 5
+STAIN = (120, 179)
+"""Hues of hematoxylin and eosin on OpenCV's scale of 180: from violet to red, and a little beyond into orange."""
+ORANGE = 12
+PEN = 0.35
+"""Colour from which on a hue outside the stain's is a pen's."""
+BLACK = 0.2
+"""Brightest channel below which what has no colour is no tissue: borders, pen, dirt."""
+CLOSING_UM, LEAST_UM2 = 60.0, 20_000.0
+"""Gaps closed, as fat cells are, and the least area that is tissue."""
+
+
+def tissue_mask(overview: Pixels, um_per_px: float) -> Mask:
+    """Tissue on an overview.
+
+    Colour by Otsu's threshold (1979), as in CLAM (Lu et al. 2021, arXiv:2004.09666), and local contrast beside it, so
+    that fat and pale tissue are kept.
+
+    Args:
+        overview: uint8 (h, w, 3) RGB, best at UM_PER_PX.
+        um_per_px: of it.
+
+    Returns:
+        (h, w) bool.
+    """
+    values = overview.astype(np.float32) / 255
+    bright = values.max(axis=2)
+    colour = cv2.medianBlur(((bright - values.min(axis=2)) * 255).astype(np.uint8), 3) / 255
+    hue = cv2.cvtColor(overview, cv2.COLOR_RGB2HSV)[..., 0]
+    stained = (hue >= STAIN[0]) & (hue <= STAIN[1]) | (hue <= ORANGE)
+    foreign = (~stained & (colour > PEN)) | ((bright < BLACK) & (colour < COLOURED[1]))
+    threshold = float(np.clip(threshold_otsu(colour) if np.ptp(colour) > 0 else 1, *COLOURED))
+    grey = values.mean(axis=2)
+    mean, square = (cv2.blur(one, (WINDOW, WINDOW)) for one in (grey, grey * grey))
+    rough = np.sqrt(np.maximum(square - mean * mean, 0)) > TEXTURE
+    seen = ((colour > threshold) & stained) | (rough & (colour > COLOURED[0] / 2))
+    seen &= ~_widened(foreign, round(40 / um_per_px))
+    closed = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, _disc(CLOSING_UM / um_per_px / 2))
+    closed &= ~_widened(foreign, 0).astype(np.uint8) & 1
+    return _large(closed, LEAST_UM2 / um_per_px**2)
+
+
+def outlines(mask: Mask) -> list[NDArray[np.int32]]:
+    """Borders of a mask, outer and inner: (n, 2) x and y in its pixels each."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return [contour[:, 0, :] for contour in found if len(contour) > 2]
+
+
+def in_cells(mask: Mask, rows: int, columns: int, cell: tuple[float, float]) -> NDArray[np.float32]:
+    """The share of tissue in each of `rows` x `columns` cells of `cell` (width, height) mask pixels from its corner."""
+    whole = np.pad(mask.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    ys, xs = (
+        np.clip(np.rint(np.arange(count + 1) * side), 0, limit).astype(int)
+        for count, side, limit in zip((rows, columns), cell[::-1], mask.shape, strict=True)
+    )
+    total = (
+        whole[np.ix_(ys[1:], xs[1:])]
+        - whole[np.ix_(ys[:-1], xs[1:])]
+        - whole[np.ix_(ys[1:], xs[:-1])]
+        + whole[np.ix_(ys[:-1], xs[:-1])]
+    )
+    area = np.outer(np.diff(ys), np.diff(xs))
+    return np.divide(total, area, out=np.zeros((rows, columns)), where=area > 0).astype(np.float32)
+
+
+def _widened(mask: Mask, by: int) -> Mask:
+    return cv2.dilate(mask.astype(np.uint8), _disc(by)) > 0 if by > 0 else mask
+
+
+def _disc(radius: float) -> NDArray[np.uint8]:
+    side = 2 * max(1, round(radius)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
+
+
+def _large(mask: NDArray[np.uint8], least: float) -> Mask:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    keep = stats[:, cv2.CC_STAT_AREA] >= least
+    keep[0] = False
+    return keep[labels]
