@@ -1,0 +1,40 @@
+"""`slide`: whole slides into maps, areas and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.cli.options import EngineName, Model, PixelSize, app
+from core.cli.terminal import progress
+
+slide_app = typer.Typer(help="Read whole slides.", no_args_is_help=True)
+app.add_typer(slide_app, name="slide")
+
+
+@slide_app.command("read", epilog="Example: python -m core slide read slides/ --out read --model densenet169")
+def read(
+    inputs: Annotated[list[Path], typer.Argument(help="Slides, folders of them, or .txt files with a path a line.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into: one folder a slide, and slides.csv.")],
+    model: Model,
+    stride: Annotated[int, typer.Option("--stride", min=8, max=96, help="Pixels between cells.")] = 32,
+    um_per_px: PixelSize = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Read slides: heatmap.npz, areas.csv, areas.geojson, scan.json and overview.png for each.
+
+    A slide that cannot be read is a row of slides.csv with its reason, and stops no other. The same command goes on
+    where it was stopped.
+    """
+    from core.inference import load_reader
+    from core.slides.batch import read_slides, slides_in
+
+    paths = slides_in(inputs)
+    reader = load_reader(model, engine)
+    with progress("slide", "slide") as bar:
+        bar.total = len(paths)
+        for outcome in read_slides(paths, reader, out, stride=stride, um_per_px=um_per_px):
+            bar.write(f"{outcome.slide}: {outcome.status}{f', {outcome.reason}' if outcome.reason else ''}")
+            bar.update(1)
