@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from core.data.intake import check_pixel_size
 from core.errors import CoarseImageError, SlideError
 from core.slides.formats import Level, Pyramid, open_pyramid
+from core.slides.resample import resampled, weights
 
 Pixels = NDArray[np.uint8]
 SAME = 1e-6
@@ -167,16 +167,14 @@ class Slide:
             pixels = self._pyramid.read(number, outer[0], outer[1], outer[2] - outer[0], outer[3] - outer[1])
         except Exception as error:  # whatever a library says of a damaged tile
             raise SlideError(self.path, "it is damaged at that place") from error
-        size = right - left, bottom - top
-        within = tuple(
-            min(max(place - start, 0.0), float(end - start))
-            for place, start, end in zip(wanted, outer[:2] * 2, outer[2:] * 2, strict=True)
+        if all(math.isclose(one, 1, rel_tol=SAME) for one in (across, down)):
+            x, y = left - outer[0], top - outer[1]
+            return np.ascontiguousarray(pixels[y : y + bottom - top, x : x + right - left])
+        return resampled(
+            pixels,
+            weights(top, bottom - top, down, outer[1], pixels.shape[0]),
+            weights(left, right - left, across, outer[0], pixels.shape[1]),
         )
-        if all(math.isclose(one, 1, rel_tol=SAME) for one in (across, down)) and _whole(within):
-            x, y = round(within[0]), round(within[1])
-            return np.ascontiguousarray(pixels[y : y + size[1], x : x + size[0]])
-        method = Image.Resampling.BOX if min(across, down) >= 1 else Image.Resampling.BILINEAR
-        return np.asarray(Image.fromarray(pixels).resize(size, method, box=within))
 
     def _level_for(self, step: tuple[float, float]) -> int:
         fitting = [
@@ -210,7 +208,3 @@ def _reflected(start: int, count: int, whole: int) -> NDArray[np.intp]:
     """Which of `whole` pixels stand at `count` places from `start` on, reflected at the borders as by NumPy."""
     places = np.arange(start, start + count) % max(1, 2 * (whole - 1))
     return np.where(places < whole, places, 2 * (whole - 1) - places)
-
-
-def _whole(places: tuple[float, ...]) -> bool:
-    return all(abs(place - round(place)) < 1e-3 for place in places)
