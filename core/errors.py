@@ -21,6 +21,7 @@ NodeLensError
 │   ├── CoarseImageError     more um/px than the model reads
 │   ├── WindowError          a window that leaves the picture
 │   └── FullError            all visitors together hold as much as they may
+├── SlideError               a slide cannot be opened, or not at that place
 ├── ModelError
 │   ├── ModelNotFoundError   no bundle of that name
 │   ├── BundleError          a bundle is damaged, altered or incomplete
@@ -261,7 +262,6 @@ class SlideError(NodeLensError):
     """A slide cannot be opened or read."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        self.path, self.reason = path, reason
         super().__init__(f"The slide {path.name} cannot be read: {reason}.")
 
 

@@ -68,6 +68,7 @@ STOREYS: list[dict[str, list[str]]] = [
             "explanations",
             "explanations.runner",
         ],
+        "core.slides": [". formats resample tissue", "slide", "scan", "areas", "export", "batch"],
         "core.training": [
             ". config distributed schedule tensorboard",
             "data runs",
@@ -81,13 +82,13 @@ STOREYS: list[dict[str, list[str]]] = [
         "core.service": ["."],
         "core.view": [
             ". charts charts.style drawing overlay selection verdict words",
-            "charts.training contact_sheet export lean narrative pointing",
+            "charts.training contact_sheet export lean narrative pointing slide_map",
             "case charts.explanations charts.prediction comparison worklist",
             "charts.evidence figure",
             "case_report report",
         ],
     },
-    {"core.cli": ["options terminal", "bench data evidence explain model score train", "evaluate", "."]},
+    {"core.cli": ["options terminal", "bench data evidence explain model score slide train", "evaluate", "."]},
     {"core.__main__": ["."]},
 ]
 EXCEPTIONS = {

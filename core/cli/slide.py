@@ -30,11 +30,12 @@ def read(
     """
     from core.inference import load_reader
     from core.slides.batch import read_slides, slides_in
+    from core.view.slide_map import overview_picture
 
     paths = slides_in(inputs)
     reader = load_reader(model, engine)
     with progress("slide", "slide") as bar:
         bar.total = len(paths)
-        for outcome in read_slides(paths, reader, out, stride=stride, um_per_px=um_per_px):
+        for outcome in read_slides(paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px):
             bar.write(f"{outcome.slide}: {outcome.status}{f', {outcome.reason}' if outcome.reason else ''}")
             bar.update(1)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from core.errors import NodeLensError, SlideError
 from core.files import write_text
@@ -22,6 +23,7 @@ TABLE = "slides.csv"
 SCANS = "scans"
 """Beside it: the chunks of scans, from which a later start goes on."""
 ENDINGS = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".dcm", ".tif", ".tiff", ".jpg", ".jpeg", ".png")
+Draw = Callable[[Scan], Image.Image]
 READ, WITH_HOLES, REFUSED = "read", "read with holes", "refused"
 
 
@@ -62,12 +64,16 @@ def read_slide(
     path: Path,
     reader: Reader,
     out: Path,
+    draw: Draw,
     *,
     stride: int = STRIDE,
     um_per_px: float | None = None,
     tell: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
 ) -> Outcome:
-    """Read one slide into `out`/NAME and say what became of it; only a full disk is an error."""
+    """Read one slide into `out`/NAME, its name without the ending, and say what became of it.
+
+    `draw` makes the overview picture. Whatever is wrong with the slide is a reason in words, and no error.
+    """
     try:
         with Slide.open(path, um_per_px) as slide:
             scan = Scan(slide, reader, out / SCANS, stride)
@@ -75,7 +81,7 @@ def read_slide(
             threshold = reader.model.point(1).threshold
             assert slide.um_per_px is not None
             areas = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px)
-            write_scan(scan, areas, out / path.name, threshold)
+            write_scan(scan, areas, out / path.stem, threshold, draw(scan))
             holes = scan.holes()
             mm2 = float(scan.wanted.sum()) * (stride * scan.grid.um_per_px / 1000) ** 2
             return Outcome(path.name, WITH_HOLES if holes else READ, mm2, len(areas), "; ".join(holes.values()))
@@ -90,11 +96,17 @@ def write_table(outcomes: Iterable[Outcome], out: Path) -> None:
 
 
 def read_slides(
-    paths: Iterable[Path], reader: Reader, out: Path, *, stride: int = STRIDE, um_per_px: float | None = None
+    paths: Iterable[Path],
+    reader: Reader,
+    out: Path,
+    draw: Draw,
+    *,
+    stride: int = STRIDE,
+    um_per_px: float | None = None,
 ) -> Iterator[Outcome]:
     """Read slides one after another, the table kept after each."""
     outcomes: list[Outcome] = []
     for path in paths:
-        outcomes.append(read_slide(path, reader, out, stride=stride, um_per_px=um_per_px))
+        outcomes.append(read_slide(path, reader, out, draw, stride=stride, um_per_px=um_per_px))
         write_table(outcomes, out)
         yield outcomes[-1]

@@ -16,14 +16,13 @@ from PIL import Image
 from core.files import atomic_path, write_text
 from core.slides.areas import Area
 from core.slides.scan import Scan
-from core.view.overlay import colourise
 
 HEATMAP, AREAS, GEOJSON, RECORD, OVERVIEW = "heatmap.npz", "areas.csv", "areas.geojson", "scan.json", "overview.png"
 COLOUR = [200, 90, 30]
 """Of areas in QuPath."""
 
 
-def write_scan(scan: Scan, areas: Sequence[Area], folder: Path, threshold: float) -> None:
+def write_scan(scan: Scan, areas: Sequence[Area], folder: Path, threshold: float, overview: Image.Image) -> None:
     """Write all of a scan into a folder.
 
     HEATMAP holds `probability` (rows, columns) float32, nan where nothing was read; `origin` (x, y) and `cell` (width,
@@ -45,7 +44,7 @@ def write_scan(scan: Scan, areas: Sequence[Area], folder: Path, threshold: float
     write_text(folder / GEOJSON, json.dumps(as_geojson(areas, scan), indent=1) + "\n")
     write_text(folder / RECORD, json.dumps(record(scan, areas, threshold), indent=2) + "\n")
     with atomic_path(folder / OVERVIEW) as part:
-        overview_picture(scan).save(part, "PNG")
+        overview.save(part, "PNG")
 
 
 def cell_of(scan: Scan) -> tuple[float, float]:
@@ -134,16 +133,3 @@ def record(scan: Scan, areas: Sequence[Area], threshold: float) -> dict[str, Any
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "notice": "Research use only. Not a medical device.",
     }
-
-
-def overview_picture(scan: Scan, side: int = 1024) -> Image.Image:
-    """The slide from afar with the map over it: brown from a probability of one half on, blue below."""
-    tissue = Image.fromarray(scan.slide.overview(side)).convert("RGBA")
-    probability = scan.probability()
-    shown = np.where(np.isfinite(probability), 2 * probability - 1, 0)
-    cells = Image.fromarray(colourise(shown, 1.0))
-    cells.putalpha(cells.getchannel("A").point(lambda value: value // 2))
-    across, down = cell_of(scan)
-    size = tissue.width * across / scan.slide.width, tissue.height * down / scan.slide.height
-    drawn = cells.transform(tissue.size, Image.Transform.AFFINE, (1 / size[0], 0, 0, 0, 1 / size[1], 0))
-    return Image.alpha_composite(tissue, drawn).convert("RGB")

@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 MAX_SEGMENT_PIXELS = 2**24
 """Of a tile or strip of a TIFF, which is decoded whole."""
+DAMAGE = (
+    *(openslide.OpenSlideError, tifffile.TiffFileError),
+    *(OSError, ValueError, KeyError, IndexError, SyntaxError, RuntimeError),
+)
+"""What libraries raise of damaged files; imagecodecs' errors are RuntimeErrors."""
 WRONG_COLOURS = "YBR_ICT"
 """JPEG 2000 in DICOM whose colours OpenSlide 4.0 leaves as they are stored (openslide#772)."""
 
@@ -72,7 +77,7 @@ def open_pyramid(path: Path) -> Pyramid:
     Raises:
         SlideError: it cannot be read, or its colours are known to be read wrongly.
     """
-    with _refusing(path):
+    with refusing(path, "it is no slide or picture that can be read here, or it is damaged"):
         vendor = openslide.OpenSlide.detect_format(path)
         if vendor is None:
             return TiffPyramid(path) if _is_tiff(path) else FlatPicture(path)
@@ -268,19 +273,9 @@ def _positive(text: str | None) -> float | None:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """What libraries raise of damaged files, in one sentence."""
+def refusing(path: Path, reason: str) -> Iterator[None]:
+    """What libraries raise of damaged files, as a SlideError in one sentence."""
     try:
         yield
-    except SlideError:
-        raise
-    except (
-        openslide.OpenSlideError,
-        tifffile.TiffFileError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        SyntaxError,
-    ) as error:
-        raise SlideError(path, "it is no slide or picture that can be read here, or it is damaged") from error
+    except DAMAGE as error:
+        raise SlideError(path, reason) from error

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.data.intake import check_pixel_size
 from core.errors import CoarseImageError, SlideError
-from core.slides.formats import Level, Pyramid, open_pyramid
+from core.slides.formats import Level, Pyramid, open_pyramid, refusing
 from core.slides.resample import resampled, weights
 
 Pixels = NDArray[np.uint8]
@@ -163,10 +163,8 @@ class Slide:
             min(level.width, math.ceil(wanted[2]) + margin),
             min(level.height, math.ceil(wanted[3]) + margin),
         )
-        try:
+        with refusing(self.path, "it is damaged at that place"):
             pixels = self._pyramid.read(number, outer[0], outer[1], outer[2] - outer[0], outer[3] - outer[1])
-        except Exception as error:  # whatever a library says of a damaged tile
-            raise SlideError(self.path, "it is damaged at that place") from error
         if all(math.isclose(one, 1, rel_tol=SAME) for one in (across, down)):
             x, y = left - outer[0], top - outer[1]
             return np.ascontiguousarray(pixels[y : y + bottom - top, x : x + right - left])
