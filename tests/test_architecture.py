@@ -68,7 +68,7 @@ STOREYS: list[dict[str, list[str]]] = [
             "explanations",
             "explanations.runner",
         ],
-        "core.slides": [". formats resample tissue", "slide", "scan", "areas", "export", "batch"],
+        "core.slides": [". formats resample tissue", "slide", "areas scan tiles", "export", "batch"],
         "core.training": [
             ". config distributed schedule tensorboard",
             "data runs",

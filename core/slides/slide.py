@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from core.data.intake import check_pixel_size
 from core.errors import CoarseImageError, SlideError
@@ -149,6 +150,28 @@ class Slide:
         scale = max(self.width, self.height) / side
         width, height = max(1, round(self.width / scale)), max(1, round(self.height / scale))
         return self._inside(0, 0, width, height, (self.width / width, self.height / height))
+
+    def picture(self, left: int, top: int, right: int, bottom: int, scale: float) -> Image.Image:
+        """A box of the slide `scale` times reduced, to look at: quickly, and not what a model is given.
+
+        Args:
+            left, top, right, bottom: in pixels of `scale` level-0 pixels each, within the slide.
+            scale: level-0 pixels per pixel.
+        """
+        level = self._level_for((scale, scale))
+        across, down = scale / self.levels[level].down_x, scale / self.levels[level].down_y
+        wide, high = self.levels[level].width, self.levels[level].height
+        box = (
+            min(math.floor(left * across), wide - 1),
+            min(math.floor(top * down), high - 1),
+            min(math.ceil(right * across), wide),
+            min(math.ceil(bottom * down), high),
+        )
+        with refusing(self.path, "it is damaged at that place"):
+            pixels = self._pyramid.read(level, box[0], box[1], box[2] - box[0], box[3] - box[1])
+        found = Image.fromarray(pixels)
+        size = right - left, bottom - top
+        return found if found.size == size else found.resize(size, Image.Resampling.BOX)
 
     def _inside(self, left: int, top: int, right: int, bottom: int, step: tuple[float, float]) -> Pixels:
         """A box of a grid whose pixels are `step` level-0 pixels, within the slide."""
