@@ -11,7 +11,7 @@ import streamlit as st
 from core import service
 from core.errors import IntakeError, NodeLensError
 from core.evaluation.metrics.agreement import difference
-from core.explain.registry import METHODS
+from core.explain.registry import LAST, METHODS
 from core.inference import Readings
 from core.settings import without_paths
 from core.task import Task
@@ -112,7 +112,7 @@ def _query(ticks: list[tuple[str, int, str]]) -> dict[str, str]:
     panels = [{"split": split, "patch": str(index), "model": model} for split, index, model in ticks]
     if len(panels) == 1:
         others = [name for name in of_one_task(panels[0]["model"]) if name != panels[0]["model"]]
-        other = {"model": others[0]} if others else {"layer": service.reader(panels[0]["model"]).layers[-1]}
+        other = {"model": others[0]} if others else {"layer": (*service.reader(panels[0]["model"]).layers[1:], LAST)[0]}
         panels.append(panels[0] | other)
     query = {"panels": str(len(panels))}
     for number, panel in enumerate(panels, start=1):
