@@ -9,9 +9,10 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from pages.parts import choices, frame, logs, server
+from pages.parts.slide.routes import routes
 
 ROOT = Path(__file__).resolve().parent
-PAGES = ("Read", "Browse", "Compare", "Train", "Evidence", "About")
+PAGES = ("Read", "Slide", "Browse", "Compare", "Train", "Evidence", "About")
 
 if __name__ == "__main__":
     st.set_page_config(page_title="NodeLens", page_icon=ROOT / "assets" / "icon.svg", layout="wide")
@@ -29,4 +30,4 @@ if __name__ == "__main__":
 else:
     PagesManager.uses_pages_directory = False  # or the first visitor sees the folder's files as pages
     logs.speak_json()
-    app = st.App(__file__, middleware=server.doors(), lifespan=server.lifespan)
+    app = st.App(__file__, middleware=server.doors(), lifespan=server.lifespan, routes=routes())

@@ -6,6 +6,7 @@
 | NODELENS_MODELS         | folder with model bundles                                  | models          |
 | NODELENS_CACHE          | compiled engines and scores of splits; may be deleted      | .cache          |
 | NODELENS_RUNS           | training runs                                              | runs            |
+| NODELENS_SLIDES         | folder of slides that the Slide page lists                 | none            |
 | NODELENS_MODEL          | the model a page opens with                                | densenet169     |
 | NODELENS_ENGINE         | auto, torch, openvino or openvino-fp32                     | auto            |
 | NODELENS_THREADS        | processor threads one inference may use; 0 = all cores     | 0               |
@@ -55,6 +56,7 @@ class Settings:
     readonly: bool | None = None
     """Whether pages only show; None leaves it to the server's address."""
     hosts: tuple[str, ...] = ()
+    slides: Path | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -97,6 +99,7 @@ class Settings:
             runs=_folder(environ, "NODELENS_RUNS", "runs"),
             readonly=readonly == "1" if readonly else None,
             hosts=hosts,
+            slides=_folder(environ, "NODELENS_SLIDES", "") if environ.get("NODELENS_SLIDES") else None,
         )
 
 

@@ -104,6 +104,8 @@ class Scan:
         name = hashlib.sha256(repr(facts).encode() + np.packbits(self.wanted).tobytes()).hexdigest()[:16]
         self.folder = folder / name
         self.chunks = [chunk for chunk in self.grid.chunks() if self.wanted[self.grid.cells(chunk)].any()]
+        self._logits = np.full((self.grid.rows, self.grid.columns), np.nan, np.float32)
+        self._known: set[tuple[int, int]] = set()  # chunks whose logits are there
 
     def run(self, stop: Callable[[], bool] = lambda: False, tell: Tell = lambda done, total: None) -> None:  # noqa: ARG005
         """Read what is missing: a patch of each chunk first, then the chunks, the hottest first.
@@ -133,12 +135,13 @@ class Scan:
 
     def logits(self) -> Logits:
         """(rows, columns) float32, one view, before calibration; nan where there is no tissue or nothing was read."""
-        found = np.full((self.grid.rows, self.grid.columns), np.nan, np.float32)
         for chunk in self.chunks:
             path = self._path(chunk, DONE)
-            if path.is_file():
-                found[self.grid.cells(chunk)] = np.load(path)
-        return np.where(self.wanted, found, np.float32(np.nan))
+            if chunk not in self._known and path.is_file():
+                cells = self.grid.cells(chunk)
+                self._logits[cells] = np.where(self.wanted[cells], np.load(path), np.float32(np.nan))
+                self._known.add(chunk)
+        return self._logits.copy()
 
     def probability(self) -> NDArray[np.float32]:
         """(rows, columns) float32 in [0, 1], calibrated; nan where nothing was read."""

@@ -1,0 +1,92 @@
+"""A scan that goes on while nobody looks: a thread of the server, one scan at a time."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from pathlib import Path
+
+from core.errors import NodeLensError
+from core.slides.scan import Scan
+
+log = logging.getLogger(__name__)
+
+_turn = threading.Lock()
+_jobs: dict[Path, ScanJob] = {}
+_guard = threading.Lock()
+
+
+class ScanJob:
+    """One scan in a thread of its own; its chunks are on disk as they are done."""
+
+    def __init__(self, scan: Scan) -> None:
+        """Start, or wait for the scan before it."""
+        self.scan = scan
+        self.done, self.total = 0, len(scan.chunks)
+        self.error: NodeLensError | None = None
+        self._began: tuple[float, int] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scan", daemon=True)
+        atexit.register(self.end)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether there is still something to wait for."""
+        return self._thread.is_alive()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed so far; None while that cannot be told."""
+        if self._began is None or self.done <= self._began[1]:
+            return None
+        return (time.monotonic() - self._began[0]) / (self.done - self._began[1]) * (self.total - self.done)
+
+    def stop(self) -> None:
+        """Ask for an end after the current chunk; what is done stays."""
+        self._stop.set()
+
+    def end(self) -> None:
+        """Ask for an end and wait for it."""
+        self.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with _turn:
+                self.scan.run(self._stop.is_set, self._tell)
+        except NodeLensError as error:
+            log.warning("a scan ended: %s", error)
+            self.error = error
+        finally:
+            atexit.unregister(self.end)
+
+    def _tell(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        if self._began is None:
+            self._began = time.monotonic(), done
+
+
+def job_of(scan: Scan) -> ScanJob | None:
+    """The job that works on a scan, or did last."""
+    with _guard:
+        return _jobs.get(scan.folder)
+
+
+def start(scan: Scan) -> ScanJob:
+    """Work on a scan, if nobody does."""
+    with _guard:
+        job = _jobs.get(scan.folder)
+        if job is None or not job.running:
+            job = _jobs[scan.folder] = ScanJob(scan)
+        return job
+
+
+def forget() -> None:
+    """End every job after its current chunk."""
+    with _guard:
+        for job in _jobs.values():
+            job.end()
+        _jobs.clear()

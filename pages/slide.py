@@ -1,0 +1,27 @@
+"""Slide: a whole slide, where the network finds tumour on it, and the patch under any spot."""
+
+import streamlit as st
+
+from pages.parts import choices, frame, library
+from pages.parts.components.evidence_panel import evidence_panel
+from pages.parts.components.light_table import light_table
+from pages.parts.read.verdict import show_verdict
+from pages.parts.slide import slides
+
+frame.require()
+model = choices.model()
+served = library.reader(model)
+path = slides.choose_slide()
+table = slides.open_slide(path, served) if path is not None else None
+if table is not None:
+    wide, narrow = st.columns([7, 3])
+    with wide:
+        slides.show_slide(table, served)
+    with narrow:
+        patch = slides.patch_at(table)
+        if patch is None:
+            st.caption("Click anywhere on the slide to read the patch there.")
+        else:
+            readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8)
+            light_table([evidence_panel("Why", patch, readings, inset=True)], key="slide_patch")
+            show_verdict(readings, 0)
