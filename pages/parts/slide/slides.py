@@ -24,6 +24,7 @@ from core.slides.export import cell_of
 from core.slides.scan import LEAST_TISSUE, Scan
 from core.slides.slide import Slide
 from core.slides.tiles import TILE, Tiles
+from core.slides.tissue import outlines
 from core.view.overlay import colourise
 from pages.parts import library
 from pages.parts.slide.viewer import viewer
@@ -93,7 +94,7 @@ def show_slide(table: OnTable, served: Reader) -> None:
 
 def _table(table: OnTable, served: Reader, running: bool) -> None:
     working = job.job_of(table.scan)
-    if running and (working is None or not working.running):
+    if st.session_state.pop("slide_clicked", False) or (running and (working is None or not working.running)):
         st.rerun()
     left, middle = st.columns([2, 5])
     areas = areas_on(table, served)
@@ -125,7 +126,7 @@ def viewer_data(table: OnTable, areas: list[Area]) -> dict[str, Any]:
         "um": slide.um_per_px[0] if slide.um_per_px else None,
         "map": _map_url(probability),
         "mapWidth": probability.shape[1] * across,
-        "outline": [],
+        "outline": [(border * (across, down) + (across / 2, down / 2)).tolist() for border in outlines(scan.wanted)],
         "areas": [ring for area in areas for ring in _rings(area)],
         "mark": None,
         "goTo": st.session_state.get("slide_goto"),
@@ -139,9 +140,8 @@ def viewer_data(table: OnTable, areas: list[Area]) -> dict[str, Any]:
 
 def _rings(area: Area) -> list[list[list[float]]]:
     """Outer and inner borders, each a list of places."""
-    rings = [
-        ring for part in getattr(area.outline, "geoms", [area.outline]) for ring in (part.exterior, *part.interiors)
-    ]
+    parts = getattr(area.outline, "geoms", [area.outline])
+    rings = [ring for part in parts for ring in (part.exterior, *part.interiors)]
     return [[list(place) for place in ring.coords] for ring in rings]
 
 
@@ -202,6 +202,7 @@ def _clicked(table: OnTable) -> tuple[float, float] | None:
 def _keeps_click(table: OnTable) -> Callable[[float, float], None]:
     def keep(x: float, y: float) -> None:
         st.session_state["slide_clicks"] = {table.token: (x, y)}
+        st.session_state["slide_clicked"] = True  # the patch stands beside the fragment that heard it
 
     return keep
 
