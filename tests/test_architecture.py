@@ -53,22 +53,22 @@ STOREYS: list[dict[str, list[str]]] = [
             ". caching scores",
         ]
     },
+    {"core.slides": [". areas formats resample tissue", "slide", "scan tiles", "job shelf export", "batch"]},
     {
         "core.evaluation": [
             ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema trust_scale",
-            "claims metrics.classification metrics.clusters",
+            "claims metrics.classification metrics.clusters metrics.froc",
             "calibrators metrics.conformal",
             "calibration",
             "card guarantees metrics.faithfulness metrics.localisation",
             "metrics.randomisation metrics.shapley metrics.stability",
             "metrics.planted metrics.position_bias metrics.robustness ood_kinds report trust",
-            "ood",
+            "ood slides",
             "explanations.stage",
             "explanations.table",
             "explanations",
             "explanations.runner",
         ],
-        "core.slides": [". formats resample tissue", "slide", "areas scan tiles", "export", "batch"],
         "core.training": [
             ". config distributed schedule tensorboard",
             "data runs",

@@ -1,0 +1,143 @@
+"""How good a map over a slide is: pixels against masks, metastases against false alarms, and tissue without any.
+
+Regions are read as slides are: a patch about each cell, the tissue reflected beyond the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data.regions import Region
+from core.evaluation.metrics import localisation
+from core.evaluation.metrics.bootstrap import intervals
+from core.evaluation.metrics.clusters import places
+from core.evaluation.metrics.froc import RATES, Detections, lesions_of, sensitivities
+from core.inference.reader import Reader
+from core.slides.areas import areas_of
+from core.slides.slide import Slide
+from core.slides.tissue import in_cells, tissue_mask
+from core.task import STRIDE
+
+Maps = dict[str, NDArray[np.float32]]
+DENSITY = "inverse hematoxylin"
+"""The baseline that a map is to be better than."""
+
+
+def map_of(reader: Reader, image: NDArray[np.uint8], stride: int = STRIDE) -> NDArray[np.float32]:
+    """The logit of a patch about each cell of a region (h, w, 3), sides multiples of the stride: (rows, columns)."""
+    around = (reader.task.side - stride) // 2
+    padded = np.pad(image, ((around, around), (around, around), (0, 0)), mode="reflect")
+    return reader.patch_logits(padded, stride)
+
+
+def evaluate(
+    reader: Reader,
+    regions: Iterable[Region],
+    tell: Callable[[int], None] = lambda done: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Pixel AUC, average precision and sensitivity at false alarms per mm2, of the map and of smoothed hematoxylin.
+
+    Returns:
+        "regions" and "places", their number; by map, figures with 95 % bootstrap intervals over places, regions that
+        lie side by side counting as one: "pixel_auc" and "average_precision" of pooled pixels, "mean_pixel_auc" over
+        regions with both kinds of pixel, "chance" (the mask's share); and for the model "froc" by rate.
+    """
+    um = reader.task.um_per_px
+    assert um is not None
+    found: list[tuple[Region, Maps]] = []
+    for number, region in enumerate(regions, start=1):
+        own = map_of(reader, region.image)[None]
+        known = localisation.baselines(region.image[None], own.shape[1:], reader.task, number)
+        found.append(
+            (
+                region,
+                {reader.model.name: own} | {DENSITY: known[DENSITY]} if DENSITY in known else {reader.model.name: own},
+            )
+        )
+        tell(number)
+    groups = places([region.image for region, _ in found])
+    record: dict[str, Any] = {"regions": len(found), "places": len(np.unique(groups)), "um_per_px": um, "maps": {}}
+    for name in found[0][1]:
+        record["maps"][name] = _pixels([(region, maps[name]) for region, maps in found], groups)
+    pictures = [_detections(reader, region, maps[reader.model.name][0], um) for region, maps in found]
+    froc = intervals(
+        lambda drawn: dict(zip(map(str, RATES), sensitivities([pictures[i] for i in drawn]), strict=True)),
+        len(pictures),
+        groups,
+    )
+    record["froc"] = {name: one.model_dump() for name, one in froc.items()}
+    record["lesions"] = sum(one.count for one in pictures)
+    record["mm2_without"] = sum(one.mm2 for one in pictures)
+    return record
+
+
+def false_alarms(reader: Reader, slides: Iterable[Path], um_per_px: float | None = None) -> Iterator[dict[str, Any]]:
+    """Areas called on tissue without tumour: a row a slide with their number, the tissue's mm2 and the worst score.
+
+    Raises:
+        see `Slide.open`.
+    """
+    um = reader.task.um_per_px
+    assert um is not None
+    for path in slides:
+        with Slide.open(path, um_per_px) as slide:
+            width, height = (side // STRIDE * STRIDE for side in slide.size_at(um))
+            image = slide.region(0, 0, width, height, um)
+        probability = reader.model.point(1).view_probability(map_of(reader, image))
+        tissue = in_cells(tissue_mask(image, um), *probability.shape, (STRIDE, STRIDE)) > 0
+        called = areas_of(
+            np.where(tissue, probability, np.nan), reader.model.point(1).threshold, (STRIDE, STRIDE), (um, um)
+        )
+        yield {
+            "slide": path.name,
+            "mm2": float(tissue.sum()) * (STRIDE * um / 1000) ** 2,
+            "areas": len(called),
+            "highest": float(probability[tissue].max(initial=0.0)),
+            "share_called": float((probability[tissue] >= reader.model.point(1).threshold).mean())
+            if tissue.any()
+            else 0.0,
+        }
+
+
+def _pixels(found: list[tuple[Region, NDArray[np.float32]]], groups: NDArray[np.str_]) -> dict[str, Any]:
+    every = np.concatenate([maps.ravel() for _, maps in found])
+    edges = localisation.levels(every.reshape(1, 1, -1))
+    counts = np.concatenate([localisation.pixel_counts(maps, region.mask[None], edges) for region, maps in found])
+    own = np.array([localisation.pixel_figures(one)["pixel_auc"] for one in counts])
+
+    def figures(drawn: NDArray[np.intp]) -> dict[str, float]:
+        pooled = localisation.pixel_figures(counts[drawn].sum(axis=0))
+        known = own[drawn][np.isfinite(own[drawn])]
+        return {
+            "pixel_auc": pooled["pixel_auc"],
+            "average_precision": pooled["average_precision"],
+            "mean_pixel_auc": float(known.mean()) if len(known) else np.nan,
+            "chance": pooled["tumour"],
+        }
+
+    return {name: one.model_dump() for name, one in intervals(figures, len(counts), groups).items()}
+
+
+def _detections(reader: Reader, region: Region, logits: NDArray[np.float32], um: float) -> Detections:
+    point = reader.model.point(1)
+    called = areas_of(point.view_probability(logits), point.threshold, (STRIDE, STRIDE), (um, um))
+    numbers, count = lesions_of(region.mask)
+    on = [_lesion_under(numbers, area.row, area.column) for area in called]
+    return Detections(
+        np.array([area.highest for area in called]),
+        np.array(on, np.intp),
+        count,
+        float((~region.mask).sum()) * (um / 1000) ** 2,
+    )
+
+
+def _lesion_under(numbers: NDArray[np.intp], row: int, column: int) -> int:
+    """The lesion that most of a cell lies on; 0 for none."""
+    cell = numbers[row * STRIDE : (row + 1) * STRIDE, column * STRIDE : (column + 1) * STRIDE]
+    present = cell[cell > 0]
+    return int(np.bincount(present).argmax()) if len(present) else 0
