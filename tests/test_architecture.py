@@ -88,7 +88,14 @@ STOREYS: list[dict[str, list[str]]] = [
             "case_report report",
         ],
     },
-    {"core.cli": ["options terminal", "bench data evidence explain model score slide train", "evaluate", "."]},
+    {
+        "core.cli": [
+            "options terminal",
+            "bench data evaluate_slides evidence explain model score slide train",
+            "evaluate",
+            ".",
+        ]
+    },
     {"core.__main__": ["."]},
 ]
 EXCEPTIONS = {

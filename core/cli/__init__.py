@@ -7,13 +7,26 @@ from __future__ import annotations
 
 import sys
 
-from core.cli import score, explain, evaluate, evidence, slide, train, bench, data, model  # isort: skip (the order of --help)
+from core.cli import score, explain, evaluate, evaluate_slides, evidence, slide, train, bench, data, model  # isort: skip (the order of --help)
 from core.cli.options import app
 from core.errors import NodeLensError
 from core.logs import configure as configure_logs
 from core.settings import settings
 
-__all__ = ["app", "bench", "data", "evaluate", "evidence", "explain", "main", "model", "score", "slide", "train"]
+__all__ = [
+    "app",
+    "bench",
+    "data",
+    "evaluate",
+    "evaluate_slides",
+    "evidence",
+    "explain",
+    "main",
+    "model",
+    "score",
+    "slide",
+    "train",
+]
 
 
 def main() -> None:

@@ -53,12 +53,10 @@ def evaluate(
     for number, region in enumerate(regions, start=1):
         own = map_of(reader, region.image)[None]
         known = localisation.baselines(region.image[None], own.shape[1:], reader.task, number)
-        found.append(
-            (
-                region,
-                {reader.model.name: own} | {DENSITY: known[DENSITY]} if DENSITY in known else {reader.model.name: own},
-            )
-        )
+        maps: Maps = {reader.model.name: own}
+        if DENSITY in known:
+            maps[DENSITY] = known[DENSITY]
+        found.append((region, maps))
         tell(number)
     groups = places([region.image for region, _ in found])
     record: dict[str, Any] = {"regions": len(found), "places": len(np.unique(groups)), "um_per_px": um, "maps": {}}
@@ -88,19 +86,16 @@ def false_alarms(reader: Reader, slides: Iterable[Path], um_per_px: float | None
         with Slide.open(path, um_per_px) as slide:
             width, height = (side // STRIDE * STRIDE for side in slide.size_at(um))
             image = slide.region(0, 0, width, height, um)
-        probability = reader.model.point(1).view_probability(map_of(reader, image))
+        point = reader.model.point(1)
+        probability = point.view_probability(map_of(reader, image))
         tissue = in_cells(tissue_mask(image, um), *probability.shape, (STRIDE, STRIDE)) > 0
-        called = areas_of(
-            np.where(tissue, probability, np.nan), reader.model.point(1).threshold, (STRIDE, STRIDE), (um, um)
-        )
+        called = areas_of(np.where(tissue, probability, np.nan), point.threshold, (STRIDE, STRIDE), (um, um))
         yield {
             "slide": path.name,
             "mm2": float(tissue.sum()) * (STRIDE * um / 1000) ** 2,
             "areas": len(called),
             "highest": float(probability[tissue].max(initial=0.0)),
-            "share_called": float((probability[tissue] >= reader.model.point(1).threshold).mean())
-            if tissue.any()
-            else 0.0,
+            "share_called": float((probability[tissue] >= point.threshold).mean()) if tissue.any() else 0.0,
         }
 
 
