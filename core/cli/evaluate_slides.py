@@ -1,4 +1,4 @@
-"""`evaluate-slides`: how good a model's maps over regions with masks are, and what it calls where there is no tumour."""
+"""`evaluate-slides`: how good maps over regions with masks are, and what is called where there is no tumour."""
 
 from __future__ import annotations
 
