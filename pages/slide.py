@@ -25,3 +25,4 @@ if table is not None:
             readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8)
             light_table([evidence_panel("Why", patch, readings, inset=True)], key="slide_patch")
             show_verdict(readings, 0)
+            slides.open_in_read(table, patch, served.task)

@@ -181,7 +181,7 @@ def drop_bar(task: Task) -> None:
             st.session_state["drop_zone"] = generation + 1
             st.session_state["source_wanted"] = FILES
             st.rerun()
-        paste_zone(key="paste_zone", on_paste=lambda name, data: _paste(name, data, task))
+        paste_zone(key="paste_zone", on_paste=lambda name, data: put_on_table(name, data, task))
         keep_in_browser(
             [upload.digest for upload in (*kept().values(), removed()) if upload is not None],
             fresh="uploads_came" not in st.session_state and not kept(),
@@ -201,11 +201,12 @@ def _open_first(keys: list[str]) -> None:
         open_upload(first.key)
 
 
-def _paste(name: str, data: bytes, task: Task) -> None:
+def put_on_table(name: str, data: bytes, task: Task) -> None:
+    """A picture that came otherwise than by the drop bar: pasted, or cut out of a slide."""
     forget_removed()
     _left_out().clear()
     _keep(f"pasted {next(_pasted)}", name, data, task)
-    st.session_state["source"] = FILES
+    st.session_state["source_wanted"] = FILES
 
 
 _pasted = count(1)

@@ -25,8 +25,10 @@ from core.slides.scan import LEAST_TISSUE, Scan
 from core.slides.slide import Slide
 from core.slides.tiles import TILE, Tiles
 from core.slides.tissue import outlines
+from core.task import Task
 from core.view.overlay import colourise
 from pages.parts import library
+from pages.parts.read import uploads
 from pages.parts.slide.viewer import viewer
 
 SHOWN_AREAS = 50
@@ -216,3 +218,17 @@ def patch_at(table: OnTable) -> NDArray[np.uint8] | None:
     across, down = table.slide.step(grid.um_per_px)
     left, top = round(place[0] / across - grid.side / 2), round(place[1] / down - grid.side / 2)
     return table.slide.region(left, top, grid.side, grid.side, grid.um_per_px)
+
+
+def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
+    """A press takes the patch to Read, among the reader's files, with its pixel size."""
+    if not st.button("Open in Read", key="open_in_read"):
+        return
+    place = _clicked(table)
+    assert place is not None
+    assert task.um_per_px is not None
+    held = BytesIO()
+    dpi = 25_400 / task.um_per_px
+    Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi))
+    uploads.put_on_table(f"{table.slide.path.stem} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
+    st.switch_page("pages/read.py")
