@@ -119,20 +119,21 @@ def _pixels(found: list[tuple[Region, NDArray[np.float32]]], groups: NDArray[np.
 
 
 def _detections(reader: Reader, region: Region, logits: NDArray[np.float32], um: float) -> Detections:
+    """A lesion by its hottest called cell, however many lesions one area joins; an area that meets none is an alarm."""
     point = reader.model.point(1)
-    called = areas_of(point.view_probability(logits), point.threshold, (STRIDE, STRIDE), (um, um))
+    probability = point.view_probability(logits)
     numbers, count = lesions_of(region.mask)
-    on = [_lesion_under(numbers, area.row, area.column) for area in called]
-    return Detections(
-        np.array([area.highest for area in called]),
-        np.array(on, np.intp),
-        count,
-        float((~region.mask).sum()) * (um / 1000) ** 2,
-    )
-
-
-def _lesion_under(numbers: NDArray[np.intp], row: int, column: int) -> int:
-    """The lesion that most of a cell lies on; 0 for none."""
-    cell = numbers[row * STRIDE : (row + 1) * STRIDE, column * STRIDE : (column + 1) * STRIDE]
-    present = cell[cell > 0]
-    return int(np.bincount(present).argmax()) if len(present) else 0
+    under = numbers.reshape(logits.shape[0], STRIDE, logits.shape[1], STRIDE)
+    scores, on = [], []
+    for lesion in range(1, count + 1):
+        own = probability[(under == lesion).any(axis=(1, 3))]
+        if own.max() >= point.threshold:
+            scores.append(float(own.max()))
+            on.append(lesion)
+    tumour = (under > 0).any(axis=(1, 3))
+    for area in areas_of(probability, point.threshold, (STRIDE, STRIDE), (um, um)):
+        if not tumour[area.members].any():
+            scores.append(area.highest)
+            on.append(0)
+    without = float((~region.mask).sum()) * (um / 1000) ** 2
+    return Detections(np.array(scores), np.array(on, np.intp), count, without)

@@ -32,6 +32,7 @@ class Area:
         diameter_mm: longest distance between two points of its outline.
         mean, highest: probability of its cells.
         row, column: of its hottest cell.
+        members: rows and columns of its cells, (cells,) each.
         unlike: share of its cells flagged as unlike training tissue; nan where that was not asked.
     """
 
@@ -43,6 +44,7 @@ class Area:
     highest: float
     row: int
     column: int
+    members: tuple[NDArray[np.intp], NDArray[np.intp]]
     unlike: float = float("nan")
 
 
@@ -85,6 +87,7 @@ def areas_of(
                 float(values[hottest]),
                 int(rows[hottest]),
                 int(columns[hottest]),
+                (rows, columns),
             )
         )
     return sorted(found, key=lambda area: (-round(area.highest, 2), -area.mm2))
