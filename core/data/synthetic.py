@@ -130,7 +130,8 @@ def _draw(seed: int, index: int, positive: bool) -> tuple[NDArray[np.uint8], NDA
     """One patch (96, 96, 3) and its mask (96, 96)."""
     rng = np.random.default_rng((seed, index, positive))
     nest, mask = _nest(rng, positive)
-    hematoxylin, eosin = _stain(rng, _tissue_map(rng, nest))
+    tissue = _tissue_map(rng, nest)
+    hematoxylin, eosin = stain(rng, tissue, traits_of(rng))
     return _photograph(rng, hematoxylin, eosin), mask
 
 
@@ -178,10 +179,14 @@ def _tissue_map(rng: np.random.Generator, nest: NDArray[np.bool_]) -> NDArray[np
     return np.where(nest, TUMOUR, host)
 
 
-def _stain(rng: np.random.Generator, tissue: NDArray[np.intp]) -> tuple[Field, Field]:
-    """Concentrations of hematoxylin and eosin on the drawn grid."""
+def traits_of(rng: np.random.Generator) -> dict[str, Field]:
+    """What each tissue is like in one scene: name in Tissue -> one value a tissue."""
     variation = np.array(VARIATION)[:, None] * rng.standard_normal((len(TISSUES), len(Tissue._fields)))
-    traits = dict(zip(Tissue._fields, (np.array(TISSUES) * np.exp(variation)).T, strict=True))
+    return dict(zip(Tissue._fields, (np.array(TISSUES) * np.exp(variation)).T, strict=True))
+
+
+def stain(rng: np.random.Generator, tissue: NDArray[np.intp], traits: dict[str, Field]) -> tuple[Field, Field]:
+    """Concentrations of hematoxylin and eosin on the drawn grid, of tissues (DRAWN, DRAWN)."""
     eosin, basophilia, fibrous, clear = (
         ndimage.gaussian_filter(traits[name][tissue], OVERSAMPLING)
         for name in ("eosin", "basophilia", "fibrous", "clear")

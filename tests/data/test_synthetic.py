@@ -73,7 +73,7 @@ def test_light_follows_beer_lambert():
 def test_concentrations_are_never_negative_so_no_light_exceeds_white():
     rng = np.random.default_rng(0)
     tissue = np.arange(DRAWN * DRAWN).reshape(DRAWN, DRAWN) * len(synthetic.TISSUES) // DRAWN**2  # a stripe of each
-    hematoxylin, eosin = synthetic._stain(rng, tissue)
+    hematoxylin, eosin = synthetic.stain(rng, tissue, synthetic.traits_of(rng))
     assert hematoxylin.min() >= 0
     assert eosin.min() >= 0
     light = transmit(np.stack([hematoxylin, eosin], -1), synthetic.BROWN, np.full(3, 240.0))
@@ -83,7 +83,8 @@ def test_concentrations_are_never_negative_so_no_light_exceeds_white():
 
 def test_a_scene_without_a_single_nucleus_can_be_drawn():
     glass = np.full((DRAWN, DRAWN), synthetic.GLASS)
-    hematoxylin, _ = synthetic._stain(np.random.default_rng(1), glass)
+    rng = np.random.default_rng(1)
+    hematoxylin, _ = synthetic.stain(rng, glass, synthetic.traits_of(rng))
     assert np.median(hematoxylin) < 0.05
 
 
