@@ -27,7 +27,7 @@ STOREYS: list[dict[str, list[str]]] = [
             ". archive chunks corruptions image_limits patch picture_statistics pixel_size pixels tables transforms",
             "flags pcam tiff",
             "download intake synthetic",
-            "masks sources",
+            "masks sources synthetic_slide",
             "labelled regions",
             "imports",
         ],

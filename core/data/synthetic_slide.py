@@ -36,7 +36,7 @@ from core.files import atomic_path
 from core.task import PCAM
 
 SLIDE, MASK = "demo_slide.tif", "demo_slide_mask.png"
-COARSE = 8
+COARSE = 2
 """Slide pixels a pixel of the plan."""
 FADE = 16
 """Pixels over which neighbouring patches fade into each other."""
@@ -75,10 +75,8 @@ def draw(side: int, seed: int, progress: Callable[[int, int], None] | None = Non
     traits = traits_of(np.random.default_rng((seed, 1)))
     step = SIDE - FADE
     corners = [(top, left) for top in range(0, side, step) for left in range(0, side, step)]
-    light, weight = (
-        np.zeros((side + SIDE, side + SIDE, 3), np.float32),
-        np.zeros((side + SIDE, side + SIDE, 1), np.float32),
-    )
+    light = np.zeros((side + SIDE, side + SIDE, 3), np.float32)
+    weight = np.zeros((side + SIDE, side + SIDE, 1), np.float32)
     ramp = np.minimum(1, (np.arange(SIDE) + 0.5) / FADE)
     ramp = np.minimum(ramp, ramp[::-1]).astype(np.float32)
     fade = (ramp[:, None] * ramp)[..., None]
@@ -118,16 +116,9 @@ def write_slide(out: Path, side: int, seed: int, progress: Callable[[int, int], 
     paths = [out / SLIDE, out / MASK]
     with atomic_path(paths[0]) as part, tifffile.TiffWriter(part) as file:
         for number, level in enumerate(levels):
-            density = 1e4 / (um * 2**number)
+            size = (1e4 / (um * 2**number),) * 2
             words = f"synthetic, not tissue; seed {seed}" if number == 0 else None
-            file.write(
-                level,
-                resolution=(density, density),
-                subfiletype=int(number > 0),
-                description=words,
-                metadata=None,
-                **facts,
-            )
+            file.write(level, resolution=size, subfiletype=int(number > 0), description=words, metadata=None, **facts)
     with atomic_path(paths[1]) as part:
         Image.fromarray(drawn.mask).save(part, "PNG", optimize=True)
     return paths
