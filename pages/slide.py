@@ -12,7 +12,9 @@ frame.require()
 model = choices.model()
 served = library.reader(model)
 path = slides.choose_slide()
-table = slides.open_slide(path, served) if path is not None else None
+drawn = slides.is_drawn(path)
+choices.synthetic_badge(drawn)
+table = slides.open_slide(path, served)
 if table is not None:
     wide, narrow = st.columns([7, 3])
     with wide:
@@ -22,7 +24,7 @@ if table is not None:
         if patch is None:
             st.caption("Click anywhere on the slide to read the patch there.")
         else:
-            readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8)
+            readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8, drawn)
             light_table([evidence_panel("Why", patch, readings, inset=True)], key="slide_patch")
             show_verdict(readings, 0)
             slides.open_in_read(table, patch, served.task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from core.data.synthetic_slide import SLIDE
 from core.errors import CoarseImageError, NodeLensError, SlideError
 from core.inference import Reader
 from core.settings import settings, without_paths
@@ -31,6 +33,7 @@ from pages.parts import library
 from pages.parts.read import uploads
 from pages.parts.slide.viewer import viewer
 
+DEMO = "demo (synthetic, not tissue)"
 SHOWN_AREAS = 50
 EVERY = 2.0
 """Seconds between two looks at a slide that is being read."""
@@ -45,19 +48,24 @@ class OnTable:
     scan: Scan
 
 
-def choose_slide() -> Path | None:
-    """One of the folder that NODELENS_SLIDES names."""
-    folder = settings().slides
-    if folder is None:
-        st.info("No folder of slides is named. Start NodeLens with NODELENS_SLIDES=FOLDER to list its slides here.")
-        return None
-    try:
-        names = {path.name: path for path in slides_in([folder])}
-    except SlideError as error:
-        st.info(without_paths(str(error)))
-        return None
+def choose_slide() -> Path:
+    """One of the folder that NODELENS_SLIDES names, or the drawn one."""
+    drawn = settings().demo / SLIDE
+    names = {path.name: path for path in _listed()} | {DEMO: drawn}
     name = st.selectbox("Slide", list(names), key="slide", bind="query-params")
     return names[name]
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a slide is the drawn one."""
+    return path == settings().demo / SLIDE
+
+
+def _listed() -> list[Path]:
+    folder = settings().slides
+    with suppress(SlideError):
+        return slides_in([folder]) if folder else []
+    return []
 
 
 def open_slide(path: Path, served: Reader) -> OnTable | None:
@@ -231,4 +239,4 @@ def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
     dpi = 25_400 / task.um_per_px
     Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi))
     uploads.put_on_table(f"{table.slide.path.stem} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
-    st.switch_page("pages/read.py")
+    st.switch_page("pages/read.py", query_params={"source": uploads.FILES})
