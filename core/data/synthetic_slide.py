@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -106,7 +107,12 @@ def write_slide(out: Path, side: int, seed: int, progress: Callable[[int, int], 
     drawn = draw(side, seed, progress)
     um = PCAM.um_per_px
     assert um is not None
-    facts = {"tile": (TILE, TILE), "photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": QUALITY}}
+    facts: dict[str, Any] = {
+        "tile": (TILE, TILE),
+        "photometric": "rgb",
+        "compression": "jpeg",
+        "compressionargs": {"level": QUALITY},
+    }
     facts |= {"resolutionunit": "CENTIMETER"}
     levels = [drawn.pixels]
     while max(levels[-1].shape) > 2 * TILE:
@@ -168,4 +174,4 @@ def _light(hematoxylin: NDArray[np.float64], eosin: NDArray[np.float64]) -> NDAr
     light = transmit(np.stack([hematoxylin, eosin], -1), vectors, WHITE)
     blocks = light.reshape(SIDE, OVERSAMPLING, SIDE, OVERSAMPLING, 3)
     image: NDArray[np.float64] = blocks.mean((1, 3))
-    return image + 1.5 * (image - ndimage.gaussian_filter(image, (0.7, 0.7, 0)))
+    return np.asarray(image + 1.5 * (image - ndimage.gaussian_filter(image, (0.7, 0.7, 0))))

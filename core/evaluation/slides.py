@@ -88,7 +88,7 @@ def false_alarms(reader: Reader, slides: Iterable[Path], um_per_px: float | None
             image = slide.region(0, 0, width, height, um)
         point = reader.model.point(1)
         probability = point.view_probability(map_of(reader, image))
-        tissue = in_cells(tissue_mask(image, um), *probability.shape, (STRIDE, STRIDE)) > 0
+        tissue = in_cells(tissue_mask(image, um), probability.shape[0], probability.shape[1], (STRIDE, STRIDE)) > 0
         called = areas_of(np.where(tissue, probability, np.nan), point.threshold, (STRIDE, STRIDE), (um, um))
         yield {
             "slide": path.name,
@@ -130,7 +130,7 @@ def _detections(reader: Reader, region: Region, logits: NDArray[np.float32], um:
         if own.max() >= point.threshold:
             scores.append(float(own.max()))
             on.append(lesion)
-    tumour = (under > 0).any(axis=(1, 3))
+    tumour = np.asarray((under > 0).any(axis=(1, 3)))
     for area in areas_of(probability, point.threshold, (STRIDE, STRIDE), (um, um)):
         if not tumour[area.members].any():
             scores.append(area.highest)

@@ -106,7 +106,7 @@ class OpenSlidePyramid:
         across, down = (_positive(told.get(f"openslide.mpp-{axis}")) for axis in "xy")
         self.um_per_px = (across, down) if across and down else None
         power = _positive(told.get("openslide.objective-power"))
-        self.hints = (f"The file names an objective of {power:g}x.",) if power else ()
+        self.hints: tuple[str, ...] = (f"The file names an objective of {power:g}x.",) if power else ()
         left, top, wide, high = (
             int(told.get(f"openslide.bounds-{name}", usual))
             for name, usual in (("x", 0), ("y", 0), ("width", width), ("height", height))
@@ -224,7 +224,7 @@ class FlatPicture:
             size = from_dpi(*image.info["dpi"]).um_per_px if "dpi" in image.info else None
             self._pixels, _ = as_rgb(image)
             self.format = str(image.format)
-        self.levels = (Level(width, height, 1.0, 1.0),)
+        self.levels: tuple[Level, ...] = (Level(width, height, 1.0, 1.0),)
         self.um_per_px = (size, size) if size else None
         self.hints: tuple[str, ...] = ()
         self.bounds = 0, 0, width, height

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -120,7 +120,7 @@ class Scan:
             return
         missing.sort(key=dict(zip(missing, self._first_look(missing, stop), strict=True)).__getitem__, reverse=True)
         with ThreadPoolExecutor(1) as fetching:
-            coming = []
+            coming: list[Future[NDArray[np.uint8]]] = []
             for place, chunk in enumerate(missing):
                 while len(coming) < AHEAD and place + len(coming) < len(missing):
                     coming.append(fetching.submit(self._tissue_of, missing[place + len(coming)]))

@@ -35,7 +35,7 @@ def opened(session: str, path: Path, um_per_px: float | None = None) -> tuple[st
     key = session, path, path.stat().st_mtime_ns if path.exists() else 0, um_per_px
     with _guard:
         token = _tokens.get(key)
-        if token in _open:
+        if token is not None and token in _open:
             _open.move_to_end(token)
             return token, _open[token].slide
         token = _tokens[key] = secrets.token_urlsafe(16)

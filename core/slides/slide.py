@@ -140,7 +140,8 @@ class Slide:
             for start, count, whole in zip((left, top), (width, height), self.size_at(um_per_px), strict=True)
         )
         box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-        inside = self._inside(*map(int, box), self.step(um_per_px))
+        left_, top_, right, bottom = map(int, box)
+        inside = self._inside(left_, top_, right, bottom, self.step(um_per_px))
         if len(columns) == inside.shape[1] and len(rows) == inside.shape[0] and left >= 0 and top >= 0:
             return inside
         return np.ascontiguousarray(inside[rows[:, None] - box[1], columns - box[0]])

@@ -53,15 +53,14 @@ def tissue_mask(overview: Pixels, um_per_px: float) -> Mask:
     rough = np.sqrt(np.maximum(square - mean * mean, 0)) > TEXTURE
     seen = ((colour > threshold) & stained) | (rough & (colour > COLOURED[0] / 2))
     seen &= ~_widened(foreign, round(40 / um_per_px))
-    closed = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, _disc(CLOSING_UM / um_per_px / 2))
-    closed &= ~_widened(foreign, 0).astype(np.uint8) & 1
-    return _large(closed, LEAST_UM2 / um_per_px**2)
+    closed = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, _disc(CLOSING_UM / um_per_px / 2)) > 0
+    return _large(closed & ~foreign, LEAST_UM2 / um_per_px**2)
 
 
 def outlines(mask: Mask) -> list[NDArray[np.int32]]:
     """Borders of a mask, outer and inner: (n, 2) x and y in its pixels each."""
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return [contour[:, 0, :] for contour in found if len(contour) > 2]
+    return [np.asarray(contour[:, 0, :], np.int32) for contour in found if len(contour) > 2]
 
 
 def in_cells(mask: Mask, rows: int, columns: int, cell: tuple[float, float]) -> NDArray[np.float32]:
@@ -78,7 +77,7 @@ def in_cells(mask: Mask, rows: int, columns: int, cell: tuple[float, float]) -> 
         + whole[np.ix_(ys[:-1], xs[:-1])]
     )
     area = np.outer(np.diff(ys), np.diff(xs))
-    return np.divide(total, area, out=np.zeros((rows, columns)), where=area > 0).astype(np.float32)
+    return np.asarray(np.divide(total, area, out=np.zeros((rows, columns)), where=area > 0), np.float32)
 
 
 def _widened(mask: Mask, by: int) -> Mask:
@@ -90,8 +89,8 @@ def _disc(radius: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
 
 
-def _large(mask: NDArray[np.uint8], least: float) -> Mask:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+def _large(mask: Mask, least: float) -> Mask:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     keep = stats[:, cv2.CC_STAT_AREA] >= least
     keep[0] = False
-    return keep[labels]
+    return np.asarray(keep[labels])

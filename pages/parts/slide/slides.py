@@ -178,7 +178,7 @@ def show_progress(table: OnTable) -> None:
         st.button("Stop", on_click=working.stop, key="stop_scan")
     elif done < wanted and not scan.holes():
         st.markdown(f"{mm2:.2f} mm\u00b2 of tissue; {done / max(wanted, 1):.0%} read.")
-        st.button("Read the slide", type="primary", on_click=job.start, args=(scan,), key="start_scan")
+        st.button("Read the slide", type="primary", on_click=_start, args=(scan,), key="start_scan")
     else:
         st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, all read.")
     for words in scan.holes().values():
@@ -240,3 +240,7 @@ def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
     Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi))
     uploads.put_on_table(f"{table.slide.path.stem} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
     st.switch_page("pages/read.py", query_params={"source": uploads.FILES})
+
+
+def _start(scan: Scan) -> None:
+    job.start(scan)
