@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def _listed() -> list[Path]:
 
 def open_slide(path: Path, served: Reader) -> OnTable | None:
     """Open it, ask for what is not known, or say why it cannot be read."""
-    session = st.session_state.setdefault("slides_of", str(id(st.session_state)))
+    session = st.session_state.setdefault("slides_of", token_hex(8))
     stated: float | None = st.session_state.get(f"um_{path.name}")
     try:
         token, slide = shelf.opened(session, path, stated)

@@ -1,0 +1,97 @@
+"""A slide on its page: listed, asked for its pixel size, read, its areas and patches."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from core import service
+from core.settings import settings
+from core.slides import job, shelf
+
+NAME = "cells"
+
+
+@pytest.fixture
+def slides(tmp_path, demo):
+    """A folder with one slide that says its pixel size, one that does not, and a text."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    pixels = np.concatenate(np.concatenate(demo.patches(np.arange(16)).reshape(4, 4, 96, 96, 3), axis=1), axis=1)
+    density = (1e4 / 0.97, 1e4 / 0.97)
+    tifffile.imwrite(
+        folder / "node.tif", pixels, tile=(128, 128), photometric="rgb", resolution=density, resolutionunit="CENTIMETER"
+    )
+    Image.fromarray(pixels).save(folder / "unknown.png")
+    (folder / "bad.svs").write_text("no slide")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _its_machine(unpadded_reader, monkeypatch, tmp_path, slides, _machine):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / NAME).symlink_to(unpadded_reader.stored.folder)
+    monkeypatch.setenv("NODELENS_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("NODELENS_MODEL", NAME)
+    monkeypatch.setenv("NODELENS_SLIDES", str(slides))
+    monkeypatch.setattr(service, "load_reader", lambda name: unpadded_reader)
+    settings.cache_clear()
+    yield
+    job.forget()
+    shelf.forget()
+
+
+def viewer(page):
+    return page.component("slide_viewer")
+
+
+def test_a_slide_is_read_and_shown(screen, unpadded_reader):
+    page = screen("slide", slide="node.tif").calm()
+    told = viewer(page)
+    assert (told["width"], told["height"], told["map"]) == (384, 384, None)
+    assert told["outline"]
+    page.press("Read the slide").calm()
+    deadline = time.monotonic() + 60
+    while "all read" not in page.markdown and time.monotonic() < deadline:
+        time.sleep(0.2)
+        page.at.run()
+    assert "mm² of tissue, all read." in page.calm().markdown
+    assert viewer(page)["map"].startswith("data:image/png;base64,")
+    areas = [button.label for button in page.at.button if re.match(r"\d+: ", button.label)]
+    assert len(areas) == len({area.split(":")[0] for area in areas})
+    assert (len(areas) > 0) == bool(viewer(page)["areas"])
+
+
+def test_the_token_opens_its_tiles_and_no_other_does(screen):
+    token = viewer(screen("slide", slide="node.tif").calm())["token"]
+    assert len(token) > 20
+    assert shelf.tile(token, 0, 0, 0)[:2] == b"\xff\xd8"
+    with pytest.raises(KeyError):
+        shelf.tile("guessed", 0, 0, 0)
+    other = viewer(screen("slide", slide="node.tif").calm())["token"]
+    assert other != token
+
+
+def test_a_pixel_size_is_asked_for_and_stated(screen):
+    page = screen("slide", slide="unknown.png")
+    assert "does not say how large its pixels are" in page.at.warning[0].value
+    (field,) = (one for one in page.at.number_input if one.label.startswith("Pixel size"))
+    field.set_value(0.97).run()
+    assert viewer(page.calm())["um"] == 0.97
+
+
+def test_a_file_that_is_no_slide_says_so(screen):
+    page = screen("slide", slide="bad.svs")
+    assert "bad.svs cannot be read" in page.at.error[0].value
+    assert str(settings().slides) not in page.at.error[0].value
+
+
+def test_the_drawn_slide_is_always_there_and_says_what_it_is(screen, monkeypatch):
+    monkeypatch.delenv("NODELENS_SLIDES")
+    settings.cache_clear()
+    page = screen("slide").calm()
+    assert "synthetic, not tissue" in page.html
+    assert viewer(page)["width"] == 2048
