@@ -27,6 +27,8 @@ MAX_ENLARGEMENT = 1.34
 """At most: 1.3 um/px for a model of 0.97."""
 OVERVIEW = 1024
 """Pixels of an overview's longer side."""
+FROM_AFAR = 2**26
+"""Pixels of the coarsest level at most: an overview reads all of it."""
 DARK = 80
 """Grey level: a ground darker than this is no glass in transmitted light."""
 
@@ -61,7 +63,7 @@ class Slide:
         by = "a person" if um_per_px is not None else "the file" if told else ""
         found = cls(path, pyramid, told, by)
         try:
-            found._refuse_dark()
+            found._refuse_unseen()
         except SlideError:
             found.close()
             raise
@@ -206,7 +208,10 @@ class Slide:
         ]
         return max(fitting, key=lambda number: self.levels[number].down_x, default=0)
 
-    def _refuse_dark(self) -> None:
+    def _refuse_unseen(self) -> None:
+        coarsest = self.levels[-1]
+        if coarsest.width * coarsest.height > FROM_AFAR:
+            raise SlideError(self.path, "it has no level from afar that can be read; save it as a pyramid")
         grey = self.overview(256).mean(axis=2)
         if np.quantile(grey, 0.9) < DARK:
             raise SlideError(
