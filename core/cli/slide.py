@@ -21,6 +21,9 @@ def read(
     model: Model,
     stride: Annotated[int, typer.Option("--stride", min=8, max=96, help="Pixels between cells.")] = 32,
     um_per_px: PixelSize = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler whose workers read the chunks.")
+    ] = None,
     engine: EngineName = "auto",
 ) -> None:
     """Read slides: heatmap.npz, areas.csv, areas.geojson, scan.json and overview.png for each.
@@ -36,6 +39,15 @@ def read(
     reader = load_reader(model, engine)
     with progress("slide", "slide") as bar:
         bar.total = len(paths)
-        for outcome in read_slides(paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px):
+        if scheduler:
+            from dask.distributed import Client
+
+            from core.slides.cluster import read_on_cluster
+
+            client = Client(scheduler)
+            found = read_on_cluster(client, paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px)
+        else:
+            found = read_slides(paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px)
+        for outcome in found:
             bar.write(f"{outcome.slide}: {outcome.status}{f', {outcome.reason}' if outcome.reason else ''}")
             bar.update(1)

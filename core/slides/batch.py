@@ -78,15 +78,25 @@ def read_slide(
         with Slide.open(path, um_per_px) as slide:
             scan = Scan(slide, reader, out / SCANS, stride)
             scan.run(tell=lambda done, total: tell(done, total))
-            threshold = reader.model.point(1).threshold
-            assert slide.um_per_px is not None
-            areas = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px)
-            write_scan(scan, areas, out / path.stem, threshold, draw(scan))
-            holes = scan.holes()
-            mm2 = float(scan.wanted.sum()) * (stride * scan.grid.um_per_px / 1000) ** 2
-            return Outcome(path.name, WITH_HOLES if holes else READ, mm2, len(areas), "; ".join(holes.values()))
-    except (SlideError, NodeLensError) as error:
-        return Outcome(path.name, REFUSED, 0.0, 0, str(error))
+            return write_outcome(scan, out, draw)
+    except NodeLensError as error:
+        return refused(path, str(error))
+
+
+def write_outcome(scan: Scan, out: Path, draw: Draw) -> Outcome:
+    """Write what a scan has found into a folder of the slide's name, and say what became of it."""
+    slide, threshold = scan.slide, scan.reader.model.point(1).threshold
+    assert slide.um_per_px is not None
+    areas = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px)
+    write_scan(scan, areas, out / slide.path.stem, threshold, draw(scan))
+    holes = scan.holes()
+    mm2 = float(scan.wanted.sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2
+    return Outcome(slide.path.name, WITH_HOLES if holes else READ, mm2, len(areas), "; ".join(holes.values()))
+
+
+def refused(path: Path, reason: str) -> Outcome:
+    """Of a slide that could not be read."""
+    return Outcome(path.name, REFUSED, 0.0, 0, reason)
 
 
 def write_table(outcomes: Iterable[Outcome], out: Path) -> None:

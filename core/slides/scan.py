@@ -114,7 +114,7 @@ class Scan:
             OutputError: the folder is full or read-only.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        missing = [chunk for chunk in self.chunks if not self._is_done(chunk)]
+        missing = self.missing()
         tell(len(self.chunks) - len(missing), len(self.chunks))
         if not missing:
             return
@@ -132,6 +132,20 @@ class Scan:
                 tell(len(self.chunks) - len(missing) + place + 1, len(self.chunks))
             for one in coming:
                 one.cancel()
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Chunks that are not on disk yet, by their first row and column."""
+        return [chunk for chunk in self.chunks if not self._is_done(chunk)]
+
+    def read_chunk(self, chunk: tuple[int, int]) -> None:
+        """Read one chunk and keep it, where it is not there yet.
+
+        Raises:
+            OutputError: the folder is full or read-only.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._is_done(chunk):
+            self._read(chunk, lambda: self._tissue_of(chunk))
 
     def logits(self) -> Logits:
         """(rows, columns) float32, one view, before calibration; nan where there is no tissue or nothing was read."""
