@@ -52,13 +52,13 @@ def read_on_cluster(
         ]
         waiting.append((path, scan, tasks, ""))
     outcomes = []
-    for path, scan, tasks, reason in waiting:
-        if scan is None:
+    for path, opened, tasks, reason in waiting:
+        if opened is None:
             outcomes.append(refused(path, reason))
         else:
             client.gather(tasks)
-            outcomes.append(write_outcome(scan, out, draw))
-            scan.slide.close()
+            outcomes.append(write_outcome(opened, out, draw))
+            opened.slide.close()
         write_table(outcomes, out)
         yield outcomes[-1]
 
