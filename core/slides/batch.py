@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -87,7 +87,8 @@ def write_outcome(scan: Scan, out: Path, draw: Draw) -> Outcome:
     """Write what a scan has found into a folder of the slide's name, and say what became of it."""
     slide, threshold = scan.slide, scan.reader.model.point(1).threshold
     assert slide.um_per_px is not None
-    areas = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px)
+    found = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px)
+    areas = [replace(area, unlike=scan.unlike(*area.members)) for area in found]
     write_scan(scan, areas, out / slide.path.stem, threshold, draw(scan))
     holes = scan.holes()
     mm2 = float(scan.wanted.sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +97,7 @@ def as_geojson(areas: Sequence[Area], scan: Scan) -> dict[str, Any]:
                         "longest diameter mm": one.diameter_mm,
                         "mean probability": one.mean,
                         "highest probability": one.highest,
+                        **({} if math.isnan(one.unlike) else {"share unlike training tissue": one.unlike}),
                     },
                 },
             }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.flags import UNLIKE
 from core.errors import SlideError
 from core.files import atomic_path, write_text
 from core.inference.reader import Reader
@@ -29,6 +31,8 @@ CHUNK = 16
 """Cells along a chunk."""
 LEAST_TISSUE = 0.05
 """Share of a cell that must be tissue for it to be read."""
+ASKED = 32
+"""Cells of an area whose patches are asked how familiar they are."""
 AHEAD = 2
 """Chunks whose tissue is fetched while another is read."""
 DONE, HOLE = ".npy", ".txt"
@@ -164,6 +168,23 @@ class Scan:
         found = np.full(logits.shape, np.nan, np.float32)
         found[known] = self.reader.model.point(1).view_probability(logits[known])
         return found
+
+    def unlike(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> float:
+        """Share of some cells' patches that are flagged as unlike training tissue; of many ASKED are drawn evenly.
+
+        nan where the model has no detector, or no cell can be read.
+        """
+        if self.reader.ood is None or not len(rows):
+            return float("nan")
+        drawn = np.unique(np.linspace(0, len(rows) - 1, min(ASKED, len(rows))).round().astype(int))
+        patches = []
+        for row, column in zip(rows[drawn].tolist(), columns[drawn].tolist(), strict=True):
+            with suppress(SlideError):
+                patches.append(self._pixels(slice(row, row + 1), slice(column, column + 1)))
+        if not patches:
+            return float("nan")
+        flagged = self.reader.read(np.stack(patches)).flags
+        return sum(UNLIKE in names for names in flagged) / len(flagged)
 
     def holes(self) -> dict[tuple[int, int], str]:
         """Chunks that could not be read, with a sentence each."""
