@@ -1,0 +1,53 @@
+"""A cluster of two processes reads what one process reads, also when one of them is killed in the middle."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from core.slides.batch import read_slides
+from core.view.slide_map import overview_picture
+
+distributed = pytest.importorskip("distributed", reason="dask and distributed are an extra")
+UM = 0.97
+
+
+@pytest.fixture
+def folder(write_slide, tmp_path):
+    (tmp_path / "in").mkdir()
+    generator = np.random.default_rng(9)
+    for name in ("a", "b"):
+        tissue = np.array([190, 110, 170]) + generator.normal(0, 25, (120, 120, 1))
+        write_slide(tissue.clip(0, 255).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1), UM, f"in/{name}.tif")
+    (tmp_path / "in" / "c.svs").write_text("no slide")
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_worker_loses_nothing(folder, unpadded_reader):
+    from core.slides.cluster import read_on_cluster
+
+    paths = [folder / "in" / name for name in ("a.tif", "b.tif", "c.svs")]
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        first = next(iter(client.run(os.getpid).values()))
+
+        def kill():
+            scans = folder / "many" / "scans"
+            while not list(scans.glob("*/*.npy")):
+                time.sleep(0.05)
+            os.kill(first, signal.SIGKILL)
+
+        killing = threading.Thread(target=kill, daemon=True)
+        killing.start()
+        found = list(read_on_cluster(client, paths, unpadded_reader, folder / "many", overview_picture, stride=32))
+        killing.join()
+    assert [one.status for one in found] == ["read", "read", "refused"]
+    alone = list(read_slides(paths, unpadded_reader, folder / "one", overview_picture))
+    assert [one.areas for one in found] == [one.areas for one in alone]
+    for name in ("a", "b"):
+        many, one = (np.load(folder / how / name / "heatmap.npz")["probability"] for how in ("many", "one"))
+        np.testing.assert_array_equal(many, one)
