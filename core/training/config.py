@@ -98,7 +98,7 @@ class Distillation(_Frozen):
     """Learning from a teacher as well: from its logits (Hinton et al. 2015, arXiv:1503.02531) and its maps."""
 
     teacher: Place
-    """Name under models/, or path of a bundle."""
+    """Name under models/, or path of a bundle; several, parted by commas, answer with the mean of their logits."""
     views: int = Field(default=1, ge=1, le=VIEWS)
     """Flips and turns of each patch that the teacher's answer is the mean of, maps turned back: it knows more so."""
     once: bool = False
@@ -109,6 +109,19 @@ class Distillation(_Frozen):
     maps: float = Field(default=0, ge=0, le=100)
     """Weight of telling the teacher's maps from the network's own by one linear layer (FitNets: Romero et al. 2015,
     arXiv:1412.6550); it is added to the rest of the loss, in cycles of whole patches."""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names, or paths, one by one."""
+        return tuple(filter(None, map(str.strip, self.teacher.split(","))))
+
+    @model_validator(mode="after")
+    def _asked(self) -> Distillation:
+        if not self.teachers:
+            raise ValueError("teacher: no model is named")
+        if self.maps and len(self.teachers) > 1:
+            raise ValueError("maps: those of one teacher can be learned, not of several")
+        return self
 
 
 class TrainConfig(_Frozen):
