@@ -47,6 +47,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "gzip": {"chunks": (4, 96, 96, 3), "compression": "gzip"},
 }
 WriteSplit = Callable[..., Path]
+SetNorms = Callable[[Any], None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -120,7 +121,22 @@ def split(tmp_path: Path, write_split: WriteSplit, patches: NDArray[np.uint8], l
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.uint8]) -> Path:
+def set_norms(patches: NDArray[np.uint8]) -> SetNorms:
+    """A function that sets a random network's norms by one pass, so that patches give logits that differ."""
+    import torch
+
+    def set_by_one_pass(net: Any) -> None:
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            net.train()(torch.from_numpy(patches))
+
+    return set_by_one_pass
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.uint8], set_norms: SetNorms) -> Path:
     """An EfficientNet-Lite0 with seeded random weights, in a models folder of its own, with an operating point."""
     import torch
 
@@ -128,11 +144,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.ui
 
     torch.manual_seed(3)
     net = PatchNet("efficientnet_lite0", MEAN, STD)
+    set_norms(net)
     with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0  # one pass sets the statistics, so that patches give logits that differ
-        net.train()(torch.from_numpy(patches))
         net.net.classifier.weight.mul_(2.5)
         logits = net.eval()(torch.from_numpy(patches))[1]
         net.net.classifier.bias.sub_(logits.mean(dim=0))
@@ -203,7 +216,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture(scope="session")
-def unpadded_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[np.uint8]) -> Path:
+def unpadded_bundle(tmp_path_factory: pytest.TempPathFactory, set_norms: SetNorms) -> Path:
     """A network without padding, with seeded random weights that tell patches apart."""
     import torch
 
@@ -212,11 +225,8 @@ def unpadded_bundle(tmp_path_factory: pytest.TempPathFactory, patches: NDArray[n
     torch.manual_seed(4)
     mean, std = (127.0,) * 3, (128.0,) * 3
     net = PatchNet("efficientnet_lite0_unpadded", mean, std)
+    set_norms(net)
     with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        net.train()(torch.from_numpy(patches))
         net.net.classifier.weight.normal_(std=0.1)
         net.net.classifier.bias.copy_(torch.tensor([0.25, -0.5]))
     folder = tmp_path_factory.mktemp("models") / "cells"

@@ -22,7 +22,8 @@ from core.models.calibration_curve import Curve, calibrated, sigmoid
 from core.models.schema import CalibrationTrial, Interval
 
 KNOTS = 6
-"""Of the bent curve. On halves of the valid split, four served densenet169_local worse and twelve no better."""
+"""Of the bent curve. On halves of the valid split, four served densenet169_local (shipped up to 0.2) worse and twelve
+no better."""
 STIFFNESS = 1e-3
 """Nats that a bend of the curve costs, in squares of log slope: it decides where there are few patches."""
 STEEPEST = 20.0
@@ -121,12 +122,12 @@ ISOTONIC = "isotonic"
 """What is compared but cannot serve: its steps give patches of different logits one probability, so that a threshold in
 logits is not defined."""
 SERVES = f"{KNOTS} knots"
-"""What `model calibrate` fits: by the rule, the simplest that is as good as the best for every model shipped.
+"""What `model calibrate` fits: by the rule, the simplest that is as good as the best for every model it was judged on.
 
 On the valid split with one view and 32 clusters of colour it was best or within 0.001 of it for all three. Platt was
 as good for efficientnet_lite0, worse by 0.004 [0.0004, 0.007] nats for densenet169 on varied patches, and by 0.015 and
-0.028 for densenet169_local, whose logits bend. A temperature passes for the first two for want of slides, not for being
-good: its calibration errors were 0.03 to 0.05 where right probabilities would show 0.017.
+0.028 for densenet169_local (shipped up to 0.2), whose logits bend. A temperature passes for the first two for want of
+slides, not for being good: its calibration errors were 0.03 to 0.05 where right probabilities would show 0.017.
 """
 
 

@@ -78,10 +78,10 @@ ARCHITECTURES = {
     "resnet50": Architecture("ResNet50", "resnet50", "fc", _STAGES),
     "efficientnet_lite0": Architecture("EfficientNet-Lite0", "tf_efficientnet_lite0", "classifier", _STAGES),
     "efficientnet_lite0_unpadded": _unpadded((5, 2), (5, 1), (3, 1), stages={"4x4": 2}),
-    # What a smaller window costs.
-    "efficientnet_lite0_unpadded_rf67": _unpadded((5, 2), (5, 1), stages={}),
-    "efficientnet_lite0_unpadded_rf51": _unpadded((5, 2), (3, 1), stages={}),
-    "efficientnet_lite0_unpadded_rf35": _unpadded((5, 2), stages={}),
+    # The same with a smaller receptive field, to ask what it costs.
+    "efficientnet_lite0_rf67": _unpadded((5, 2), (5, 1), stages={}),
+    "efficientnet_lite0_rf51": _unpadded((5, 2), (3, 1), stages={}),
+    "efficientnet_lite0_rf35": _unpadded((5, 2), stages={}),
     "tiny_resnet": Architecture("Tiny ResNet (for trying things out)", "test_resnet", "fc", _STAGES),
 }
 

@@ -34,7 +34,7 @@ OOD_DETECTOR, OOD_DETECTOR_1 = "ood.safetensors", "strangers.safetensors"
 """The detector's file, and its name in bundles of format 1."""
 DESCRIPTION = "bundle.json"
 CARD = "CARD.md"
-SHIPPED = ("densenet169", "densenet169_local", "efficientnet_lite0")
+SHIPPED = ("densenet169", "efficientnet_lite0", "efficientnet_lite0_unpadded")
 """Names of the models that come with NodeLens, in whatever folder a new one is made."""
 MAX_DESCRIPTION_BYTES = 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30

@@ -98,7 +98,7 @@ class Distillation(_Frozen):
     """Learning from a teacher as well: from its logits (Hinton et al. 2015, arXiv:1503.02531) and its maps."""
 
     teacher: Place
-    """Name under models/, or path of a bundle."""
+    """Name under models/, or path of a bundle; several, parted by commas, answer with the mean of their logits."""
     views: int = Field(default=1, ge=1, le=VIEWS)
     """Flips and turns of each patch that the teacher's answer is the mean of, maps turned back: it knows more so."""
     once: bool = False
@@ -109,6 +109,19 @@ class Distillation(_Frozen):
     maps: float = Field(default=0, ge=0, le=100)
     """Weight of telling the teacher's maps from the network's own by one linear layer (FitNets: Romero et al. 2015,
     arXiv:1412.6550); it is added to the rest of the loss, in cycles of whole patches."""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names, or paths, one by one."""
+        return tuple(filter(None, map(str.strip, self.teacher.split(","))))
+
+    @model_validator(mode="after")
+    def _asked(self) -> Distillation:
+        if not self.teachers:
+            raise ValueError("teacher: no model is named")
+        if self.maps and len(self.teachers) > 1:
+            raise ValueError("maps: those of one teacher can be learned, not of several")
+        return self
 
 
 class TrainConfig(_Frozen):
@@ -259,12 +272,13 @@ _LOCAL: dict[str, Any] = {
 _UNPADDED: dict[str, Any] = {
     "architecture": "efficientnet_lite0_unpadded",
     "start": "efficientnet_lite0",
-    "cycles": [{"epochs": 24, "max_lr": 2e-3, "min_group_lr": 1e-3, "frozen_groups": 2, "frozen_bias": True}],
+    "cycles": [{"epochs": 54, "max_lr": 3e-3, "min_group_lr": 1.5e-3, "frozen_bias": True}],
+    "batch": 256,
     "mean": (127.0, 127.0, 127.0),
     "std": (128.0, 128.0, 128.0),
     "ema_decay": 0.998,
-    "distillation": {"teacher": "densenet169", "weight": 0.8, "temperature": 2.0},
-    "background_evidence": 0.1,
+    "distillation": {"teacher": "densenet169,efficientnet_lite0", "views": 2, "weight": 0.8, "temperature": 2.0},
+    "background_evidence": 1.0,
     "init_bias_prior": 0.5,
 }  # fmt: skip
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -281,7 +295,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         _DEFAULT | _LOCAL,
     ),
     "unpadded": (
-        "EfficientNet-Lite0 without padding, whose cells are the cause: taught by the shipped DenseNet169.",
+        "EfficientNet-Lite0 without padding, whose cells are the cause: taught by two shipped models. For a GPU.",
         _DEFAULT | _UNPADDED,
     ),
     "study": ("The study's protocol as it was, its random split by patch included.", _STUDY | {"holdout": "random"}),

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from core.data import corruptions
 from core.data.pcam import Split
@@ -18,7 +21,8 @@ from core.errors import TrainingError
 from core.training.config import Augmentation, Cycle, TrainConfig
 
 AHEAD = 3
-"""Batches prepared while the network computes: one thread, which neither forks HDF5 handles nor takes a core away."""
+"""Batches prepared while the network computes. Where that takes the processor, one thread prepares them, which takes no
+core away; a GPU is fed by processes, each with so many ahead."""
 OCCASIONALLY = 0.25
 """Share of the patches that are blurred, and that are coded as JPEG."""
 PASTED = (0.25, 0.75)
@@ -135,8 +139,15 @@ class Batches:
         labels, *answers = np.ascontiguousarray(told.T)
         return Batch(inputs, labels, np.ascontiguousarray(patches), *answers)
 
-    def stream(self, start: int, part: slice = slice(None)) -> Iterator[Batch]:
-        """Batches from step `start` to the end of the cycle, prepared ahead by one thread."""
+    def stream(self, start: int, part: slice = slice(None), workers: int = 0) -> Iterator[Batch]:
+        """Batches from step `start` to the end of the cycle, prepared ahead by so many processes, or by one thread."""
+        if workers:
+            steps = DataLoader(
+                _Steps(self, part), batch_size=None, sampler=range(start, self.steps), num_workers=workers,
+                prefetch_factor=AHEAD, collate_fn=_as_it_is, multiprocessing_context="spawn",
+            )  # fmt: skip
+            yield from map(_received, steps)
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
 
             def prepare(step: int) -> Future[Batch]:
@@ -147,6 +158,30 @@ class Batches:
                 if step + AHEAD < self.steps:
                     coming.append(prepare(step + AHEAD))
                 yield coming.popleft().result()
+
+
+class _Steps(Dataset[tuple[Tensor | None, ...]]):
+    """Batches by step as tensors, which processes hand over without copying them."""
+
+    def __init__(self, batches: Batches, part: slice) -> None:
+        self.batches, self.part = batches, part
+
+    def __getitem__(self, step: int) -> tuple[Tensor | None, ...]:
+        batch = self.batches.batch(step, self.part)
+        whole = None if batch.inputs.shape == batch.whole.shape else batch.whole
+        arrays = batch.inputs, batch.labels, whole, batch.answers
+        return tuple(None if array is None else torch.from_numpy(array) for array in arrays)
+
+
+def _as_it_is(sent: Any) -> Any:
+    return sent
+
+
+def _received(sent: tuple[Tensor | None, ...]) -> Batch:
+    inputs, labels, whole, answers = (None if tensor is None else tensor.numpy() for tensor in sent)
+    assert inputs is not None
+    assert labels is not None
+    return Batch(inputs, labels, inputs if whole is None else whole, answers)
 
 
 def draw_augmentation(

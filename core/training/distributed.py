@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from core.errors import TrainingConfigError
 from core.inference.engines.torch_engine import best_device
+from core.settings import settings
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class ProcessGroup:
     def is_main(self) -> bool:
         """Whether this is the one that writes."""
         return self.rank == 0
+
+    @property
+    def workers(self) -> int:
+        """Processes that prepare batches for this one: its share of the cores where a GPU computes, else none."""
+        if self.device.type == "cpu":
+            return 0
+        return max(1, settings().threads // self.size - 1)
 
     def shard(self, batch: int, unit: int = 1) -> slice:
         """Rows of a global batch that are this process's, in whole units; raises TrainingConfigError when uneven."""

@@ -70,8 +70,8 @@ class FrozenFeatures:
         generator = np.random.default_rng((config.seed, 5, number, step))
         return generator.integers(self.features.shape[1], size=count)
 
-    def stream(self, start: int, part: slice = slice(None)) -> Iterator[Batch]:
-        """Batches from step `start` to the end of the cycle."""
+    def stream(self, start: int, part: slice = slice(None), _workers: int = 0) -> Iterator[Batch]:
+        """Batches from step `start` to the end of the cycle; there is nothing to prepare for processes."""
         side = self.batches.config.task.side
         for step in range(start, self.batches.steps):
             positions = self.batches.positions(step)

@@ -92,7 +92,8 @@ def _fit(
     shard = group.shard(config.batch, config.unit)
     objective = Objective(config, net, teacher, group.device, bf16)
     once = config.distillation if config.distillation and config.distillation.once else None
-    answers = group.broadcast(kept_answers(once, train, run.folder, stopped) if once and group.is_main else None)
+    kept = kept_answers(once, train, run.folder, group.device, stopped) if once and group.is_main else None
+    answers = group.broadcast(kept)
     if once and answers is None:
         return
 
@@ -108,7 +109,7 @@ def _fit(
             optimiser.load_state_dict(saved.pop("optimiser"))
         began, first = time.monotonic(), state.step
 
-        for batch in source.stream(state.step, shard):
+        for batch in source.stream(state.step, shard, group.workers):
             progress = state.step / batches.steps
             rates = set_rates(optimiser, peaks, progress)
             set_training(net, cycle)

@@ -42,8 +42,9 @@ def recipe_of(config: TrainConfig) -> str:
         distillation = config.distillation
         seen = f" (mean of {distillation.views} views)" if distillation.views > 1 else ""
         once = ", asked once about each patch as it is" if distillation.once else ""
-        name = Path(distillation.teacher).name
-        parts.append(f"{distillation.weight:g} of the loss from the teacher {name}{seen}{once}")
+        names = [Path(name).name for name in distillation.teachers]
+        who = f"the teacher {names[0]}" if len(names) == 1 else f"the mean of the teachers {' and '.join(names)}"
+        parts.append(f"{distillation.weight:g} of the loss from {who}{seen}{once}")
         if distillation.maps:
             parts.append(f"and {distillation.maps:g} times the distance to its maps")
     if config.centre_cell:

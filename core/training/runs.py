@@ -216,13 +216,13 @@ def check_teacher(config: TrainConfig) -> None:
     """
     if config.distillation is None:
         return
-    name = config.distillation.teacher
-    apart = read_description(bundle_folder(name, settings().models)).task.difference(config.task)
-    if apart is not None:
-        field, found, wanted = apart
-        raise TrainingConfigError(
-            f"the teacher '{name}' is a model of another task: its {field} is {found}, the run's is {wanted}"
-        )
+    for name in config.distillation.teachers:
+        apart = read_description(bundle_folder(name, settings().models)).task.difference(config.task)
+        if apart is not None:
+            field, found, wanted = apart
+            raise TrainingConfigError(
+                f"the teacher '{name}' is a model of another task: its {field} is {found}, the run's is {wanted}"
+            )
 
 
 def check_run_name(name: str, runs: Path) -> None:

@@ -36,7 +36,7 @@ def pointing(model: str, reports: Mapping[str, EvidenceReport]) -> str:
     if model not in known:
         return ""
     own, positive = known[model], reports[model].task.positive
-    beside = f"; density {own.density}" if own.density else ""
+    beside = f"; density {own.density}, chance 0.50" if own.density else "; chance 0.50"
     said = (
         f"Grad-CAM of {model} {SAYS[own.verdict].format(positive=positive)} (pixel AUC over regions with masks "
         f"{own.area}{beside})."

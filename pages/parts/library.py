@@ -72,7 +72,7 @@ def explain(
 
         dear = METHODS[method].passes_at(layer, patch.shape[0]) > FEW_PASSES
         with nullcontext() if dear else st.spinner("Reading the patch ..."):
-            found = served.explain(patch, method, layer, target, views, tell if dear else None, synthetic, True)
+            found = served.explain(patch, method, layer, target, views, tell if dear else None, synthetic, around=True)
         place.empty()
         return found
 
@@ -113,7 +113,7 @@ def explain_later(model: str) -> Callable[..., Readings]:
             method, layer, target = "gradcam", LAST, margin
         return shelf.get(
             (*of, method, layer, target),
-            lambda: served.explain(patch, method, layer, target, views, None, synthetic, True),
+            lambda: served.explain(patch, method, layer, target, views, None, synthetic, around=True),
         )
 
     return read

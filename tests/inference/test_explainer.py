@@ -35,15 +35,12 @@ OWN_GRIDS = {"occlusion": (6, 6)}
 
 
 @pytest.fixture(scope="module")
-def small_bundle(tmp_path_factory, patches):
+def small_bundle(tmp_path_factory, set_norms):
     """A network of a few channels with seeded random weights, whose patches give logits that differ."""
     torch.manual_seed(5)
     net = PatchNet("tiny_resnet", MEAN, STD)
+    set_norms(net)
     with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        net.train()(torch.from_numpy(patches))
         net.net.fc.weight.mul_(20)
     folder = tmp_path_factory.mktemp("models") / "small"
     save_bundle(net, folder, version="0.1", mean=MEAN, std=STD, training=Training(recipe="Random weights."))

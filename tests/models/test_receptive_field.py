@@ -25,7 +25,7 @@ def test_the_shipped_one_by_hand():
 
 @pytest.mark.parametrize(("size", "cells"), [(67, 4), (51, 6), (35, 8)])
 def test_smaller_windows_leave_more_cells_to_a_patch(size, cells):
-    field = ARCHITECTURES[f"efficientnet_lite0_unpadded_rf{size}"].field
+    field = ARCHITECTURES[f"efficientnet_lite0_rf{size}"].field
     assert (field.size, field.stride, field.cells(96)) == (size, 8, cells)
     own = ~field.beyond(96, 96)
     assert own.sum() == cells**2

@@ -37,6 +37,13 @@ def test_one_alone_shares_with_nobody():
     assert float(alone.mean(torch.tensor(3.0))) == 3
 
 
+def test_a_gpu_is_fed_by_its_share_of_the_cores_and_a_processor_by_none(monkeypatch):
+    monkeypatch.setenv("NODELENS_THREADS", "16")
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert [ProcessGroup(0, size, cuda).workers for size in (1, 2, 16)] == [15, 7, 1]
+    assert ProcessGroup(0, 1, cpu).workers == 0
+
+
 def test_normalisation_over_a_process_group_is_that_of_the_whole_batch(monkeypatch):
     """Two threads stand for two processes: what `all_reduce` sums, they sum, within one graph."""
     torch.manual_seed(0)

@@ -21,6 +21,7 @@ from core.training.runs import Run
 from core.training.teacher import KEPT, kept_answers
 
 MEAN, STD = (120.0,) * 3, (60.0,) * 3
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -36,17 +37,17 @@ def train(data_folder):
 
 
 def test_answers_are_the_teachers_of_the_patches_as_they_are(folder, train, tmp_path):
-    margins = kept_answers(Distillation(teacher=str(folder), once=True), train, tmp_path)
+    margins = kept_answers(Distillation(teacher=str(folder), once=True), train, tmp_path, CPU)
     logits = load_reader(str(folder)).engine.forward(train.patches(slice(None)))[1]
     np.testing.assert_allclose(margins, logits[:, 1] - logits[:, 0], atol=1e-5)
-    eight = kept_answers(Distillation(teacher=str(folder), once=True, views=8), train, tmp_path)
+    eight = kept_answers(Distillation(teacher=str(folder), once=True, views=8), train, tmp_path, CPU)
     np.testing.assert_array_equal(eight, margins)  # of another start: what is kept is taken
     (tmp_path / KEPT).unlink()
-    eight = kept_answers(Distillation(teacher=str(folder), once=True, views=8), train, tmp_path)
+    eight = kept_answers(Distillation(teacher=str(folder), once=True, views=8), train, tmp_path, CPU)
     read = load_reader(str(folder)).read(train.patches(slice(None)), views=8)
     np.testing.assert_allclose(eight, read.logit, atol=1e-5)
     (tmp_path / KEPT).unlink()
-    assert kept_answers(Distillation(teacher=str(folder), once=True), train, tmp_path, lambda: True) is None
+    assert kept_answers(Distillation(teacher=str(folder), once=True), train, tmp_path, CPU, lambda: True) is None
     assert not (tmp_path / KEPT).exists()
 
 

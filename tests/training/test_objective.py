@@ -50,7 +50,7 @@ class Doubtful:
     """A teacher that says even odds of everything, and whose maps are one away from all maps."""
 
     def output(self, patches, device):
-        return TeacherOutput(torch.zeros(len(patches), 1, 3, 3), torch.zeros(len(patches), 2))
+        return TeacherOutput(torch.zeros(len(patches), 2), torch.zeros(len(patches), 1, 3, 3))
 
     def loss_of_maps(self, maps, teacher_output):
         return torch.tensor(1.0)

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from core.data.transforms import dihedral
 from core.errors import TrainingConfigError
 from core.inference import load_reader
 from core.models.nets import PatchNet, save_bundle
 from core.models.schema import Training
 from core.models.store import StoredBundle
 from core.task import Task
-from core.training.config import Distillation
+from core.training.config import Distillation, make_config
 from core.training.loop import fit
 from core.training.optimiser import layer_groups
 from core.training.runs import CHECKPOINT, MODEL, Run
-from core.training.teacher import Teacher, distance
+from core.training.teacher import Teacher, _asked, _turned_back, _views, distance
 
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 
@@ -67,7 +68,7 @@ def test_a_lesson_is_what_the_model_says_when_it_is_served(folder, learner, patc
 
 def test_a_lesson_of_several_views_is_their_mean_turned_back(folder, learner, patches):
     cpu = torch.device("cpu")
-    four, one = (Teacher(Distillation(teacher=str(folder), views=views), learner) for views in (4, 1))
+    four, one = (Teacher(Distillation(teacher=str(folder), views=views, maps=1), learner) for views in (4, 1))
     teacher_output = four.output(patches, cpu)
     singles = [one.output(np.rot90(patches, turns, axes=(1, 2)).copy(), cpu) for turns in range(4)]
     turned_back = [single.maps.rot90(-turns, (2, 3)) for turns, single in enumerate(singles)]
@@ -76,6 +77,43 @@ def test_a_lesson_of_several_views_is_their_mean_turned_back(folder, learner, pa
     turned = four.output(np.rot90(patches, 1, axes=(1, 2)).copy(), cpu)
     torch.testing.assert_close(turned.logits, teacher_output.logits)
     assert float((singles[1].logits - singles[0].logits).abs().max()) > 1e-3
+
+
+def test_several_teachers_answer_with_the_mean_of_their_logits(folder, tmp_path, learner, patches):
+    other = save_bundle(learner, tmp_path / "other", version="1", mean=MEAN, std=STD, training=Training(recipe="."))
+    cpu = torch.device("cpu")
+    names = [str(folder), str(other)]
+    both, *alone = (
+        Teacher(Distillation(teacher=name, views=2), learner).output(patches, cpu).logits
+        for name in (", ".join(names), *names)
+    )
+    torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
+    assert float((alone[0] - alone[1]).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("values", "words"), [({"teacher": " , "}, "no model is named"), ({"teacher": "a,b", "maps": 1}, "of one teacher")]
+)
+def test_teachers_that_cannot_be_asked_are_refused(values, words):
+    with pytest.raises(TrainingConfigError, match=words):
+        make_config("smoke", distillation=values)
+
+
+def test_eight_views_are_those_of_the_transforms(patches):
+    """Whichever device computes them, they are the one home's, and maps are turned back as there."""
+    stacked = _views(torch.from_numpy(patches), 8).unflatten(0, (8, -1)).numpy()
+    for index, view in enumerate(stacked):
+        np.testing.assert_array_equal(view, dihedral(patches, index))
+        maps = torch.from_numpy(view.copy()).permute(0, 3, 1, 2)
+        np.testing.assert_array_equal(_turned_back(maps, index).permute(0, 2, 3, 1).numpy(), patches)
+
+
+def test_off_the_processor_the_network_itself_is_asked(folder, patches):
+    """On the meta device nothing is computed, and so nothing is fetched: shapes tell that the network answered."""
+    ask = _asked(str(folder), torch.device("meta"))
+    maps, logits = ask(torch.empty(patches.shape, dtype=torch.uint8, device="meta"))
+    assert (maps.device.type, logits.shape) == ("meta", (len(patches), 2))
+    assert maps.dtype == logits.dtype == torch.float32
 
 
 def test_the_feature_projection_is_trained_by_the_head_and_belongs_to_no_bundle(folder, learner, tmp_path):
@@ -92,7 +130,8 @@ def test_the_feature_projection_is_trained_by_the_head_and_belongs_to_no_bundle(
 def test_without_a_weight_maps_teach_nothing(folder, learner, patches):
     teacher = Teacher(Distillation(teacher=str(folder)), learner)
     teacher_output = teacher.output(patches, torch.device("cpu"))
-    assert teacher.loss_of_maps(teacher_output.maps, teacher_output) == 0
+    assert teacher_output.maps is None
+    assert teacher.loss_of_maps(torch.ones(1), teacher_output) == 0
     assert not hasattr(learner, "feature_projection")
 
 

@@ -91,6 +91,16 @@ def test_the_stream_is_the_batches_from_any_step_on(train, config):
             same(batch, batches.batch(step))
 
 
+def test_processes_prepare_the_same_batches(train, config):
+    """In their order, with crops or without, and with a teacher's answers."""
+    for number, answers in ((0, None), (1, np.linspace(-1, 1, len(train), dtype=np.float32))):
+        batches = Batches(train, config, number, answers)
+        streamed = list(batches.stream(2, workers=2))
+        assert len(streamed) == batches.steps - 2
+        for step, batch in enumerate(streamed, 2):
+            same(batch, batches.batch(step))
+
+
 def test_a_mistake_while_preparing_reaches_the_one_who_waits(train, config):
     batches = Batches(replace(train, indices=np.arange(1000, 1010)), config, 0)
     with pytest.raises(IndexError):

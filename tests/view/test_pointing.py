@@ -20,7 +20,7 @@ def test_a_map_that_points_is_said_to():
     said = pointing("one", {"one": report("holds", 0.9), "two": report("holds", 0.91)})
     assert said == (
         "Grad-CAM of one points at tumour, better than the density of nuclei does (pixel AUC over regions with masks "
-        "0.90 [0.85, 0.95]; density 0.70)."
+        "0.90 [0.85, 0.95]; density 0.70, chance 0.50)."
     )
 
 
@@ -31,7 +31,7 @@ def test_a_map_that_does_not_names_those_that_do():
     assert said.endswith("That of Two (0.90 [0.85, 0.95]) does point at it.")
     assert "cannot be told to point" in pointing("three", reports)
     assert "; density" not in pointing("three", {"three": reports["three"]})
-    assert pointing("one", {"one": report("fails", 0.5)}).endswith("; density 0.70).")
+    assert pointing("one", {"one": report("fails", 0.5)}).endswith("; density 0.70, chance 0.50).")
 
 
 def test_nothing_is_said_where_no_region_was_asked():

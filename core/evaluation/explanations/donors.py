@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.evaluation.explanations.stage import MAIN, Sample, Stage
-from core.evaluation.explanations.table import Table
+from core.evaluation.explanations.table import Table, null_of
 from core.evaluation.metrics import localisation
 from core.evaluation.metrics.faithfulness import drop_correlation
 from core.evaluation.metrics.shapley import MOST_CELLS, Coalitions, against_other_maps, coalitions, donors_of
@@ -41,9 +41,9 @@ def measure(sample: Sample) -> Findings:
             own, null = against_other_maps(heatmaps, table, labels, figure)
             one = Table()
             one.add(method, own)
-            rows += one.rows(measure_name, groups, _mean(null))
+            rows += one.rows(measure_name, groups, null_of(null))
             if method == MAIN:
-                found += sample.claim(claim, own - null, _mean(null), groups, patches)
+                found += sample.claim(claim, own - null, null_of(null), groups, patches)
     drops = Table()
     for method, heatmaps in maps.items():
         drops.add(method, drop_correlation(heatmaps, table.drops()))
@@ -61,10 +61,6 @@ def _read(sample: Sample, patches: NDArray[np.uint8], donors: NDArray[np.intp], 
         pieces.append(coalitions(patches[part], patches[donors[part]], grid, sample.margin).scores)
         sample.tell(STAGE.name, place + 1, len(patches))
     return Coalitions(np.concatenate(pieces), grid)
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
 STAGE = Stage("donors", "putting tissue of other patches in the place of cells", measure, share=1 / 3, claims=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from core.evaluation.explanations.stage import MAIN, Sample, Stage
-from core.evaluation.explanations.table import Table
+from core.evaluation.explanations.table import Table, null_of
 from core.evaluation.metrics.stability import likeness_when_moved
 from core.evaluation.schema import Findings
 
@@ -15,11 +13,9 @@ def measure(sample: Sample) -> Findings:
     places = sample.some(STAGE.share)
     sample.tell(STAGE.name, 0, len(places))
     own, null = likeness_when_moved(sample.patches(places), sample.look, sample.labels[places])
-    table, others = Table(), Table()
+    table = Table()
     table.add(MAIN, own)
-    others.add(MAIN, null)
-    known = np.isfinite(null).any()
-    return Findings(rows=table.rows("follows", sample.groups(places), others.mean(MAIN) if known else 0.0))
+    return Findings(rows=table.rows("follows", sample.groups(places), null_of(null)))
 
 
 STAGE = Stage("moving", "moving the tissue", measure, share=3 / 10)

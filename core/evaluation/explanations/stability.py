@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.evaluation.explanations.stage import MAIN, Sample, Stage
-from core.evaluation.explanations.table import Table
+from core.evaluation.explanations.table import Table, null_of
 from core.evaluation.metrics import stability
 from core.evaluation.metrics.robustness import robustness
 from core.evaluation.schema import Curves, Figure, Findings, Row
@@ -49,8 +49,7 @@ def measure(sample: Sample) -> Findings:
     }
     patches = sample.patches(places)
     own, null = stability.likeness_of_views(patches, sample.look, labels)
-    known = np.isfinite(null)
-    claim = sample.claim("still", own - null, float(null[known].mean()) if known.any() else 0.0, groups, patches)
+    claim = sample.claim("still", own - null, null_of(null), groups, patches)
     return Findings(rows=rows, curves=Curves.of(drift=drift, robustness=robust), claims=claim)
 
 

@@ -76,6 +76,11 @@ class Table:
         return found
 
 
+def null_of(values: NDArray[np.float64]) -> float:
+    """The mean (a chance level) of those that are known; 0 where none is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+
 def row(
     measure: str,
     method: str,

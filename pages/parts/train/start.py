@@ -194,8 +194,9 @@ def read_values(entered: dict[str, Any]) -> TrainConfig:
         for number, cycle in enumerate(rest["cycles"])
     ]
     config = parse_config(with_task_of_data(rest | main | _sources()[entered["source"]] | {"cycles": cycles}))
-    if config.distillation and not NAME.fullmatch(config.distillation.teacher):  # a page opens no path it is given
-        raise TrainingConfigError(f"'{config.distillation.teacher}' is no name of a model to learn from")
+    for name in config.distillation.teachers if config.distillation else ():
+        if not NAME.fullmatch(name):  # a page opens no path it is given
+            raise TrainingConfigError(f"'{name}' is no name of a model to learn from")
     return config
 
 
