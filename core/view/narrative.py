@@ -26,6 +26,7 @@ from core.evaluation.schema import (
     Row,
 )
 from core.explain.registry import METHODS, layer_words
+from core.models.schema import Bundle
 from core.task import Task
 from core.view.words import interval_words, percent_words, signed_words
 
@@ -82,6 +83,16 @@ class Line(NamedTuple):
     verdict: str
     text: str
     what: str
+
+
+def price(bundle: Bundle) -> str:
+    """How well a model tells patches apart, which a map that points may cost; '' where it was never measured."""
+    if not bundle.evaluations:
+        return ""
+    last = bundle.evaluations[-1]
+    seen = "one view" if last.views == 1 else f"{last.views} views"
+    area = interval_words(last.figures["auc"])
+    return f"Tells patches apart: area under the ROC curve {area} ({last.data.split}, {seen})."
 
 
 def answer(report: EvidenceReport) -> list[Line]:

@@ -1,5 +1,7 @@
 """Sentences: made from figures, and never kinder than the interval."""
 
+import re
+
 import pytest
 
 from core.evaluation.claims import CLAIMS
@@ -17,6 +19,8 @@ from core.evaluation.schema import (
     Row,
 )
 from core.models.schema import DataRecord
+from core.models.store import read_description
+from core.settings import settings
 from core.task import PCAM
 from core.view.narrative import (
     answer,
@@ -24,6 +28,7 @@ from core.view.narrative import (
     claim_text,
     claimed_on,
     position_bias_finding,
+    price,
     replacement_text,
 )
 from core.view.words import interval_words, percent_words
@@ -210,3 +215,11 @@ def test_intervals_decide(curve):
     del curve["windows"]
     assert verdicts(curve)[3] == "supported"
     assert "follow" not in finding(curve)[3].text
+
+
+def test_what_a_map_costs_is_told_by_the_last_evaluation():
+    shipped = read_description(settings().models / "densenet169")
+    assert re.fullmatch(
+        r"Tells patches apart: area under the ROC curve 0\.9\d \[0\.9\d, 0\.9\d\] \(test, 8 views\)\.", price(shipped)
+    )
+    assert price(shipped.model_copy(update={"evaluations": ()})) == ""

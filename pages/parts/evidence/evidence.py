@@ -32,7 +32,7 @@ from core.view.narrative import method_title
 from core.view.words import duration
 from pages.parts import access, library
 from pages.parts.components.chart import chart
-from pages.parts.evidence.reports import SAMPLES, is_of, report_file, report_of
+from pages.parts.evidence.reports import SAMPLES, bundle_of, is_of, report_file, report_of
 
 EVERY = 2.0
 NOBODY = "no other model"
@@ -153,6 +153,7 @@ def compare_answers(report: EvidenceReport, other: EvidenceReport) -> None:
         for column, one in zip(st.columns(2, gap="large"), (report, other), strict=True):
             with column:
                 st.subheader(one.model.name)
+                st.markdown(narrative.price(bundle_of(one.model.name)))
                 _show_lines(one)
 
 

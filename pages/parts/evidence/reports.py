@@ -7,6 +7,7 @@ from pathlib import Path
 from core.data.pcam import Split
 from core.evaluation.schema import EVIDENCE, EvidenceReport, read_report
 from core.kept import Kept
+from core.models.schema import Bundle
 from core.models.store import bundle_folder, read_description
 from core.settings import settings
 
@@ -20,7 +21,7 @@ def report_of(model: str, split: Split) -> EvidenceReport | None:
     """The newest report on this model and these patches: the one kept with the model, or one made here."""
     kept = [bundle_folder(model, settings().models) / EVIDENCE]
     kept += [report_file(model, split, sample) for sample in SAMPLES]
-    identity = _identity(model)
+    identity = bundle_of(model).identity
     found = [_read(path) for path in kept if path.is_file()]
     ours = [report for report in found if report.model.identity == identity and is_of(report, split)]
     return max(ours, key=lambda report: report.finished, default=None)
@@ -30,12 +31,12 @@ def kept_report(model: str) -> EvidenceReport | None:
     """The report kept with a model, if it is of these weights."""
     path = bundle_folder(model, settings().models) / EVIDENCE
     report = _read(path) if path.is_file() else None
-    return report if report and report.model.identity == _identity(model) else None
+    return report if report and report.model.identity == bundle_of(model).identity else None
 
 
-def _identity(model: str) -> str:
-    # Not the Reader's: a report can be told from another without loading a network.
-    return read_description(bundle_folder(model, settings().models)).identity
+def bundle_of(model: str) -> Bundle:
+    """What is known of a model, without loading its network."""
+    return read_description(bundle_folder(model, settings().models))
 
 
 def _read(path: Path) -> EvidenceReport:
