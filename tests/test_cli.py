@@ -20,7 +20,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core import cli
+from core.data.masks import read_mask
 from core.data.pcam import Split, file_of
+from core.data.synthetic_slide import MASK, SLIDE
 from core.inference import Reader, load_reader
 from core.models.architectures import ARCHITECTURES
 from core.models.store import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of, write_description
@@ -299,9 +301,10 @@ def test_explain_refuses_in_one_line_and_writes_nothing(
 
 
 def test_data_demo(tmp_path, command, refuses):
-    code, said, _ = command("data", "demo", "--out", tmp_path / "demo", "--seed", 3, "--n", 4)
+    code, said, _ = command("data", "demo", "--out", tmp_path / "demo", "--seed", 3, "--n", 4, "--slide-side", 512)
     assert code == 0
     assert "synthetic, not tissue" in said
+    assert (read_mask(tmp_path / "demo" / MASK).shape, (tmp_path / "demo" / SLIDE).is_file()) == ((512, 512), True)
     split = Split.open(tmp_path / "demo", "demo")
     assert (len(split), split.synthetic) == (4, True)
     assert split.masks([0]).shape == (1, 96, 96)
