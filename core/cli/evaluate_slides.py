@@ -65,7 +65,9 @@ def evaluate_slides(
     slides = slide if slide is not None else [drawn] if drawn.is_file() else []
     reader = load_reader(model, engine)
     sets = [(regions.resolve().name, stitched(list(read_regions(regions, reader.task))), note)]
-    sets += [(path.name, [slide_section(path, reader.task)], _DRAWN if path.name == SLIDE else "") for path in slides]
+    for number, path in enumerate(slides, start=1):  # a file's name may be a person's, and goes nowhere
+        name, words = (SLIDE, _DRAWN) if path.name == SLIDE else (f"slide {number}", "")
+        sets.append((name, [slide_section(path, reader.task)], words))
     with progress("evaluate-slides", "place") as bar:
         measured = [measure(reader, sections, name, words, into(bar)) for name, sections, words in sets]
     areas = choose_threshold(reader, measured[0], at_most)

@@ -70,15 +70,22 @@ def measure(
         sections: one or more.
         name, note: what they are called, and what they share with what the model learned from.
         tell: told sections done and in all.
+
+    Raises:
+        CalibrationError: there is no tissue.
     """
     um = reader.task.um_per_px
     assert um is not None
     maps: dict[str, list[Cells]] = {}
+    with_tissue = False
     for number, section in enumerate(sections, start=1):
         tissue = section.tissue(um)
+        with_tissue |= bool(tissue.any())
         for kind, one in ({reader.model.name: map_of(reader, section)} | _density(section, reader.task)).items():
             maps.setdefault(kind, []).append(np.where(tissue, one, np.float32(np.nan)))
         tell(number, len(sections))
+    if not with_tissue:
+        raise CalibrationError(name, "no tissue is found in it")
     lesions = [_lesions(section, um) for section in sections]
     cell_mm2 = (STRIDE * um / 1000) ** 2
     levels, counts, sweeps = {}, {}, {}

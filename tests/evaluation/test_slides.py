@@ -117,6 +117,8 @@ def test_measured_maps_are_told_in_the_card(model, slide):
     assert (measured.data.places, measured.data.lesions) == (2, 2)
     assert figures.pixels[name]["pixel_auc"].value > 0.95 > figures.pixels["smoothed hematoxylin"]["chance"].high
     assert figures.found[name]["1"].value == 1
+    with pytest.raises(CalibrationError, match="no tissue"):
+        measure(reader, stitched([Region("glass", np.full((64, 64, 3), 244, np.uint8), mask[:64, :64])]), "glass")
     alone = figures_of(measure(reader, both[:1], "one")).pixels[name]
     assert isinstance(alone["pixel_auc"], float)  # one place knows no spread
     areas = choose_threshold(reader, measured)
