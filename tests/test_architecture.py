@@ -53,14 +53,24 @@ STOREYS: list[dict[str, list[str]]] = [
             ". caching scores",
         ]
     },
-    {"core.slides": [". areas formats resample tissue", "slide", "scan tiles", "job shelf export", "batch", "cluster"]},
+    {
+        "core.slides": [
+            ". areas formats resample tissue",
+            "slide",
+            "scan tiles",
+            "dicom",
+            "job shelf export",
+            "batch",
+            "cluster",
+        ]
+    },
     {
         "core.evaluation": [
             ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema trust_scale",
             "claims metrics.classification metrics.clusters metrics.froc",
-            "calibrators metrics.conformal",
+            "calibrators metrics.conformal slides_card",
             "calibration",
-            "card guarantees metrics.faithfulness metrics.localisation",
+            "card guarantees sections metrics.faithfulness metrics.localisation",
             "metrics.randomisation metrics.shapley metrics.stability",
             "metrics.planted metrics.position_bias metrics.robustness ood_kinds report trust",
             "ood slides",
@@ -91,8 +101,8 @@ STOREYS: list[dict[str, list[str]]] = [
     {
         "core.cli": [
             "options terminal",
-            "bench data evaluate_slides evidence explain model score slide train",
-            "evaluate",
+            "bench data evidence explain model score slide train",
+            "evaluate evaluate_slides",
             ".",
         ]
     },

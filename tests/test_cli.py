@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,11 +21,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core import cli
+from core.data.masks import read_mask
 from core.data.pcam import Split, file_of
+from core.data.synthetic_slide import MASK, SLIDE
 from core.inference import Reader, load_reader
 from core.models.architectures import ARCHITECTURES
 from core.models.store import CARD, DESCRIPTION, OOD_DETECTOR, WEIGHTS, read_description, sha256_of, write_description
 from core.settings import settings
+from core.slides.areas import cut_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -295,13 +299,39 @@ def test_explain_refuses_in_one_line_and_writes_nothing(
     assert not (tmp_path / "explained").exists()
 
 
+def test_evaluate_slides(tmp_path, command, unpadded_bundle):
+    """What is recorded serves areas from then on; a name of a slide goes nowhere."""
+    model = shutil.copytree(unpadded_bundle, tmp_path / "cells")
+    mask = np.zeros((288, 288), bool)
+    mask[:, :150] = True
+    coarse = np.random.default_rng(5).random((36, 36, 1)).repeat(8, axis=0).repeat(8, axis=1)
+    tissue = (np.array([200, 110, 180]) - np.array([90, 60, 50]) * coarse).astype(np.uint8)
+    regions = tmp_path / "regions"
+    regions.mkdir()
+    for path, turned in ((regions / "a.png", 0), (regions / "b.png", 1), (tmp_path / "Doe.png", 2)):
+        Image.fromarray(np.rot90(tissue, turned)).save(path, dpi=(25_400 / 0.97,) * 2)
+        Image.fromarray(mask).save(path.with_name(f"{path.stem}_mask.png"))
+    slides = ("--slide", tmp_path / "Doe.png", "--free", regions / "b.png", "--note", "made for a test")
+    arguments = ("evaluate-slides", "--model", model, "--regions", regions, *slides, "--at-most", 0.01, "--record")
+    code, said, err = command(*arguments, "--out", tmp_path / "out.json")
+    assert code == 0, err
+    kept = read_description(model)
+    assert (kept.areas.at_most, kept.areas.data.note) == (0.01, "made for a test")
+    assert cut_of(kept, 32).threshold > kept.point(1).threshold
+    assert [one.data.name for one in kept.slides.maps] == ["regions", "slide 1"]
+    assert "made for a test" in (model / CARD).read_text()
+    assert "Doe" not in (model / DESCRIPTION).read_text() + said
+    assert json.loads((tmp_path / "out.json").read_text())["free"][0]["slide"] == "b.png"
+
+
 # Data -------------------------------------------------------------------------------------------------------------
 
 
 def test_data_demo(tmp_path, command, refuses):
-    code, said, _ = command("data", "demo", "--out", tmp_path / "demo", "--seed", 3, "--n", 4)
+    code, said, _ = command("data", "demo", "--out", tmp_path / "demo", "--seed", 3, "--n", 4, "--slide-side", 512)
     assert code == 0
     assert "synthetic, not tissue" in said
+    assert (read_mask(tmp_path / "demo" / MASK).shape, (tmp_path / "demo" / SLIDE).is_file()) == ((512, 512), True)
     split = Split.open(tmp_path / "demo", "demo")
     assert (len(split), split.synthetic) == (4, True)
     assert split.masks([0]).shape == (1, 96, 96)

@@ -1,4 +1,4 @@
-"""`data import`, `data fetch`, `data demo`: patches come in."""
+"""`data import`, `data fetch`, `data demo`: patches and the drawn slide come in."""
 
 from __future__ import annotations
 
@@ -79,10 +79,16 @@ def demo_data(
     out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
     seed: Annotated[int, typer.Option(help="Same seed, same patches.")] = 7,
     n: Annotated[int, typer.Option("--n", help="Number of patches.")] = 400,
+    side: Annotated[int, typer.Option("--slide-side", min=512, help="Pixels along the slide, an even number.")] = 2048,
 ) -> None:
-    """Draw a synthetic split named 'demo', in PCam's format, with tumour masks."""
+    """Draw a synthetic split named 'demo', in PCam's format, and a synthetic slide, both with tumour masks."""
     from core.data.synthetic import write_demo
+    from core.data.synthetic_slide import COARSE, write_slide
 
+    if side % COARSE:
+        raise typer.BadParameter(f"{side} is no multiple of {COARSE}", param_hint="--slide-side")
     with progress("draw", "patch") as bar:
         write_demo(out, n=n, seed=seed, progress=into(bar))
-    print(f"{out}: demo {n:,} (synthetic, not tissue)")
+        bar.set_description("draw the slide")
+        slide, _ = write_slide(out, side, seed, into(bar))
+    print(f"{out}: demo {n:,} and {slide.name} of {side} px (synthetic, not tissue)")

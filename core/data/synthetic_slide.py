@@ -29,6 +29,7 @@ from core.data.synthetic import (
     SINUS,
     STROMA,
     TUMOUR,
+    Field,
     stain,
     traits_of,
     transmit,
@@ -82,13 +83,7 @@ def draw(side: int, seed: int, progress: Callable[[int, int], None] | None = Non
     ramp = np.minimum(ramp, ramp[::-1]).astype(np.float32)
     fade = (ramp[:, None] * ramp)[..., None]
     for number, (top, left) in enumerate(corners):
-        tissue = _tissue_at(plan, top, left)
-        if (tissue == GLASS).all():
-            patch = np.broadcast_to(WHITE, (SIDE, SIDE, 3))
-        else:
-            rng = np.random.default_rng((seed, top, left))
-            patch = _light(*stain(rng, tissue, traits))
-        light[top : top + SIDE, left : left + SIDE] += fade * patch
+        light[top : top + SIDE, left : left + SIDE] += fade * _patch(plan, traits, seed, top, left)
         weight[top : top + SIDE, left : left + SIDE] += fade
         if progress:
             progress(number + 1, len(corners))
@@ -158,6 +153,14 @@ def _cloud(rng: np.random.Generator, side: int, length: float) -> NDArray[np.flo
     """Smooth noise of unit variance, waves of about `length` sides."""
     found = ndimage.gaussian_filter(rng.standard_normal((side, side)), length * side, mode="wrap")
     return np.asarray(found / found.std())
+
+
+def _patch(plan: NDArray[np.intp], traits: dict[str, Field], seed: int, top: int, left: int) -> NDArray[np.float64]:
+    """Light (SIDE, SIDE, 3) through the patch at a corner, before patches are faded into each other."""
+    tissue = _tissue_at(plan, top, left)
+    if (tissue == GLASS).all():
+        return np.broadcast_to(WHITE, (SIDE, SIDE, 3))
+    return _light(*stain(np.random.default_rng((seed, top, left)), tissue, traits))
 
 
 def _tissue_at(plan: NDArray[np.intp], top: int, left: int) -> NDArray[np.intp]:

@@ -7,6 +7,7 @@ import math
 from core.evaluation.calibration import OUTSIDE_BAND, SENSITIVITY
 from core.evaluation.calibrators import HALVINGS, MATTERS, SERVES, as_good, simplest
 from core.evaluation.metrics.classification import FIGURES
+from core.evaluation.slides_card import slides_card
 from core.models.schema import Bundle, Evaluation, Guarantee, Interval, OperatingPoint, Outcome
 from core.task import PCAM_ORIGIN
 
@@ -80,6 +81,7 @@ def model_card(bundle: Bundle) -> str:
             "## Figures",
             *_evaluations(bundle),
             "",
+            *slides_card(bundle),
         ]
     )
 

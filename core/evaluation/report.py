@@ -164,6 +164,8 @@ def calibrate(reader: Reader, split: Split, progress: Progress) -> Bundle:
             "guarantees": first[1] + second[1],
             "precision": precision,
             "evaluations": (),
+            "areas": None,
+            "slides": None,
         }
     )
 

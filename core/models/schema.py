@@ -222,6 +222,74 @@ class Trial(_Record):
     figures: dict[str, Interval]
 
 
+class TissueRecord(_Record):
+    """Which tissue maps were measured on."""
+
+    name: str
+    pictures: int = Field(gt=0)
+    places: int = Field(gt=0)
+    """Pictures that lie side by side are one place; intervals draw places."""
+    lesions: int = Field(ge=0)
+    """See `core.evaluation.metrics.froc.lesions_of`."""
+    mm2_without: float = Field(ge=0)
+    mm2_lesions: float = Field(ge=0)
+    """Tissue without the positive class, and that of lesions."""
+    fingerprint: Sha256
+    note: str = ""
+
+
+class AreaThreshold(_Record):
+    """From which logit on cells make an area, chosen for a rate of false ones by `core.evaluation.slides`."""
+
+    logit: Logit
+    """Of one view before calibration, so that it stays the same cell by cell."""
+    at_most: Positive
+    """False areas per mm2 of tissue without the positive class that were asked for."""
+    stride: int = Field(gt=0)
+    data: TissueRecord
+    alarms: Interval
+    """False areas per mm2 there."""
+    called: Interval
+    """Share of that tissue that lies in one."""
+    found: Interval | None
+    covered: Interval | None
+    """Share of lesions that an area meets, and of their tissue that lies in one."""
+    chosen_anew: Interval
+    """The probability that it is, and where it would lie had other places been drawn."""
+
+
+class MapFigures(_Record):
+    """How good maps are on tissue with masks: of the model, and of a baseline. A bare number has no interval, since
+    there is but one place."""
+
+    data: TissueRecord
+    pixels: dict[str, dict[str, Interval | float]]
+    """By map and figure: pixel_auc, average_precision, chance (the share of the positive class among tissue)."""
+    found: dict[str, dict[str, Interval | float]]
+    """By map and rate of false areas per mm2: the share of lesions that an area meets."""
+
+
+class FreeTissue(_Record):
+    """What is called on tissue that is held to be without the positive class."""
+
+    pictures: int = Field(gt=0)
+    mm2: Positive
+    alarms: Interval
+    """Areas per mm2 from the threshold that serves areas."""
+    at_point: Interval
+    """From the operating point for patches."""
+    rule: str
+    note: str = ""
+
+
+class SlideEvaluation(_Record):
+    """Figures of merit of maps over slides."""
+
+    stride: int = Field(gt=0)
+    maps: tuple[MapFigures, ...]
+    free: FreeTissue | None = None
+
+
 class Training(_Record):
     """Where the weights come from."""
 
@@ -253,6 +321,8 @@ class Bundle(_Record):
     precision: PrecisionCheck | None = None
     ood: OODRecord | None = None
     evaluations: tuple[Evaluation, ...] = ()
+    areas: AreaThreshold | None = None
+    slides: SlideEvaluation | None = None
     training: Training
     libraries: dict[str, str] = {}
 

@@ -1,7 +1,8 @@
 """Connected areas that a scan reads as the positive class: what a person goes to, hottest first.
 
-Cells are never counted: at one false cell in a hundred a clean section has over a thousand wrong ones. No diameter is a
-stage: isolated tumour cells are smaller than a cell of the map.
+Cells are never counted: at one false cell in a hundred a clean section has over a thousand wrong ones. Parts of an area
+that lie a cell apart are one. Its diameter is the map's, in mm, and no stage: isolated tumour cells are a few cells of
+the map across, and most are not found.
 """
 
 from __future__ import annotations
@@ -13,12 +14,40 @@ import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import find_objects, label
+
+from core.models.schema import Bundle
 
 GAP = 1
 """Cells that may lie between two parts of one area."""
 LEAST = 2
 """Cells of an area; a single one is what a wrong reading looks like."""
+NO_STAGE = (
+    "Areas are where the network reads the positive class, joined across gaps of one cell; a single cell is none. "
+    "Their size and longest diameter are the map's, whose cells are coarse: no measurement of a metastasis, no stage."
+)
+"""What stands beside every list of areas."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """From which probability on a cell belongs to an area, and in words where that comes from."""
+
+    threshold: float
+    rule: str
+
+
+def cut_of(model: Bundle, stride: int) -> Cut:
+    """The threshold for areas that was recorded with a model for maps of that stride, or else its operating point."""
+    point, areas = model.point(1), model.areas
+    if areas is not None and areas.stride == stride:
+        return Cut(
+            float(point.view_probability(np.array(areas.logit))),
+            f"threshold for areas: {areas.alarms.value:.2g} false areas per mm2 of tissue without {model.task.positive}"
+            f" [{areas.alarms.low:.2g}, {areas.alarms.high:.2g}] on the {areas.data.places} places it was chosen on",
+        )
+    why = "no threshold for areas is recorded" if areas is None else f"that for areas is for a stride of {areas.stride}"
+    return Cut(point.threshold, f"operating point for patches ({point.threshold_rule}); {why}")
 
 
 @dataclass(frozen=True)
@@ -62,17 +91,12 @@ def areas_of(
         cell: width and height of a cell in level-0 px; the first lies at (0, 0).
         um_per_px: across and down, of level 0.
     """
-    positive = np.nan_to_num(probability, nan=-1) >= threshold
-    near = cv2.morphologyEx(
-        np.pad(positive, GAP).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * GAP + 1,) * 2, np.uint8)
-    )[GAP:-GAP, GAP:-GAP]
-    labels, count = label(near | positive, np.ones((3, 3)))
+    numbers = numbered(probability, threshold)
     mm2 = cell[0] * um_per_px[0] * cell[1] * um_per_px[1] / 1e6
     found = []
-    for number in range(1, count + 1):
-        rows, columns = np.nonzero((labels == number) & positive)
-        if len(rows) < LEAST:
-            continue
+    for number, box in enumerate(find_objects(numbers), start=1):
+        rows, columns = np.nonzero(numbers[box] == number)
+        rows, columns = rows + box[0].start, columns + box[1].start
         values = probability[rows, columns]
         hottest = int(values.argmax())
         lefts, tops = columns * cell[0], rows * cell[1]
@@ -91,6 +115,19 @@ def areas_of(
             )
         )
     return sorted(found, key=lambda area: (-round(area.highest, 2), -area.mm2))
+
+
+def numbered(values: NDArray[np.floating], threshold: float) -> NDArray[np.intp]:
+    """The number from 1 of the area that each cell (rows, columns) belongs to, 0 for none; nan belongs to none."""
+    positive = np.nan_to_num(values, nan=-np.inf) >= threshold
+    near = cv2.morphologyEx(
+        np.pad(positive, GAP).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * GAP + 1,) * 2, np.uint8)
+    )[GAP:-GAP, GAP:-GAP]
+    labels, count = label(near | positive, np.ones((3, 3)))
+    labels[~positive] = 0
+    large = np.bincount(labels.ravel(), minlength=count + 1) >= LEAST
+    large[0] = False
+    return np.asarray((np.cumsum(large) * large)[labels], np.intp)
 
 
 def _diameter(outline: shapely.Geometry, um_per_px: tuple[float, float]) -> float:

@@ -12,7 +12,7 @@ from PIL import Image
 from core.errors import NodeLensError, SlideError
 from core.files import write_text
 from core.inference.reader import Reader
-from core.slides.areas import areas_of
+from core.slides.areas import areas_of, cut_of
 from core.slides.export import cell_of, write_scan
 from core.slides.scan import Scan
 from core.slides.slide import Slide
@@ -85,7 +85,7 @@ def read_slide(
 
 def write_outcome(scan: Scan, out: Path, draw: Draw) -> Outcome:
     """Write what a scan has found into a folder of the slide's name, and say what became of it."""
-    slide, threshold = scan.slide, scan.reader.model.point(1).threshold
+    slide, threshold = scan.slide, cut_of(scan.reader.model, scan.grid.stride).threshold
     assert slide.um_per_px is not None
     found = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px)
     areas = [replace(area, unlike=scan.unlike(*area.members)) for area in found]

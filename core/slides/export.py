@@ -1,4 +1,4 @@
-"""What is taken away of a scan: the map, areas as a table and for QuPath, an overview, and how it was made."""
+"""What is taken away of a scan: the map, areas as a table and for QuPath, an overview, how it was made; and DICOM."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import shapely
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from core.files import atomic_path, write_text
-from core.slides.areas import Area
+from core.slides.areas import NO_STAGE, Area, cut_of
+from core.slides.dicom import write_dicom
 from core.slides.scan import Scan
 
 HEATMAP, AREAS, GEOJSON, RECORD, OVERVIEW = "heatmap.npz", "areas.csv", "areas.geojson", "scan.json", "overview.png"
+PICTURE = "heatmap.ome.tif"
 COLOUR = [200, 90, 30]
 """Of areas in QuPath."""
 
@@ -27,7 +31,8 @@ def write_scan(scan: Scan, areas: Sequence[Area], folder: Path, threshold: float
     """Write all of a scan into a folder.
 
     HEATMAP holds `probability` (rows, columns) float32, nan where nothing was read; `origin` (x, y) and `cell` (width,
-    height) in level-0 px; `um_per_px` of level 0, across and down.
+    height) in level-0 px; `um_per_px` of level 0, across and down. PICTURE holds the same as an OME-TIFF with a pixel
+    a cell. Where the slide is DICOM and `highdicom` is installed, `core.slides.dicom` writes two files more.
 
     Raises:
         OutputError: the folder is full or read-only.
@@ -41,11 +46,38 @@ def write_scan(scan: Scan, areas: Sequence[Area], folder: Path, threshold: float
             cell=np.array(cell),
             um_per_px=np.array(scan.slide.um_per_px),
         )
+    with atomic_path(folder / PICTURE) as part:
+        write_picture(part, probability, [side * um for side, um in zip(cell, scan.slide.um_per_px or (), strict=True)])
     write_text(folder / AREAS, table(areas).to_csv(index=False, float_format="%.6g"))
-    write_text(folder / GEOJSON, json.dumps(as_geojson(areas, scan), indent=1) + "\n")
+    write_text(folder / GEOJSON, json.dumps(as_geojson(areas, scan, threshold), indent=1) + "\n")
     write_text(folder / RECORD, json.dumps(record(scan, areas, threshold), indent=2) + "\n")
     with atomic_path(folder / OVERVIEW) as part:
         overview.save(part, "PNG")
+    write_dicom(scan, areas, folder)
+
+
+def write_picture(path: Path, probability: NDArray[np.float32], cell_um: Sequence[float]) -> None:
+    """Write a map (rows, columns) as an OME-TIFF, a pixel a cell of `cell_um`, across and down; nan: not read."""
+    across, down = cell_um
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(
+            probability,
+            compression="deflate",
+            metadata={
+                "axes": "YX",
+                "Name": "probability",
+                "PhysicalSizeX": across,
+                "PhysicalSizeXUnit": "µm",
+                "PhysicalSizeY": down,
+                "PhysicalSizeYUnit": "µm",
+            },
+        )
+
+
+def rule_of(scan: Scan, threshold: float) -> str:
+    """Where a threshold for areas comes from: the model's, or somebody's own."""
+    cut = cut_of(scan.reader.model, scan.grid.stride)
+    return cut.rule if threshold == cut.threshold else "chosen by whoever asked"
 
 
 def cell_of(scan: Scan) -> tuple[float, float]:
@@ -79,7 +111,7 @@ def table(areas: Sequence[Area]) -> pd.DataFrame:
     )
 
 
-def as_geojson(areas: Sequence[Area], scan: Scan) -> dict[str, Any]:
+def as_geojson(areas: Sequence[Area], scan: Scan, threshold: float) -> dict[str, Any]:
     """Areas as QuPath reads them: detections with a class, a name and measurements."""
     positive = scan.reader.task.positive
     return {
@@ -93,6 +125,7 @@ def as_geojson(areas: Sequence[Area], scan: Scan) -> dict[str, Any]:
                     "name": f"{positive} {number}",
                     "classification": {"name": positive, "color": COLOUR},
                     "measurements": {
+                        "from probability": threshold,
                         "area mm2": one.mm2,
                         "longest diameter mm": one.diameter_mm,
                         "mean probability": one.mean,
@@ -130,7 +163,9 @@ def record(scan: Scan, areas: Sequence[Area], threshold: float) -> dict[str, Any
         "cells": {"tissue": int(scan.wanted.sum()), "read": int(np.isfinite(logits).sum())},
         "tissue_mm2": float(scan.wanted.sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2,
         "threshold": threshold,
+        "threshold_rule": rule_of(scan, threshold),
         "areas": len(areas),
+        "areas_are": NO_STAGE,
         "holes": [{"row": row, "column": column, "reason": words} for (row, column), words in scan.holes().items()],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "notice": "Research use only. Not a medical device.",

@@ -65,6 +65,7 @@ def test_calibration_fits_each_pipeline_on_its_own_logits(calibrated, tiny_reade
     assert calibrated.calibrated_on.split == "valid"
     assert calibrated.calibrated_on.patches == 12
     assert calibrated.evaluations == ()
+    assert calibrated.areas is calibrated.slides is None
     assert Bundle.model_validate_json(calibrated.model_dump_json()) == calibrated
 
 

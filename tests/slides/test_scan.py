@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from core.errors import SlideError
 from core.slides.areas import areas_of
@@ -144,7 +145,13 @@ def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_
         assert (kept["probability"].shape, kept["probability"].dtype) == ((20, 20), np.float32)
         np.testing.assert_allclose(kept["cell"], 32)
         np.testing.assert_allclose(kept["um_per_px"], UM, rtol=1e-4)
+    with tifffile.TiffFile(out / "b" / "heatmap.ome.tif") as file:
+        assert 'PhysicalSizeX="31.0' in file.ome_metadata  # 32 px of 0.97 um
+        np.testing.assert_array_equal(file.asarray(), np.load(out / "b" / "heatmap.npz")["probability"])
     record = json.loads((out / "b" / "scan.json").read_text())
+    assert record["threshold"] == unpadded_reader.model.point(1).threshold
+    assert "operating point" in record["threshold_rule"]
+    assert "no stage" in record["areas_are"]
     assert record["cells"]["read"] == record["cells"]["tissue"] == 400
     shapes = json.loads((out / "b" / "areas.geojson").read_text())["features"]
     assert len(shapes) == len(pd.read_csv(out / "b" / "areas.csv")) == record["areas"]

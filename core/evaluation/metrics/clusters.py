@@ -31,21 +31,33 @@ _FINE = 16
 def places(images: Sequence[Patches]) -> NDArray[np.str_]:
     """Which pictures lie side by side on a slide: the place (n,) of each, named "0" upwards.
 
-    Two pictures are of one place where the lower edge of one is the next line of pixels to the upper edge of the other
-    (or the right edge to the left), and so is whatever joins on to either. Pictures that overlap, or lie a gap apart,
-    are not found: there are at most as many independent places as this returns.
+    Two pictures are of one place where they are `neighbours`, and so is whatever joins on to either. Pictures that
+    overlap, or lie a gap apart, are not found: there are at most as many independent places as this returns.
+
+    Args:
+        images: n of uint8 (h, w, 3), of any sizes.
+    """
+    below, beside = neighbours(images)
+    return _connected(below | beside)
+
+
+def neighbours(images: Sequence[Patches]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which pictures follow one another: (n, n) whether the second lies right below the first, and right beside it.
+
+    The lower edge of one is the next line of pixels to the upper edge of the other, or the right edge to the left.
 
     Args:
         images: n of uint8 (h, w, 3), of any sizes.
     """
     grey = [image.mean(axis=2) for image in images]
-    joined = np.zeros((len(images), len(images)), bool)
-    for ends in ([(one[-1], one[0]) for one in grey], [(one[:, -1], one[:, 0]) for one in grey]):
+    found = np.zeros((2, len(images), len(images)), bool)
+    sides = ([(one[-1], one[0]) for one in grey], [(one[:, -1], one[:, 0]) for one in grey])
+    for joined, ends in zip(found, sides, strict=True):
         last, first = ([_fine(pair[end]) for pair in ends] for end in (0, 1))
         for i, edge in enumerate(last):
             for j, other in enumerate(first):
-                joined[i, j] |= i != j and len(edge) == len(other) and float(edge @ other) >= CONTINUES
-    return _connected(joined)
+                joined[i, j] = i != j and len(edge) == len(other) and float(edge @ other) >= CONTINUES
+    return found[0], found[1]
 
 
 def pseudo_slides(patches: Patches, count: int, seed: int = 0) -> NDArray[np.str_]:
