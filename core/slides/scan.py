@@ -35,6 +35,8 @@ ASKED = 32
 """Cells of an area whose patches are asked how familiar they are."""
 AHEAD = 2
 """Chunks whose tissue is fetched while another is read."""
+LOOKS = 512
+"""Patches of the first look at most: seconds, whatever the slide's size."""
 DONE, HOLE = ".npy", ".txt"
 
 
@@ -203,24 +205,35 @@ class Scan:
         return in_cells(tissue_mask(overview, um), self.grid.rows, self.grid.columns, cell)
 
     def _first_look(self, chunks: list[tuple[int, int]], stop: Callable[[], bool]) -> Iterator[float]:
-        """The logit of one patch of each chunk, of its cell with most tissue."""
-        for chunk in chunks:
-            if stop():
-                yield 0.0
-                continue
-            rows, columns = self.grid.cells(chunk)
-            most = np.unravel_index(self.tissue[rows, columns].argmax(), self.tissue[rows, columns].shape)
-            row, column = rows.start + int(most[0]), columns.start + int(most[1])
-            try:
-                patch = self._pixels(slice(row, row + 1), slice(column, column + 1))
-            except SlideError:
-                yield -np.inf
-                continue
-            yield float(self.reader.patch_logits(patch, self.grid.stride)[0, 0])
+        """The logit of one patch of each chunk, of its cell with most tissue; of many chunks, of every so many."""
+        every = -(-len(chunks) // LOOKS)
+        looked = chunks[::every]
+        for first in range(0, len(looked), self.reader.engine.batch):
+            some = looked[first : first + self.reader.engine.batch]
+            seen = [None if stop() else self._fullest(chunk) for chunk in some]
+            patches = [patch for patch in seen if patch is not None]
+            logits = iter(self.reader.read(np.stack(patches)).logit.tolist() if patches else [])
+            for place, patch in enumerate(seen, start=first):
+                logit = -np.inf if patch is None else next(logits)
+                yield from [logit] * len(chunks[place * every : (place + 1) * every])
+
+    def _fullest(self, chunk: tuple[int, int]) -> NDArray[np.uint8] | None:
+        """The patch of a chunk's cell with most tissue; None where it cannot be read."""
+        rows, columns = self.grid.cells(chunk)
+        row, column = np.unravel_index(self.tissue[rows, columns].argmax(), self.tissue[rows, columns].shape)
+        place = rows.start + int(row), columns.start + int(column)
+        try:
+            return self._pixels(*(slice(one, one + 1) for one in place))
+        except SlideError:
+            return None
 
     def _read(self, chunk: tuple[int, int], pixels: Callable[[], NDArray[np.uint8]]) -> None:
+        wanted = np.zeros((CHUNK, CHUNK), bool)
+        there = self.wanted[self.grid.cells(chunk)]
+        inside = tuple(slice(0, count) for count in there.shape)
+        wanted[inside] = there
         try:
-            found = self.reader.patch_logits(pixels(), self.grid.stride)
+            found = self.reader.patch_logits(pixels(), self.grid.stride, wanted)[inside]
         except SlideError as error:
             write_text(self._path(chunk, HOLE), f"{error}\n")
             return
@@ -228,7 +241,8 @@ class Scan:
             np.save(file, found)
 
     def _tissue_of(self, chunk: tuple[int, int]) -> NDArray[np.uint8]:
-        return self._pixels(*self.grid.cells(chunk))
+        """A whole chunk's also at the slide's border: pictures of one size are read by one compiled graph."""
+        return self._pixels(*(slice(first, first + CHUNK) for first in chunk))
 
     def _pixels(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         return self.slide.region(*self.grid.box(rows, columns), self.grid.um_per_px)
