@@ -193,6 +193,11 @@ class Scan:
         paths = {chunk: self._path(chunk, HOLE) for chunk in self.chunks}
         return {chunk: path.read_text(encoding="utf-8").strip() for chunk, path in paths.items() if path.is_file()}
 
+    def forget_holes(self) -> None:
+        """Have chunks tried again that could not be read: the disk may have been away."""
+        for chunk in self.chunks:
+            self._path(chunk, HOLE).unlink(missing_ok=True)
+
     def _found_tissue(self) -> Logits:
         across, down = self.slide.step(self.grid.um_per_px)
         side = round(max(self.slide.width / across, self.slide.height / down) * self.grid.um_per_px / UM_PER_PX)

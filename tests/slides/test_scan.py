@@ -218,9 +218,9 @@ def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_
     out = tmp_path / "out"
     paths = slides_in([folder])
     assert [path.name for path in paths] == ["a.svs", "b.tif", "c.tif"]
-    statuses = [one.status for one in read_slides(paths, unpadded_reader, out, overview_picture)]
-    assert statuses == ["refused", "read", "refused"]
+    assert len(list(read_slides(paths, unpadded_reader, out, overview_picture, workers=2))) == 3
     table = pd.read_csv(out / "slides.csv")
+    assert list(table["status"]) == ["refused", "read", "refused"]
     assert "state it in um/px" in table["reason"][2]
     with np.load(out / "b" / "heatmap.npz") as kept:
         assert set(kept) == {"probability", "origin", "cell", "um_per_px"}
@@ -233,3 +233,57 @@ def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_
     assert len(shapes) == len(pd.read_csv(out / "b" / "areas.csv")) == record["areas"]
     with pytest.raises(SlideError, match="there is no such file"):
         slides_in([tmp_path / "nowhere.svs"])
+
+
+def test_a_second_start_looks_at_no_slide_again(write_slide, tissue, darkness, tmp_path, monkeypatch):
+    """But at one that was not read, that has changed since, or whose results are gone; folders are nobody else's."""
+    for folder in ("in", "in/more"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            write_slide(tissue[:320, :320], UM, f"{folder}/{name}.tif")
+    paths = slides_in([tmp_path / "in", tmp_path / "in" / "more" / "a.tif"])
+    assert len(paths) == 3
+    opened, stops = [], []
+    monkeypatch.setattr(Slide, "open", lambda path, um, real=Slide.open: (opened.append(path), real(path, um))[1])
+
+    def read(stop_after=9):
+        opened.clear()
+        found = read_slides(paths, darkness, tmp_path / "out", overview_picture)
+        for number, _ in enumerate(found, start=1):
+            if number == stop_after:
+                break
+        found.close()
+        return list(pd.read_csv(tmp_path / "out" / "slides.csv")["status"])
+
+    assert read(1).count("read") == 1
+    assert 1 <= len(opened) <= 2
+    stops += opened[:1]
+    assert read() == ["read"] * 3
+    assert stops[0] not in opened
+    assert read() == ["read"] * 3
+    assert opened == []
+    table = pd.read_csv(tmp_path / "out" / "slides.csv")
+    assert table["folder"].is_unique
+    assert list(table["folder"])[1] == "b"
+    (tmp_path / "out" / "b" / "areas.csv").unlink()
+    write_slide(tissue[320:640, :320], UM, "in/a.tif")
+    assert read() == ["read"] * 3
+    assert opened == [tmp_path / "in" / "a.tif", tmp_path / "in" / "b.tif"]
+
+
+def test_a_hole_is_tried_again_at_the_next_start(write_slide, tissue, darkness, tmp_path, monkeypatch):
+    path = write_slide(tissue[:320, :320], UM)
+
+    def damaged(slide, *box):
+        raise SlideError(slide.path, "it is damaged at that place")
+
+    with monkeypatch.context() as away:
+        away.setattr(Slide, "region", damaged)
+        assert [one.status for one in read_slides([path], darkness, tmp_path, overview_picture)] == ["read with holes"]
+    assert [one.status for one in read_slides([path], darkness, tmp_path, overview_picture)] == ["read"]
+
+
+def test_files_of_one_dicom_slide_are_one_slide(tmp_path):
+    for name, series in (("a.dcm", b"1.2.3"), ("b.dcm", b"1.2.4"), ("c.dcm", b"1.2.3"), ("d.svs", b"1.2.3")):
+        (tmp_path / name).write_bytes(b"DICM\x20\x00\x0e\x00UI\x06\x00" + series + b"\x00\x20")
+    assert [path.name for path in slides_in([tmp_path])] == ["a.dcm", "b.dcm", "d.svs"]
