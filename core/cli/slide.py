@@ -10,6 +10,7 @@ import typer
 
 from core.cli.options import EngineName, Model, PixelSize, app
 from core.cli.terminal import progress
+from core.errors import printable
 
 slide_app = typer.Typer(help="Read whole slides.", no_args_is_help=True)
 app.add_typer(slide_app, name="slide")
@@ -56,5 +57,6 @@ def read(
                     *(paths, reader, out, overview_picture), stride=stride, um_per_px=um_per_px, workers=workers
                 )
             for outcome in found:
-                bar.write(f"{outcome.slide}: {outcome.status}{f', {outcome.reason}' if outcome.reason else ''}")
+                reason = f", {outcome.reason}" if outcome.reason else ""
+                bar.write(f"{printable(outcome.slide)}: {outcome.status}{reason}")
                 bar.update(1)

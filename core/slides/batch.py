@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 
+from core.data.tables import csv_text
 from core.errors import NodeLensError, OutputError, SlideError
 from core.files import write_text
 from core.inference.reader import Reader
@@ -113,6 +113,7 @@ class Batch:
         status = WITH_HOLES if holes else READ
         outcome = Outcome(slide.path.name, status, mm2, len(areas), "; ".join(holes.values()), folder.name)
         if not holes:  # which are tried again at the next start
+            scan.pack()
             write_text(self.receipt(slide.path), json.dumps(asdict(outcome)) + "\n")
         return outcome
 
@@ -131,8 +132,7 @@ class Table:
 
     def write(self) -> None:
         """As it now is."""
-        rows = [asdict(one) for one in self._rows.values()]
-        write_text(self._path, pd.DataFrame(rows, columns=list(Outcome.__dataclass_fields__)).to_csv(index=False))
+        write_text(self._path, csv_text([asdict(one) for one in self._rows.values()]))
 
 
 def slides_in(inputs: Iterable[Path]) -> list[Path]:

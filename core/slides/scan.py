@@ -38,6 +38,8 @@ AHEAD = 2
 LOOKS = 512
 """Patches of the first look at most: seconds, whatever the slide's size."""
 DONE, HOLE = ".npy", ".txt"
+WHOLE = "whole.npy"
+"""All logits of a scan that is done, in the place of its chunks: a thousand slides are not a million files."""
 
 
 class Tell(Protocol):
@@ -156,12 +158,28 @@ class Scan:
     def logits(self) -> Logits:
         """(rows, columns) float32, one view, before calibration; nan where there is no tissue or nothing was read."""
         for chunk in self.chunks:
-            path = self._path(chunk, DONE)
-            if chunk not in self._known and path.is_file():
-                cells = self.grid.cells(chunk)
-                self._logits[cells] = np.where(self.wanted[cells], np.load(path), np.float32(np.nan))
-                self._known.add(chunk)
+            if chunk not in self._known:
+                with suppress(FileNotFoundError):
+                    self._take(chunk, np.load(self._path(chunk, DONE)))
+        if len(self._known) < len(self.chunks):
+            with suppress(FileNotFoundError):
+                whole = np.load(self.folder / WHOLE)
+                for chunk in self.chunks:
+                    self._take(chunk, whole[self.grid.cells(chunk)])
         return self._logits.copy()
+
+    def pack(self) -> None:
+        """Keep a scan that is done as one file; nothing where chunks are missing or could not be read.
+
+        Raises:
+            OutputError: the folder is full or read-only.
+        """
+        if self.missing() or self.holes():
+            return
+        with atomic_path(self.folder / WHOLE) as part, part.open("wb") as file:
+            np.save(file, self.logits())
+        for chunk in self.chunks:
+            self._path(chunk, DONE).unlink(missing_ok=True)
 
     def probability(self) -> NDArray[np.float32]:
         """(rows, columns) float32 in [0, 1], calibrated; nan where nothing was read."""
@@ -252,8 +270,14 @@ class Scan:
     def _pixels(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         return self.slide.region(*self.grid.box(rows, columns), self.grid.um_per_px)
 
+    def _take(self, chunk: tuple[int, int], logits: Logits) -> None:
+        cells = self.grid.cells(chunk)
+        self._logits[cells] = np.where(self.wanted[cells], logits, np.float32(np.nan))
+        self._known.add(chunk)
+
     def _is_done(self, chunk: tuple[int, int]) -> bool:
-        return any(self._path(chunk, ending).is_file() for ending in (DONE, HOLE))
+        kept = (self._path(chunk, DONE), self._path(chunk, HOLE), self.folder / WHOLE)
+        return any(path.is_file() for path in kept)
 
     def _path(self, chunk: tuple[int, int], ending: str) -> Path:
         return self.folder / f"{chunk[0]}-{chunk[1]}{ending}"

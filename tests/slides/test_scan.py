@@ -1,6 +1,7 @@
 """Scans: the numbers of patches, whatever stops them and whoever else works on them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,12 @@ def test_a_second_start_looks_at_no_slide_again(write_slide, tissue, darkness, t
     write_slide(tissue[320:640, :320], UM, "in/a.tif")
     assert read() == ["read"] * 3
     assert opened == [tmp_path / "in" / "a.tif", tmp_path / "in" / "b.tif"]
+    before = np.load(tmp_path / "out" / "b" / "heatmap.npz")["probability"]
+    shutil.rmtree(tmp_path / "out" / "b")
+    monkeypatch.setattr(darkness, "patch_logits", None)  # what was read is kept, as one file
+    assert read() == ["read"] * 3
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "b" / "heatmap.npz")["probability"], before)
+    assert {path.name for path in (tmp_path / "out" / "scans").rglob("*.npy")} == {"whole.npy"}
 
 
 def test_a_hole_is_tried_again_at_the_next_start(write_slide, tissue, darkness, tmp_path, monkeypatch):
