@@ -13,7 +13,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,7 @@ def read_whole(path: Path, model: str) -> None:
     assert [one.status for one in outcomes] == ["read"], outcomes
 
 
-def viewing(path: Path) -> Iterator[Row]:
+def viewing(path: Path) -> Generator[Row, None, None]:
     """Tiles by the viewer's route over HTTP: seen for the first time since the slide was opened, and again."""
     import uvicorn
     from starlette.applications import Starlette

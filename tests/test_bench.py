@@ -59,8 +59,8 @@ def test_a_made_slide_holds_the_tissue_it_is_said_to(tmp_path):
         fine, coarse = slide.region(900, 700, 256, 256, 0.97), slide.region(225, 175, 64, 64, 3.88)
     assert fine.std() > 20
     assert np.abs(fine.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)) - coarse).mean() < 6  # levels lie over each other
-    token = iter(slides.viewing(tmp_path / "made.tif"))
-    first = next(token)
-    token.close()
+    rows = slides.viewing(tmp_path / "made.tif")
+    first = next(rows)
+    rows.close()
     assert first["batch"] == 1
     assert 0 < first["p50_ms"] <= first["p95_ms"]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
+from openslide import OpenSlideError
 
 from core.errors import SlideError
 from core.slides.slide import Slide
@@ -119,4 +120,14 @@ def test_colours_that_would_be_wrong_are_refused(tmp_path, monkeypatch, told, re
         with pytest.raises(SlideError, match="coded as YBR_ICT, whose colours would be wrong"):
             Slide.open(tmp_path / "slide.dcm")
     else:
+        Slide.open(tmp_path / "slide.dcm")
+
+
+def test_colours_that_cannot_be_read_are_said_to_be(tmp_path, monkeypatch):
+    def refuse(kind, path):
+        raise OpenSlideError("Unsupported photometric interpretation YBR_ICT for 1.2.840.10008.1.2.4.90")
+
+    fake = type("OpenSlide", (), {"__new__": refuse, "detect_format": lambda path: "dicom"})
+    monkeypatch.setattr("core.slides.formats.openslide.OpenSlide", fake)
+    with pytest.raises(SlideError, match="colours are coded in a way that cannot be read"):
         Slide.open(tmp_path / "slide.dcm")
