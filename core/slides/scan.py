@@ -35,7 +35,7 @@ ASKED = 32
 """Cells of an area whose patches are asked how familiar they are."""
 AHEAD = 2
 """Chunks whose tissue is fetched while another is read."""
-LOOKS = 512
+LOOKS = 256
 """Patches of the first look at most: seconds, whatever the slide's size."""
 DONE, HOLE = ".npy", ".txt"
 WHOLE = "whole.npy"

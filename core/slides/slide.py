@@ -29,7 +29,7 @@ OVERVIEW = 1024
 """Pixels of an overview's longer side."""
 FROM_AFAR = 2**26
 """Pixels at most of the level that an overview is read from, all of it."""
-AT_ONCE = 2**22
+AT_ONCE = 2**20
 """Pixels of a level that are resampled at a time: memory does not grow with the slide, nor with its missing levels."""
 DARK = 80
 """Grey level: a ground darker than this is no glass in transmitted light."""
