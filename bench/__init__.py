@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-BENCHES = ("explain", "evidence", "browse", "region", "start", "load", "endurance", "score", "train")
+BENCHES = ("explain", "evidence", "browse", "region", "slides", "start", "load", "endurance", "score", "train")
 
 
 def run(what: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import browse, explain, measure
+from bench import browse, explain, measure, slides
+from core.slides.slide import Slide
 from core.view.selection import Filter
 
 
@@ -48,3 +49,18 @@ def test_memory_is_told_of_this_process_of_another_and_of_one_that_has_ended():
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert measure.resources(Path(f"/proc/{child.pid}")).rss_mib == 0
     child.wait()
+
+
+def test_a_made_slide_holds_the_tissue_it_is_said_to(tmp_path):
+    with Slide.open(slides.make_slide(tmp_path / "made.tif", 5)) as slide:
+        assert slide.width * slide.height * slides.FINE**2 / 1e6 == pytest.approx(5, rel=0.1)
+        assert len(slide.levels) == len(slides.LEVELS)
+        assert slide.um_per_px == pytest.approx((slides.FINE,) * 2, rel=1e-3)
+        fine, coarse = slide.region(900, 700, 256, 256, 0.97), slide.region(225, 175, 64, 64, 3.88)
+    assert fine.std() > 20
+    assert np.abs(fine.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)) - coarse).mean() < 6  # levels lie over each other
+    rows = slides.viewing(tmp_path / "made.tif")
+    first = next(rows)
+    rows.close()
+    assert first["batch"] == 1
+    assert 0 < first["p50_ms"] <= first["p95_ms"]

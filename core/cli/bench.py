@@ -13,7 +13,9 @@ from core.errors import NodeLensError
 
 @app.command(epilog="Example: python -m core bench explain --out explain.json")
 def bench(
-    what: Annotated[str, typer.Argument(help="explain, evidence, browse, start, score, load, endurance or train.")],
+    what: Annotated[
+        str, typer.Argument(help="explain, evidence, browse, region, slides, start, score, load, endurance or train.")
+    ],
     out: JsonFile,
     keep: Annotated[bool, typer.Option("--keep", help="Also keep it in bench/results and renew RESULTS.md.")] = False,
 ) -> None:

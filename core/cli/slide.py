@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from core.cli.options import EngineName, Model, PixelSize, app
 from core.cli.terminal import progress
+from core.errors import printable
 
 slide_app = typer.Typer(help="Read whole slides.", no_args_is_help=True)
 app.add_typer(slide_app, name="slide")
@@ -21,6 +23,7 @@ def read(
     model: Model,
     stride: Annotated[int, typer.Option("--stride", min=8, max=96, help="Pixels between cells.")] = 32,
     um_per_px: PixelSize = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Slides at a time, in threads of this machine.")] = 2,
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a Dask scheduler whose workers read the chunks.")
     ] = None,
@@ -29,7 +32,7 @@ def read(
     """Read slides: heatmap.npz, areas.csv, areas.geojson, scan.json and overview.png for each.
 
     A slide that cannot be read is a row of slides.csv with its reason, and stops no other. The same command goes on
-    where it was stopped.
+    where it was stopped, and reads nothing twice.
     """
     from core.inference import load_reader
     from core.slides.batch import read_slides, slides_in
@@ -39,15 +42,21 @@ def read(
     reader = load_reader(model, engine)
     with progress("slide", "slide") as bar:
         bar.total = len(paths)
-        if scheduler:
-            from dask.distributed import Client
+        with ExitStack() as held:
+            if scheduler:
+                from dask.distributed import Client
 
-            from core.slides.cluster import read_on_cluster
+                from core.slides.cluster import read_on_cluster
 
-            client = Client(scheduler)
-            found = read_on_cluster(client, paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px)
-        else:
-            found = read_slides(paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px)
-        for outcome in found:
-            bar.write(f"{outcome.slide}: {outcome.status}{f', {outcome.reason}' if outcome.reason else ''}")
-            bar.update(1)
+                client = held.enter_context(Client(scheduler))
+                found = read_on_cluster(
+                    client, paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px
+                )
+            else:
+                found = read_slides(
+                    *(paths, reader, out, overview_picture), stride=stride, um_per_px=um_per_px, workers=workers
+                )
+            for outcome in found:
+                reason = f", {outcome.reason}" if outcome.reason else ""
+                bar.write(f"{printable(outcome.slide)}: {outcome.status}{reason}")
+                bar.update(1)

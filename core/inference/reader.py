@@ -272,7 +272,9 @@ class Reader:
         check_vocabulary(method, layer, target, self.layers, self.task)
         return region_maps(self._network, np.asarray(images), method, layer, target)
 
-    def patch_logits(self, image: ArrayLike, stride: int) -> NDArray[np.float32]:
+    def patch_logits(
+        self, image: ArrayLike, stride: int, wanted: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
         """The logit of every patch of a region, slid over it: positive minus negative class, before calibration.
 
         Without padding the region is read in one pass, where the stride is a multiple of the network's; all other
@@ -281,6 +283,8 @@ class Reader:
         Args:
             image: uint8 (h, w, 3) RGB, the task's side at least.
             stride: pixels from one patch to the next, both ways, the first at the upper left corner.
+            wanted: which patches are asked for, in the shape of what is returned; others are nan, or read where that
+                costs nothing. By default all.
 
         Returns:
             ((h - side) // stride + 1, (w - side) // stride + 1) float32: the numbers that `read` gives for one view.
@@ -293,7 +297,7 @@ class Reader:
             or min(pixels.shape[:2]) < self.task.side
         ):
             raise ValueError(f"A region is uint8 (h, w, 3) of {self.task.side} px at least, not {pixels.shape}")
-        return patch_logits(self._network, pixels, stride)
+        return patch_logits(self._network, pixels, stride, wanted)
 
     def in_regions(self, method: str, layer: str) -> bool:
         """Whether `region` explains by a method at a layer."""

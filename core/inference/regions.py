@@ -97,17 +97,21 @@ def cells_of(image: NDArray[np.uint8], field: ReceptiveField, read: Callable[[ND
     return found
 
 
-def patch_logits(net: ExplainedNetwork, image: NDArray[np.uint8], stride: int) -> Array:
+def patch_logits(
+    net: ExplainedNetwork, image: NDArray[np.uint8], stride: int, wanted: NDArray[np.bool_] | None = None
+) -> Array:
     """See `Reader.patch_logits`."""
     bundle = net.stored.description
     field, side = bundle.net.field, bundle.task.side
     if field is None or stride % field.stride:
-        rows, columns = ((length - side) // stride + 1 for length in image.shape[:2])
         windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))[::stride, ::stride]
-        patches = np.moveaxis(windows.reshape(rows * columns, 3, side, side), 1, -1)
-        step = net.batch
-        logits = [net.logits(np.ascontiguousarray(patches[i : i + step])) for i in range(0, len(patches), step)]
-        return _margin(np.concatenate(logits)).reshape(rows, columns)
+        asked = np.ones(windows.shape[:2], bool) if wanted is None else wanted
+        rows, columns = np.nonzero(asked)
+        found = np.full(asked.shape, np.nan, np.float32)
+        for i in range(0, len(rows), net.batch):
+            places = rows[i : i + net.batch], columns[i : i + net.batch]
+            found[places] = _margin(net.logits(np.ascontiguousarray(np.moveaxis(windows[places], 1, -1))))
+        return found
     cells = _margin(np.einsum("nkhw,ck->nhwc", net.engine.forward(image[None])[0], net.weight) + net.stored.head[1])[0]
     own, every = field.cells(side), stride // field.stride
     windows = np.lib.stride_tricks.sliding_window_view(cells, (own, own))[::every, ::every]

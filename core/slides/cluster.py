@@ -6,20 +6,40 @@ task whose worker is lost is given to another; what is on disk is read by none a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import NodeLensError
+from core.errors import NodeLensError, OutputError
 from core.inference.reader import Reader, load_reader
-from core.slides.batch import SCANS, Draw, Outcome, refused, write_outcome, write_table
+from core.settings import ENGINES
+from core.slides.batch import REFUSED, SCANS, WAITING, Batch, Draw, Outcome, Table, already_read
 from core.slides.scan import Scan
 from core.slides.slide import Slide
+from core.task import STRIDE
 
 Chunk = tuple[int, int]
 RETRIES = 3
 """Times that a task may fail by the machine's fault."""
+QUEUED = 64
+"""Chunks for each thread of the cluster that wait at its scheduler: more would only fill its memory."""
+
+
+@dataclass
+class Reading:
+    """A slide that the cluster reads, or why it does not."""
+
+    path: Path
+    scan: Scan | None
+    tasks: list[Any]
+    reason: str = ""
+
+    def unfinished(self) -> int:
+        """Tasks that still wait or run."""
+        return sum(not task.done() for task in self.tasks)
 
 
 def read_on_cluster(
@@ -29,51 +49,93 @@ def read_on_cluster(
     out: Path,
     draw: Draw,
     *,
-    stride: int,
+    stride: int = STRIDE,
     um_per_px: float | None = None,
-) -> Iterator[Outcome]:
-    """Read slides on a cluster; all their chunks are in its queue at once, and each slide is told of when it is done.
+) -> Generator[Outcome, None, None]:
+    """Read slides on a cluster; each is told of when it is done, and so many are begun that no worker waits.
+
+    A slide whose chunks cost worker after worker its life waits for the next start, with its reason.
 
     Args:
         client: of `dask.distributed`.
-        paths, reader, out, draw, stride, um_per_px: see `core.slides.batch.read_slides`.
+        paths, reader, out, draw, stride, um_per_px: see `core.slides.batch.Batch`.
+
+    Raises:
+        OutputError: the folder is full or read-only.
     """
-    waiting: list[tuple[Path, Scan | None, list[Any], str]] = []
-    facts = (str(reader.stored.folder), str(out / SCANS), stride, um_per_px)
-    for path in paths:
-        try:
-            slide = Slide.open(path, um_per_px)
-            scan = Scan(slide, reader, out / SCANS, stride)
-        except NodeLensError as error:
-            waiting.append((path, None, [], str(error)))
-            continue
-        tasks = [
-            client.submit(read_chunk, str(path), chunk, *facts, retries=RETRIES, pure=False) for chunk in scan.missing()
-        ]
-        waiting.append((path, scan, tasks, ""))
-    outcomes = []
-    for path, opened, tasks, reason in waiting:
-        if opened is None:
-            outcomes.append(refused(path, reason))
-        else:
-            client.gather(tasks)
-            outcomes.append(write_outcome(opened, out, draw))
-            opened.slide.close()
-        write_table(outcomes, out)
-        yield outcomes[-1]
+    batch = Batch(tuple(paths), reader, out, draw, stride, um_per_px)
+    table, folders = Table(batch), batch.folders()
+    left = deque((yield from already_read(batch, table)))
+    begun: deque[Reading] = deque()
+    while left or begun:
+        queued = QUEUED * max(1, sum(client.nthreads().values()))
+        while left and (not begun or sum(one.unfinished() for one in begun) < queued):
+            begun.append(_begin(client, left.popleft(), batch))
+        one = begun.popleft()
+        outcome = _finish(client, one, batch, folders[one.path])
+        table.tell(one.path, outcome)
+        table.write()
+        yield outcome
 
 
-def read_chunk(path: str, chunk: Chunk, model: str, scans: str, stride: int, um_per_px: float | None) -> None:
-    """On a worker: read one chunk and keep it."""
-    scan = _scan(path, model, scans, stride, um_per_px)
-    scan.read_chunk(chunk)
+def _begin(client: Any, path: Path, batch: Batch) -> Reading:
+    try:
+        slide = Slide.open(path, batch.um_per_px)
+        scan = Scan(slide, batch.reader, batch.out / SCANS, batch.stride)
+    except NodeLensError as error:
+        return Reading(path, None, [], str(error))
+    scan.forget_holes()
+    engine = batch.reader.engine.name
+    facts = (
+        *(slide.sha256(), str(batch.reader.stored.folder), engine if engine in ENGINES else "auto"),
+        *(str(batch.out / SCANS), batch.stride, batch.um_per_px),
+    )
+    tasks = [
+        client.submit(read_chunk, str(path), chunk, *facts, retries=RETRIES, pure=False) for chunk in scan.missing()
+    ]
+    return Reading(path, scan, tasks)
+
+
+def _finish(client: Any, one: Reading, batch: Batch, folder: Path) -> Outcome:
+    from distributed.scheduler import KilledWorker
+
+    if one.scan is None:
+        return Outcome(one.path.name, REFUSED, reason=one.reason)
+    try:
+        said = next((words for words in client.gather(one.tasks) if words), "")
+        if not said and one.scan.missing():
+            said = f"Its workers read with another model, or not with {batch.reader.engine.name} as this machine does."
+        if said:
+            return Outcome(one.path.name, WAITING, reason=said)
+        return batch.finish(one.scan, folder)
+    except KilledWorker:
+        return Outcome(one.path.name, WAITING, reason="Workers that read it were lost, one after another.")
+    except OutputError:
+        raise
+    except NodeLensError as error:
+        return Outcome(one.path.name, REFUSED, reason=str(error))
+    finally:
+        one.scan.slide.close()
+
+
+def read_chunk(
+    path: str, chunk: Chunk, sha256: str, model: str, engine: str, scans: str, stride: int, um_per_px: float | None
+) -> str:
+    """On a worker: read one chunk and keep it; returns what a person should know, where it cannot be done."""
+    try:
+        _scan(path, sha256, model, engine, scans, stride, um_per_px).read_chunk(chunk)
+    except NodeLensError as error:
+        return str(error)
+    return ""
 
 
 @lru_cache(maxsize=4)
-def _scan(path: str, model: str, scans: str, stride: int, um_per_px: float | None) -> Scan:
-    return Scan(Slide.open(Path(path), um_per_px), _reader(model), Path(scans), stride)
+def _scan(path: str, sha256: str, model: str, engine: str, scans: str, stride: int, um_per_px: float | None) -> Scan:
+    slide = Slide.open(Path(path), um_per_px)
+    slide.told_sha256(sha256)
+    return Scan(slide, _reader(model, engine), Path(scans), stride)
 
 
 @lru_cache(maxsize=1)
-def _reader(model: str) -> Reader:
-    return load_reader(model)
+def _reader(model: str, engine: str) -> Reader:
+    return load_reader(model, engine)

@@ -95,8 +95,13 @@ class OpenSlidePyramid:
     """What OpenSlide opens."""
 
     def __init__(self, path: Path, vendor: str) -> None:
-        """Raises SlideError for colours that OpenSlide is known to read wrongly."""
-        self._file = openslide.OpenSlide(path)
+        """Raises SlideError for colours that OpenSlide cannot read, or is known to read wrongly."""
+        try:
+            self._file = openslide.OpenSlide(path)
+        except openslide.OpenSlideError as error:
+            if "photometric" not in str(error):
+                raise
+            raise SlideError(path, "its colours are coded in a way that cannot be read here") from error
         told = self._file.properties
         if told.get("dicom.PhotometricInterpretation") == WRONG_COLOURS:
             self._file.close()

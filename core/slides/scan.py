@@ -35,7 +35,11 @@ ASKED = 32
 """Cells of an area whose patches are asked how familiar they are."""
 AHEAD = 2
 """Chunks whose tissue is fetched while another is read."""
+LOOKS = 256
+"""Patches of the first look at most: seconds, whatever the slide's size."""
 DONE, HOLE = ".npy", ".txt"
+WHOLE = "whole.npy"
+"""All logits of a scan that is done, in the place of its chunks: a thousand slides are not a million files."""
 
 
 class Tell(Protocol):
@@ -154,12 +158,28 @@ class Scan:
     def logits(self) -> Logits:
         """(rows, columns) float32, one view, before calibration; nan where there is no tissue or nothing was read."""
         for chunk in self.chunks:
-            path = self._path(chunk, DONE)
-            if chunk not in self._known and path.is_file():
-                cells = self.grid.cells(chunk)
-                self._logits[cells] = np.where(self.wanted[cells], np.load(path), np.float32(np.nan))
-                self._known.add(chunk)
+            if chunk not in self._known:
+                with suppress(FileNotFoundError):
+                    self._take(chunk, np.load(self._path(chunk, DONE)))
+        if len(self._known) < len(self.chunks):
+            with suppress(FileNotFoundError):
+                whole = np.load(self.folder / WHOLE)
+                for chunk in self.chunks:
+                    self._take(chunk, whole[self.grid.cells(chunk)])
         return self._logits.copy()
+
+    def pack(self) -> None:
+        """Keep a scan that is done as one file; nothing where chunks are missing or could not be read.
+
+        Raises:
+            OutputError: the folder is full or read-only.
+        """
+        if self.missing() or self.holes():
+            return
+        with atomic_path(self.folder / WHOLE) as part, part.open("wb") as file:
+            np.save(file, self.logits())
+        for chunk in self.chunks:
+            self._path(chunk, DONE).unlink(missing_ok=True)
 
     def probability(self) -> NDArray[np.float32]:
         """(rows, columns) float32 in [0, 1], calibrated; nan where nothing was read."""
@@ -191,6 +211,11 @@ class Scan:
         paths = {chunk: self._path(chunk, HOLE) for chunk in self.chunks}
         return {chunk: path.read_text(encoding="utf-8").strip() for chunk, path in paths.items() if path.is_file()}
 
+    def forget_holes(self) -> None:
+        """Have chunks tried again that could not be read: the disk may have been away."""
+        for chunk in self.chunks:
+            self._path(chunk, HOLE).unlink(missing_ok=True)
+
     def _found_tissue(self) -> Logits:
         across, down = self.slide.step(self.grid.um_per_px)
         side = round(max(self.slide.width / across, self.slide.height / down) * self.grid.um_per_px / UM_PER_PX)
@@ -203,24 +228,35 @@ class Scan:
         return in_cells(tissue_mask(overview, um), self.grid.rows, self.grid.columns, cell)
 
     def _first_look(self, chunks: list[tuple[int, int]], stop: Callable[[], bool]) -> Iterator[float]:
-        """The logit of one patch of each chunk, of its cell with most tissue."""
-        for chunk in chunks:
-            if stop():
-                yield 0.0
-                continue
-            rows, columns = self.grid.cells(chunk)
-            most = np.unravel_index(self.tissue[rows, columns].argmax(), self.tissue[rows, columns].shape)
-            row, column = rows.start + int(most[0]), columns.start + int(most[1])
-            try:
-                patch = self._pixels(slice(row, row + 1), slice(column, column + 1))
-            except SlideError:
-                yield -np.inf
-                continue
-            yield float(self.reader.patch_logits(patch, self.grid.stride)[0, 0])
+        """The logit of one patch of each chunk, of its cell with most tissue; of many chunks, of every so many."""
+        every = -(-len(chunks) // LOOKS)
+        looked = chunks[::every]
+        for first in range(0, len(looked), self.reader.engine.batch):
+            some = looked[first : first + self.reader.engine.batch]
+            seen = [None if stop() else self._fullest(chunk) for chunk in some]
+            patches = [patch for patch in seen if patch is not None]
+            logits = iter(self.reader.read(np.stack(patches)).logit.tolist() if patches else [])
+            for place, patch in enumerate(seen, start=first):
+                logit = -np.inf if patch is None else next(logits)
+                yield from [logit] * len(chunks[place * every : (place + 1) * every])
+
+    def _fullest(self, chunk: tuple[int, int]) -> NDArray[np.uint8] | None:
+        """The patch of a chunk's cell with most tissue; None where it cannot be read."""
+        rows, columns = self.grid.cells(chunk)
+        row, column = np.unravel_index(self.tissue[rows, columns].argmax(), self.tissue[rows, columns].shape)
+        place = rows.start + int(row), columns.start + int(column)
+        try:
+            return self._pixels(*(slice(one, one + 1) for one in place))
+        except SlideError:
+            return None
 
     def _read(self, chunk: tuple[int, int], pixels: Callable[[], NDArray[np.uint8]]) -> None:
+        wanted = np.zeros((CHUNK, CHUNK), bool)
+        there = self.wanted[self.grid.cells(chunk)]
+        inside = tuple(slice(0, count) for count in there.shape)
+        wanted[inside] = there
         try:
-            found = self.reader.patch_logits(pixels(), self.grid.stride)
+            found = self.reader.patch_logits(pixels(), self.grid.stride, wanted)[inside]
         except SlideError as error:
             write_text(self._path(chunk, HOLE), f"{error}\n")
             return
@@ -228,13 +264,20 @@ class Scan:
             np.save(file, found)
 
     def _tissue_of(self, chunk: tuple[int, int]) -> NDArray[np.uint8]:
-        return self._pixels(*self.grid.cells(chunk))
+        """A whole chunk's also at the slide's border: pictures of one size are read by one compiled graph."""
+        return self._pixels(*(slice(first, first + CHUNK) for first in chunk))
 
     def _pixels(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         return self.slide.region(*self.grid.box(rows, columns), self.grid.um_per_px)
 
+    def _take(self, chunk: tuple[int, int], logits: Logits) -> None:
+        cells = self.grid.cells(chunk)
+        self._logits[cells] = np.where(self.wanted[cells], logits, np.float32(np.nan))
+        self._known.add(chunk)
+
     def _is_done(self, chunk: tuple[int, int]) -> bool:
-        return any(self._path(chunk, ending).is_file() for ending in (DONE, HOLE))
+        kept = (self._path(chunk, DONE), self._path(chunk, HOLE), self.folder / WHOLE)
+        return any(path.is_file() for path in kept)
 
     def _path(self, chunk: tuple[int, int], ending: str) -> Path:
         return self.folder / f"{chunk[0]}-{chunk[1]}{ending}"

@@ -28,7 +28,9 @@ MAX_ENLARGEMENT = 1.34
 OVERVIEW = 1024
 """Pixels of an overview's longer side."""
 FROM_AFAR = 2**26
-"""Pixels of the coarsest level at most: an overview reads all of it."""
+"""Pixels at most of the level that an overview is read from, all of it."""
+AT_ONCE = 2**20
+"""Pixels of a level that are resampled at a time: memory does not grow with the slide, nor with its missing levels."""
 DARK = 80
 """Grey level: a ground darker than this is no glass in transmitted light."""
 
@@ -43,6 +45,7 @@ class Slide:
         """Across and down, of level 0; None where neither file nor person says."""
         self.told_by = told_by
         """Who said so: 'the file', 'a person', or '' for nobody."""
+        self._sha256 = ""
 
     @classmethod
     def open(cls, path: Path, um_per_px: float | None = None) -> Slide:
@@ -96,8 +99,14 @@ class Slide:
 
     def sha256(self) -> str:
         """Hex digest of the file's bytes; of a slide of several files, of the one that it was opened by."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if not self._sha256:
+            with self.path.open("rb") as file:
+                self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._sha256
+
+    def told_sha256(self, sha256: str) -> None:
+        """Take another's word for it, who read the whole file."""
+        self._sha256 = sha256
 
     def step(self, um_per_px: float) -> tuple[float, float]:
         """Level-0 pixels per pixel of a grid of that size, across and down.
@@ -181,6 +190,15 @@ class Slide:
         number = self._level_for(step)
         level = self.levels[number]
         across, down = step[0] / level.down_x, step[1] / level.down_y
+        width, height = right - left, bottom - top
+        if width * across * height * down > AT_ONCE and max(width, height) > 1:
+            if width == 1 or (height > 1 and height * down >= width * across):
+                middle = top + height // 2
+                parts = (left, top, right, middle), (left, middle, right, bottom)
+                return np.concatenate([self._inside(*part, step) for part in parts])
+            middle = left + width // 2
+            parts = (left, top, middle, bottom), (middle, top, right, bottom)
+            return np.concatenate([self._inside(*part, step) for part in parts], axis=1)
         wanted = left * across, top * down, right * across, bottom * down
         margin = math.ceil(max(across, down, 1))
         outer = (
@@ -209,8 +227,9 @@ class Slide:
         return max(fitting, key=lambda number: self.levels[number].down_x, default=0)
 
     def _refuse_unseen(self) -> None:
-        coarsest = self.levels[-1]
-        if coarsest.width * coarsest.height > FROM_AFAR:
+        scale = max(1, max(self.width, self.height) / OVERVIEW)
+        level = self.levels[self._level_for((scale, scale))]
+        if level.width * level.height > FROM_AFAR:
             raise SlideError(self.path, "it has no level from afar that can be read; save it as a pyramid")
         grey = self.overview(256).mean(axis=2)
         if np.quantile(grey, 0.9) < DARK:

@@ -17,6 +17,8 @@ COLOURED = (0.03, 0.12)
 TEXTURE = 0.025
 """Standard deviation of grey, of 1, over WINDOW pixels that tell pale tissue, as the walls of fat, from glass."""
 WINDOW = 5
+BAND = 512
+"""Rows of an overview that are looked at at a time."""
 STAIN = (120, 179)
 """Hues of hematoxylin and eosin on OpenCV's scale of 180: from violet to red, and a little beyond into orange."""
 ORANGE = 12
@@ -41,17 +43,12 @@ def tissue_mask(overview: Pixels, um_per_px: float) -> Mask:
     Returns:
         (h, w) bool.
     """
-    values = overview.astype(np.float32) / 255
-    bright = values.max(axis=2)
-    colour = cv2.medianBlur(((bright - values.min(axis=2)) * 255).astype(np.uint8), 3) / 255
-    hue = cv2.cvtColor(overview, cv2.COLOR_RGB2HSV)[..., 0]
+    colour, rough = _colour_and_texture(overview)
+    hue = np.ascontiguousarray(cv2.cvtColor(overview, cv2.COLOR_RGB2HSV)[..., 0])
     stained = (hue >= STAIN[0]) & (hue <= STAIN[1]) | (hue <= ORANGE)
-    foreign = (~stained & (colour > PEN)) | ((bright < BLACK) & (colour < COLOURED[1]))
-    threshold = float(np.clip(threshold_otsu(colour) if np.ptp(colour) > 0 else 1, *COLOURED))
-    grey = values.mean(axis=2)
-    mean, square = (cv2.blur(one, (WINDOW, WINDOW)) for one in (grey, grey * grey))
-    rough = np.sqrt(np.maximum(square - mean * mean, 0)) > TEXTURE
-    seen = ((colour > threshold) & stained) | (rough & (colour > COLOURED[0] / 2))
+    black = overview.max(axis=2) < BLACK * 255
+    foreign = (~stained & (colour > PEN * 255)) | (black & (colour < COLOURED[1] * 255))
+    seen = ((colour > _threshold(colour) * 255) & stained) | (rough & (colour > COLOURED[0] * 255 / 2))
     seen &= ~_widened(foreign, round(40 / um_per_px))
     closed = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, _disc(CLOSING_UM / um_per_px / 2)) > 0
     return _large(closed & ~foreign, LEAST_UM2 / um_per_px**2)
@@ -78,6 +75,33 @@ def in_cells(mask: Mask, rows: int, columns: int, cell: tuple[float, float]) -> 
     )
     area = np.outer(np.diff(ys), np.diff(xs))
     return np.asarray(np.divide(total, area, out=np.zeros((rows, columns)), where=area > 0), np.float32)
+
+
+def _colour_and_texture(overview: Pixels) -> tuple[Pixels, Mask]:
+    """Largest less smallest channel, and where grey varies by more than TEXTURE: (h, w) each.
+
+    Band by band: the numbers that they are made of would take many times the memory of the overview.
+    """
+    span, rough, margin = np.empty(overview.shape[:2], np.uint8), np.empty(overview.shape[:2], bool), WINDOW // 2
+    for top in range(0, len(overview), BAND):
+        first = max(0, top - margin)
+        values = overview[first : top + BAND + margin].astype(np.float32) / 255
+        grey = values.mean(axis=2)
+        mean, square = (cv2.blur(one, (WINDOW, WINDOW)) for one in (grey, grey * grey))
+        inner = slice(top - first, top - first + BAND)
+        span[top : top + BAND] = ((values.max(axis=2) - values.min(axis=2)) * 255)[inner].astype(np.uint8)
+        rough[top : top + BAND] = (np.sqrt(np.maximum(square - mean * mean, 0)) > TEXTURE)[inner]
+    return np.asarray(cv2.medianBlur(span, 3), np.uint8), rough
+
+
+def _threshold(colour: Pixels) -> float:
+    """Otsu's on colour, of 1, within COLOURED."""
+    counts = np.bincount(colour.ravel(), minlength=256)
+    levels = np.flatnonzero(counts)
+    if len(levels) == 1:
+        return COLOURED[1]
+    histogram, edges = np.histogram(levels / 255, 256, weights=counts[levels])
+    return float(np.clip(threshold_otsu(hist=(histogram, (edges[1:] + edges[:-1]) / 2)), *COLOURED))
 
 
 def _widened(mask: Mask, by: int) -> Mask:

@@ -1,10 +1,13 @@
 """Files that are no slides, or damaged ones: one sentence each, whatever reads them, and little memory."""
 
 import os
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
+from openslide import OpenSlideError
 
 from core.errors import SlideError
 from core.slides.slide import Slide
@@ -34,7 +37,16 @@ def made(tmp_path, write_slide):
     tiff(tmp_path / "float.tif", np.zeros((200, 200), np.float32), photometric="minisblack")
     tiff(tmp_path / "deep.tif", np.zeros((200, 200, 3), np.uint16))
     tifffile.imwrite(tmp_path / "strip.tif", np.zeros((5000, 5000, 3), np.uint8), photometric="rgb", rowsperstrip=5000)
+    for name, tag, value in (("wide.tif", "ImageWidth", 2**20), ("types.tif", "SamplesPerPixel", 9)):
+        (tmp_path / name).write_bytes(data)
+        with tifffile.TiffFile(tmp_path / name, mode="r+b") as file:
+            file.pages[0].tags[tag].overwrite(value)
+    header = bytes.fromhex("89504e470d0a1a0a0000000d49484452000186a0000186a00802000000")
+    (tmp_path / "bomb.png").write_bytes(header + zlib.crc32(header[12:]).to_bytes(4, "big"))
     (tmp_path / "folder.mrxs").mkdir()
+    (tmp_path / "inside.mrxs").write_bytes(b"")
+    (tmp_path / "inside" / "Slidedat.ini").mkdir(parents=True)
+    (tmp_path / "round.svs").symlink_to("round.svs")
     (tmp_path / "link.svs").symlink_to("/etc/hostname")
     (tmp_path / "dangling.svs").symlink_to("/nowhere/at/all.svs")
     return tmp_path
@@ -45,7 +57,7 @@ def made(tmp_path, write_slide):
     "name",
     [
         *("cut.tif", "cut.svs", "cut.ome.tif", "empty.ndpi", "noise.mrxs", "float.tif", "deep.tif", "strip.tif"),
-        *("folder.mrxs", "link.svs", "dangling.svs"),
+        *("folder.mrxs", "link.svs", "dangling.svs", "wide.tif", "types.tif", "bomb.png", "inside.mrxs", "round.svs"),
     ],
 )
 def test_one_sentence(made, name):
@@ -58,20 +70,64 @@ def test_one_sentence(made, name):
     assert str(made) not in said
 
 
+def large(path, width, height, *more):
+    """An Aperio slide of tiles that are all the same, with levels reduced by `more`."""
+    tile = zlib.compress(np.full((256, 256, 3), 200, np.uint8).tobytes())
+    with tifffile.TiffWriter(path) as file:
+        for down in (1, *more):
+            sides = height // down, width // down
+            file.write(
+                (tile for _ in range((-(-sides[0] // 256)) * (-(-sides[1] // 256)))),
+                shape=(*sides, 3),
+                dtype=np.uint8,
+                tile=(256, 256),
+                photometric="rgb",
+                compression="deflate",
+                description="Aperio Image Library v1\n|AppMag = 20|MPP = 0.485" if down == 1 else "Aperio level",
+                metadata=None,
+            )
+    return path
+
+
 def test_a_slide_without_a_level_from_afar_is_refused(tmp_path):
     """It has no smaller level, so that an overview would have to read it all."""
-    path = tmp_path / "bomb.tif"
-    tile = np.full((256, 256, 3), 200, np.uint8)
-    with tifffile.TiffWriter(path) as file:
-        file.write(
-            (tile for _ in range(64 * 64)),
-            shape=(16_384, 16_384, 3),
-            dtype=np.uint8,
-            tile=(256, 256),
-            photometric="rgb",
-            compression="deflate",
-            resolution=(1e4 / 0.5,) * 2,
-            resolutionunit="CENTIMETER",
-        )
-    with pytest.raises(SlideError, match="no level from afar"), Slide.open(path):
+    with pytest.raises(SlideError, match="no level from afar"), Slide.open(large(tmp_path / "bomb.svs", 2**14, 2**14)):
         pass
+
+
+def test_a_thousand_million_pixels_are_read_where_they_are_asked_for(tmp_path):
+    with Slide.open(large(tmp_path / "large.svs", 2**16, 2**14, 64)) as slide:
+        assert slide.width * slide.height > 10**9
+        assert slide.overview(512).shape == (128, 512, 3)
+        assert (slide.region(32_000, 8_000, 96, 96, 0.97) == 200).all()
+
+
+@pytest.mark.parametrize(("told", "refused"), [("YBR_ICT", True), ("YBR_RCT", False), ("RGB", False)])
+def test_colours_that_would_be_wrong_are_refused(tmp_path, monkeypatch, told, refused):
+    """OpenSlide leaves the colours of such a JPEG 2000 in DICOM as they are stored."""
+    white = SimpleNamespace(
+        properties={"dicom.PhotometricInterpretation": told},
+        dimensions=(64, 64),
+        level_count=1,
+        level_dimensions=((64, 64),),
+        level_downsamples=(1.0,),
+        read_region=lambda place, level, size: np.full((*size[::-1], 4), 255, np.uint8),
+        close=lambda: None,
+    )
+    fake = type("OpenSlide", (), {"__new__": lambda kind, path: white, "detect_format": lambda path: "dicom"})
+    monkeypatch.setattr("core.slides.formats.openslide.OpenSlide", fake)
+    if refused:
+        with pytest.raises(SlideError, match="coded as YBR_ICT, whose colours would be wrong"):
+            Slide.open(tmp_path / "slide.dcm")
+    else:
+        Slide.open(tmp_path / "slide.dcm")
+
+
+def test_colours_that_cannot_be_read_are_said_to_be(tmp_path, monkeypatch):
+    def refuse(kind, path):
+        raise OpenSlideError("Unsupported photometric interpretation YBR_ICT for 1.2.840.10008.1.2.4.90")
+
+    fake = type("OpenSlide", (), {"__new__": refuse, "detect_format": lambda path: "dicom"})
+    monkeypatch.setattr("core.slides.formats.openslide.OpenSlide", fake)
+    with pytest.raises(SlideError, match="colours are coded in a way that cannot be read"):
+        Slide.open(tmp_path / "slide.dcm")

@@ -1,15 +1,19 @@
 """Scans: the numbers of patches, whatever stops them and whoever else works on them."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 
+import core.files
 from core.errors import SlideError
 from core.slides.areas import areas_of
 from core.slides.batch import read_slides, slides_in
+from core.slides.export import write_scan
 from core.slides.scan import CHUNK, Scan
 from core.slides.slide import Slide
 from core.view.slide_map import overview_picture
@@ -48,10 +52,12 @@ def test_cells_are_the_patches_about_them(slide, reader, tmp_path, tissue):
     logits = scan.logits()
     assert np.isfinite(logits).sum() == scan.wanted.sum()
     around = np.pad(tissue, ((32, 32), (32, 32), (0, 0)), mode="reflect")
-    for row, column in np.argwhere(scan.wanted)[:: scan.wanted.sum() // 12]:
-        patch = around[row * 32 : row * 32 + 96, column * 32 : column * 32 + 96]
-        assert logits[row, column] == pytest.approx(reader.read(patch).logit[0], abs=2e-5)
+    rows, columns = np.random.default_rng(1).choice(np.argwhere(scan.wanted), 200, replace=False).T
+    patches = np.stack([around[y : y + 96, x : x + 96] for y, x in zip(rows * 32, columns * 32, strict=True)])
+    alone = reader.read(patches)
+    np.testing.assert_allclose(logits[rows, columns], alone.logit, rtol=0, atol=1e-5)
     probability = scan.probability()
+    np.testing.assert_allclose(probability[rows, columns], alone.probability, rtol=0, atol=1e-5)
     known = np.isfinite(probability)
     np.testing.assert_allclose(probability[known], reader.model.point(1).view_probability(logits[known]), rtol=1e-6)
 
@@ -75,6 +81,84 @@ def test_a_stopped_scan_goes_on_to_the_same_bits(slide, unpadded_reader, tmp_pat
     after = {path.name: path.stat().st_mtime_ns for path in scan.folder.iterdir()}
     assert before.items() <= after.items()  # nothing is read twice
     np.testing.assert_array_equal(other.logits(), whole.logits())
+
+
+class Killed(BaseException):
+    """As if the process ended here: nobody but the one who ends it catches it."""
+
+
+def test_killed_twenty_times_it_is_the_same_map(write_slide, tissue, darkness, tmp_path, monkeypatch):
+    """While it reads, in the middle of a file, and before the file has its name; what was half written stays about."""
+    slide = Slide.open(write_slide(tissue[:640, :640], UM))
+    whole = Scan(slide, darkness, tmp_path / "whole")
+    whole.run()
+    generator, calls, kills = np.random.default_rng(2), 0, 0
+    moment, where = 0, ""
+
+    def deadly(place, function, before=lambda *given: None):
+        def call(*given, **more):
+            nonlocal calls
+            calls += place == where
+            if place == where and calls > moment:
+                before(*given)
+                raise Killed
+            return function(*given, **more)
+
+        return call
+
+    def half(file, logits):
+        file.write(b"\x93NUMPY" + logits.tobytes()[:100])
+        Path(f"{file.name}.left.part").write_bytes(b"half")
+
+    monkeypatch.setattr(core.files, "sync", lambda path: None)  # no power is cut here
+    monkeypatch.setattr(darkness, "patch_logits", deadly("network", darkness.patch_logits))
+    monkeypatch.setattr(np, "save", deadly("file", np.save, half))
+    monkeypatch.setattr(core.files, "publish", deadly("name", core.files.publish))
+    while kills < 20:
+        calls, moment, where = 0, int(generator.integers(2)), ("network", "file", "name")[kills % 3]
+        scan = Scan(slide, darkness, tmp_path / "killed")
+        if not scan.missing():
+            next(scan.folder.glob("*.npy")).unlink()
+            continue
+        try:
+            scan.run()
+        except Killed:
+            kills += 1
+    where = ""
+    scan = Scan(slide, darkness, tmp_path / "killed")
+    scan.run()
+    assert scan.logits().tobytes() == whole.logits().tobytes()
+    assert scan.probability().tobytes() == whole.probability().tobytes()
+    slide.close()
+
+
+@pytest.mark.parametrize(
+    ("um_per_px", "levels"), [(0.2425, (2, 4)), (0.485, ()), (0.97, ()), (0.3711, (2.0005, 4.003)), (1.1, ())]
+)
+@pytest.mark.parametrize("place", [(0, 0), (205.5, 93.25), (352, 256)])
+def test_every_cell_lies_where_the_map_says(write_slide, darkness, tmp_path, um_per_px, levels, place):
+    """Each is as dark as the part of it that a marked square covers, within half a pixel of 0.97 um; corners too."""
+    scale = UM / um_per_px
+    pixels = np.full((round(352 * scale), round(448 * scale), 3), 255, np.uint8)
+    left, top, right, bottom = (round(one * scale) for one in (*place, place[0] + 96, place[1] + 96))
+    pixels[top:bottom, left:right] = 0
+    with Slide.open(write_slide(pixels, um_per_px, "marked.tif", levels)) as slide:
+        scan = Scan(slide, darkness, tmp_path, tissue=np.ones((11, 14), np.float32))
+        assert (scan.grid.rows, scan.grid.columns) == (11, 14)
+        scan.run()
+        write_scan(scan, [], tmp_path / "out", 0.5, overview_picture(scan, 64))
+    with np.load(tmp_path / "out" / "heatmap.npz") as kept:
+        (x, y), (width, height) = kept["origin"], kept["cell"]
+        columns, rows = x + width * np.arange(15), y + height * np.arange(12)
+
+    def covered(edges, first, last):
+        return np.clip(np.minimum(edges[1:], last) - np.maximum(edges[:-1], first), 0, None) / np.diff(edges)
+
+    down, across = covered(rows, top, bottom), covered(columns, left, right)
+    expected = np.outer(down, across)
+    assert expected.sum() == pytest.approx(9, abs=0.15)
+    cut = ((down > 0) & (down < 1))[:, None].astype(int) + ((across > 0) & (across < 1))
+    assert (np.abs(scan.logits() - expected) <= 0.5 / 32 * np.maximum(cut, 1)).all()  # of each border within a cell
 
 
 def test_what_a_scan_is_named_by(slide, unpadded_reader, tmp_path):
@@ -136,9 +220,9 @@ def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_
     out = tmp_path / "out"
     paths = slides_in([folder])
     assert [path.name for path in paths] == ["a.svs", "b.tif", "c.tif"]
-    statuses = [one.status for one in read_slides(paths, unpadded_reader, out, overview_picture)]
-    assert statuses == ["refused", "read", "refused"]
+    assert len(list(read_slides(paths, unpadded_reader, out, overview_picture, workers=2))) == 3
     table = pd.read_csv(out / "slides.csv")
+    assert list(table["status"]) == ["refused", "read", "refused"]
     assert "state it in um/px" in table["reason"][2]
     with np.load(out / "b" / "heatmap.npz") as kept:
         assert set(kept) == {"probability", "origin", "cell", "um_per_px"}
@@ -157,3 +241,63 @@ def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_
     assert len(shapes) == len(pd.read_csv(out / "b" / "areas.csv")) == record["areas"]
     with pytest.raises(SlideError, match="there is no such file"):
         slides_in([tmp_path / "nowhere.svs"])
+
+
+def test_a_second_start_looks_at_no_slide_again(write_slide, tissue, darkness, tmp_path, monkeypatch):
+    """But at one that was not read, that has changed since, or whose results are gone; folders are nobody else's."""
+    for folder in ("in", "in/more"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            write_slide(tissue[:320, :320], UM, f"{folder}/{name}.tif")
+    paths = slides_in([tmp_path / "in", tmp_path / "in" / "more" / "a.tif"])
+    assert len(paths) == 3
+    opened, stops = [], []
+    monkeypatch.setattr(Slide, "open", lambda path, um, real=Slide.open: (opened.append(path), real(path, um))[1])
+
+    def read(stop_after=9):
+        opened.clear()
+        found = read_slides(paths, darkness, tmp_path / "out", overview_picture)
+        for number, _ in enumerate(found, start=1):
+            if number == stop_after:
+                break
+        found.close()
+        return list(pd.read_csv(tmp_path / "out" / "slides.csv")["status"])
+
+    assert read(1).count("read") == 1
+    assert 1 <= len(opened) <= 2
+    stops += opened[:1]
+    assert read() == ["read"] * 3
+    assert stops[0] not in opened
+    assert read() == ["read"] * 3
+    assert opened == []
+    table = pd.read_csv(tmp_path / "out" / "slides.csv")
+    assert table["folder"].is_unique
+    assert list(table["folder"])[1] == "b"
+    (tmp_path / "out" / "b" / "areas.csv").unlink()
+    write_slide(tissue[320:640, :320], UM, "in/a.tif")
+    assert read() == ["read"] * 3
+    assert opened == [tmp_path / "in" / "a.tif", tmp_path / "in" / "b.tif"]
+    before = np.load(tmp_path / "out" / "b" / "heatmap.npz")["probability"]
+    shutil.rmtree(tmp_path / "out" / "b")
+    monkeypatch.setattr(darkness, "patch_logits", None)  # what was read is kept, as one file
+    assert read() == ["read"] * 3
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "b" / "heatmap.npz")["probability"], before)
+    assert {path.name for path in (tmp_path / "out" / "scans").rglob("*.npy")} == {"whole.npy"}
+
+
+def test_a_hole_is_tried_again_at_the_next_start(write_slide, tissue, darkness, tmp_path, monkeypatch):
+    path = write_slide(tissue[:320, :320], UM)
+
+    def damaged(slide, *box):
+        raise SlideError(slide.path, "it is damaged at that place")
+
+    with monkeypatch.context() as away:
+        away.setattr(Slide, "region", damaged)
+        assert [one.status for one in read_slides([path], darkness, tmp_path, overview_picture)] == ["read with holes"]
+    assert [one.status for one in read_slides([path], darkness, tmp_path, overview_picture)] == ["read"]
+
+
+def test_files_of_one_dicom_slide_are_one_slide(tmp_path):
+    for name, series in (("a.dcm", b"1.2.3"), ("b.dcm", b"1.2.4"), ("c.dcm", b"1.2.3"), ("d.svs", b"1.2.3")):
+        (tmp_path / name).write_bytes(b"DICM\x20\x00\x0e\x00UI\x06\x00" + series + b"\x00\x20")
+    assert [path.name for path in slides_in([tmp_path])] == ["a.dcm", "b.dcm", "d.svs"]

@@ -48,7 +48,7 @@ def test_a_marked_square_lies_where_it_was_put(write_slide, um_per_px, levels, p
         assert (left + x, top + y) == pytest.approx((place[0] + 48, place[1] + 48), abs=0.5)
 
 
-def test_parts_of_a_region_are_the_region(write_slide):
+def test_parts_of_a_region_are_the_region(write_slide, monkeypatch):
     """Whatever is cut out of it; beyond the border it is the slide reflected."""
     pixels = np.random.default_rng(0).integers(0, 256, (310, 420, 3), dtype=np.uint8)
     with Slide.open(write_slide(pixels, UM)) as slide:
@@ -65,6 +65,9 @@ def test_parts_of_a_region_are_the_region(write_slide):
         exact = pixels[:200, :200].reshape(100, 2, 100, 2, 3).mean(axis=(1, 3))
         found = slide.region(0, 0, 100, 100, 0.8)
         np.testing.assert_array_equal(found, np.floor(exact + 0.4999))
+        monkeypatch.setattr("core.slides.slide.AT_ONCE", 999)  # in parts, so that memory is bounded
+        np.testing.assert_array_equal(slide.region(0, 0, *slide.size_at(UM), UM), whole)
+        assert slide.overview(100).shape == (74, 100, 3)
 
 
 def test_an_unknown_pixel_size_is_asked_for(write_slide):
