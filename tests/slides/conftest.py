@@ -68,7 +68,12 @@ class Darkness:
         """With an operating point, as a bundle has."""
         point = OperatingPoint(curve=((-1.0, -1.0), (1.0, 1.0)), threshold=0.6, refer_low=0.5, refer_high=0.7)
         self.model = SimpleNamespace(
-            graph_key="darkness", identity="darkness 1", weights_sha256="", point=lambda views: point
+            graph_key="darkness",
+            identity="darkness 1",
+            weights_sha256="",
+            areas=None,
+            task=PCAM,
+            point=lambda views: point,
         )
 
     def patch_logits(
