@@ -53,7 +53,16 @@ STOREYS: list[dict[str, list[str]]] = [
             ". caching scores",
         ]
     },
-    {"core.slides": [". areas formats resample tissue", "slide", "scan tiles", "job shelf export", "batch", "cluster"]},
+    {
+        "core.slides": [
+            ". areas formats resample tissue",
+            "slide",
+            "scan tiles",
+            "job shelf export",
+            "batch held",
+            "cluster",
+        ]
+    },
     {
         "core.evaluation": [
             ". measures metrics metrics.bootstrap metrics.decisions metrics.likelihood schema trust_scale",

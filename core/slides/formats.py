@@ -149,16 +149,23 @@ class TiffPyramid:
 
     def __init__(self, path: Path) -> None:
         """Raises SlideError for what is no picture of 8-bit colours."""
-        self._file = tifffile.TiffFile(path)
+        self._handle = path.open("rb")  # by a path tifffile would look where a link leads, which may have no name
+        try:
+            # An OME-TIFF may name other files of the machine, which are not opened.
+            self._file = tifffile.TiffFile(self._handle, _multifile=False)
+            self._open(path)
+        except BaseException:
+            self._handle.close()
+            raise
+
+    def _open(self, path: Path) -> None:
         self._lock = threading.Lock()
         series = self._file.series[0]
         pages = [level.keyframe for level in series.levels]
         first = pages[0]
         if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
-            self._file.close()
             raise SlideError(path, "it holds no 8-bit colour picture, as stained tissue is")
         if any(_segment_pixels(page) > MAX_SEGMENT_PIXELS for page in pages):
-            self._file.close()
             raise SlideError(path, "its tiles or strips are too large to be read one by one; save it with tiles")
         self._pages = pages
         self.format = "OME-TIFF" if self._file.is_ome else "TIFF"
@@ -205,7 +212,7 @@ class TiffPyramid:
 
     def close(self) -> None:
         """See `Pyramid.close`."""
-        self._file.close()
+        self._handle.close()
 
 
 class FlatPicture:

@@ -1,0 +1,101 @@
+"""Slides that somebody sent: readable as long as whoever holds them does, and then gone with all that was read of them.
+
+OpenSlide opens files by path only. Where the system can (Linux), the file lies in memory and its path leads there;
+elsewhere it lies in a folder that nobody else may enter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from core.data.image_limits import exceeds_structure_limits, odd_jpeg
+from core.errors import SlideError
+from core.slides import job, shelf
+from core.slides.slide import Slide
+
+KINDS = {
+    b"II*\0": "svs tif tiff ndpi scn bif",
+    b"MM\0*": "svs tif tiff ndpi scn bif",
+    b"II+\0": "svs tif tiff ndpi scn bif",
+    b"MM\0+": "svs tif tiff ndpi scn bif",
+    b"\xff\xd8\xff": "jpg jpeg",
+    b"\x89PNG": "png",
+    b"BM": "bmp",
+    b"RIFF": "webp",
+}
+"""What a file begins with, and how its name may end. All are of one file: the kinds of several name their other files,
+and what somebody sent must not name files of the server."""
+DICOM, DICOM_AT = b"DICM", 128
+SENT_TYPES = ("svs", "tif", "tiff", "ndpi", "scn", "bif", "dcm", "jpg", "jpeg", "png")
+"""Endings that are offered."""
+LONGEST = 60
+
+
+class HeldSlide:
+    """A slide held for one reader. Let go of it, and file and scans are gone."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        """Take a file in.
+
+        Args:
+            name: as its sender calls it.
+            data: the whole file.
+
+        Raises:
+            SlideError: it is no slide or picture of one file that can be read here.
+        """
+        plain = re.sub(r"[^\w. -]", "_", name)[-LONGEST:].lstrip(" .") or "slide"
+        _check(Path(plain), data)
+        folder = TemporaryDirectory(prefix="nodelens-", ignore_cleanup_errors=True)
+        self.size = len(data)
+        """Bytes held."""
+        self.scans = Path(folder.name) / "scans"
+        """Where what is read of it may be kept."""
+        self.path = Path(folder.name) / "slide" / plain
+        """By which it is opened, with the sender's name."""
+        self.path.parent.mkdir()
+        memory = _in_memory(self.path, data)
+        gone = weakref.finalize(self, _leave, self.path, self.scans, memory, folder)
+        gone.atexit = False  # memory ends with the process, and the folder sees to itself
+        with Slide.open(self.path):  # whatever is wrong with it is said at once
+            pass
+
+
+def _check(path: Path, data: bytes) -> None:
+    ending = path.suffix.lower().removeprefix(".")
+    if data[DICOM_AT : DICOM_AT + len(DICOM)] == DICOM and ending == "dcm":
+        return
+    if not any(data.startswith(begin) and ending in endings.split() for begin, endings in KINDS.items()):
+        raise SlideError(path, "what is in it is none of the kinds of slides and pictures that may be sent")
+    if exceeds_structure_limits(data):
+        raise SlideError(path, "it is built of far too many parts; save it anew")
+    if reason := odd_jpeg(data):
+        raise SlideError(path, reason)
+
+
+def _in_memory(path: Path, data: bytes) -> int | None:
+    """Put a file where `path` leads; its descriptor, where it lies in memory."""
+    if not hasattr(os, "memfd_create"):
+        path.write_bytes(data)
+        return None
+    memory = os.memfd_create("slide")
+    with open(memory, "wb", closefd=False) as file:
+        file.write(data)
+    path.symlink_to(f"/proc/{os.getpid()}/fd/{memory}")
+    return memory
+
+
+def _leave(path: Path, scans: Path, memory: int | None, folder: TemporaryDirectory[str]) -> None:
+    def leave() -> None:
+        job.drop(scans)
+        shelf.drop(path)
+        if memory is not None:
+            os.close(memory)
+        folder.cleanup()
+
+    threading.Thread(target=leave, name="leave a slide").start()  # a finalizer must not wait for anybody
