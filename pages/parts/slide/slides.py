@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.data.synthetic_slide import SLIDE
-from core.errors import CoarseImageError, NodeLensError, SlideError
+from core.errors import NodeLensError, SlideError
 from core.inference import Reader
+from core.kept import digest
 from core.settings import settings, without_paths
 from core.slides import job, shelf
 from core.slides.areas import Area, areas_of
@@ -29,9 +29,13 @@ from core.slides.slide import Slide
 from core.slides.tiles import TILE, Tiles
 from core.slides.tissue import outlines
 from core.task import Task
-from core.view.overlay import colourise
+from core.view import overlay
+from core.view.slide_map import EVIDENCE, EVIDENCE_SCALE, PROBABILITY, map_picture
+from core.view.words import duration, on_screen
 from pages.parts import library
 from pages.parts.read import uploads
+from pages.parts.slide.pixel_size import ask_pixel_size, change_pixel_size, stated
+from pages.parts.slide.sent import remove_slide, sent
 from pages.parts.slide.viewer import viewer
 
 DEMO = "demo (synthetic, not tissue)"
@@ -50,10 +54,20 @@ class OnTable:
 
 
 def choose_slide() -> Path:
-    """One of the folder that NODELENS_SLIDES names, or the drawn one."""
-    drawn = settings().demo / SLIDE
-    names = {path.name: path for path in _listed()} | {DEMO: drawn}
-    name = st.selectbox("Slide", list(names), key="slide", bind="query-params")
+    """One that the reader sent, one of the folder that NODELENS_SLIDES names, or the drawn one."""
+    names = {name: one.slide.path for name, one in sent().items()}
+    names |= {path.name: path for path in _listed()} | {DEMO: settings().demo / SLIDE}
+    wanted = st.session_state.pop("slide_wanted", None)
+    if wanted in names:
+        st.session_state["slide"] = wanted
+    asked = st.query_params.get("slide")
+    if asked is not None and asked not in names:
+        st.info(
+            f"{uploads.plain(asked[:120])} is not here. A slide that you sent is gone after a reload: send it again."
+        )
+    name = st.selectbox("Slide", list(names), key="slide", bind="query-params", label_visibility="collapsed", width=360)
+    if name in sent():
+        st.button("Remove", on_click=remove_slide, args=(name,), key="remove_slide")
     return names[name]
 
 
@@ -72,48 +86,59 @@ def _listed() -> list[Path]:
 def open_slide(path: Path, served: Reader) -> OnTable | None:
     """Open it, ask for what is not known, or say why it cannot be read."""
     session = st.session_state.setdefault("slides_of", token_hex(8))
-    stated: float | None = st.session_state.get(f"um_{path.name}")
     try:
-        token, slide = shelf.opened(session, path, stated)
+        token, slide = shelf.opened(session, path, stated(path))
         if slide.um_per_px is None:
-            hints = " ".join(slide.hints)
-            st.warning(f"The file does not say how large its pixels are. {hints} State it to have the slide read.")
-            st.number_input("Pixel size (um/px)", 0.1, 10.0, value=None, step=0.01, key=f"um_{path.name}", width=260)
+            ask_pixel_size(slide)
             return None
+        change_pixel_size(slide)  # what is said of the file may be wrong, and a refusal come of that
         return OnTable(token, slide, _scan(token, slide, served))
-    except (SlideError, CoarseImageError) as error:
-        st.error(without_paths(str(error)))
     except NodeLensError as error:
-        st.error(without_paths(str(error)))
+        st.error(on_screen(without_paths(str(error))))
     return None
 
 
 def _scan(token: str, slide: Slide, served: Reader) -> Scan:
+    """The scan of a slide; what is read of a slide that the reader sent lies and goes with it."""
     shelf_of = library.own("scans", 8)
     key = token, served.model.identity, served.engine.name
+    own = next((one.slide.scans for one in sent().values() if one.slide.path == slide.path), None)
     with st.spinner("Looking for tissue ..."):
-        found: Scan = shelf_of.get(key, lambda: Scan(slide, served, settings().cache / SCANS))
+        found: Scan = shelf_of.get(key, lambda: Scan(slide, served, own or settings().cache / SCANS))
     return found
 
 
 def show_slide(table: OnTable, served: Reader) -> None:
     """The areas and the viewer; while the slide is read, anew every few seconds."""
-    working = job.job_of(table.scan)
-    running = working is not None and working.running
+    running = _is_running(table)
     st.fragment(_table, run_every=EVERY if running else None)(table, served, running)
 
 
-def _table(table: OnTable, served: Reader, running: bool) -> None:
+def _is_running(table: OnTable) -> bool:
     working = job.job_of(table.scan)
-    if st.session_state.pop("slide_clicked", False) or (running and (working is None or not working.running)):
+    return working is not None and working.running
+
+
+def _table(table: OnTable, served: Reader, running: bool) -> None:
+    if st.session_state.pop("slide_clicked", False) or running != _is_running(table):
         st.rerun()
     left, middle = st.columns([2, 5])
     areas = areas_on(table, served)
     with middle:
-        viewer(viewer_data(table, areas), key="slide_viewer", on_click=_keeps_click(table))
+        kind = st.session_state.get("slide_map") or PROBABILITY
+        viewer(viewer_data(table, areas, kind, served.task), key="slide_viewer", on_click=_keeps_click(table))
     with left:
         show_progress(table)
-        show_areas(areas)
+        if np.isfinite(table.scan.logits()).any():
+            st.segmented_control(
+                "Map shows",
+                (PROBABILITY, EVIDENCE),
+                key="slide_map",
+                default=PROBABILITY,
+                required=True,
+                help="Probability is calibrated. Evidence is the logit before that: above 0 for, below against.",
+            )
+        show_areas(table, areas, served.task)
 
 
 def areas_on(table: OnTable, served: Reader) -> list[Area]:
@@ -123,11 +148,10 @@ def areas_on(table: OnTable, served: Reader) -> list[Area]:
     return areas_of(table.scan.probability(), threshold, cell_of(table.scan), table.slide.um_per_px)[:SHOWN_AREAS]
 
 
-def viewer_data(table: OnTable, areas: list[Area]) -> dict[str, Any]:
+def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dict[str, Any]:
     """What the viewer is told."""
     slide, scan = table.slide, table.scan
     across, down = cell_of(scan)
-    probability = scan.probability()
     data: dict[str, Any] = {
         "token": table.token,
         "width": slide.width,
@@ -135,12 +159,21 @@ def viewer_data(table: OnTable, areas: list[Area]) -> dict[str, Any]:
         "tile": TILE,
         "levels": Tiles(slide).levels,
         "um": slide.um_per_px[0] if slide.um_per_px else None,
-        "map": _map_url(probability),
-        "mapWidth": probability.shape[1] * across,
+        "map": _map_url(scan, kind),
+        "mapWidth": scan.grid.columns * across,
+        "legend": _legend(kind, task),
         "outline": [(border * (across, down) + (across / 2, down / 2)).tolist() for border in outlines(scan.wanted)],
-        "areas": [ring for area in areas for ring in _rings(area)],
+        "areas": [
+            {
+                "rings": _rings(area),
+                "box": _box(area),
+                "hot": _hot(table, area),
+                "words": f"highest probability {area.highest:.2f}, {area.diameter_mm:.2f} mm",
+            }
+            for area in areas
+        ],
         "mark": None,
-        "goTo": st.session_state.get("slide_goto"),
+        "goTo": st.session_state.get("slide_goto", {}).get(table.token),
     }
     click = _clicked(table)
     if click is not None:
@@ -156,52 +189,81 @@ def _rings(area: Area) -> list[list[list[float]]]:
     return [[list(place) for place in ring.coords] for ring in rings]
 
 
-def _map_url(probability: Any, enlarged: int = 4) -> str | None:
-    known = np.isfinite(probability)
-    if not known.any():
-        return None
-    picture = Image.fromarray(colourise(np.where(known, 2 * np.nan_to_num(probability) - 1, 0), 1.0))
-    held = BytesIO()
-    picture.resize((picture.width * enlarged, picture.height * enlarged), Image.Resampling.NEAREST).save(held, "PNG")
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+def _box(area: Area) -> list[float]:
+    left, top, right, bottom = area.outline.bounds
+    return [left, top, right - left, bottom - top]
+
+
+def _hot(table: OnTable, area: Area) -> tuple[float, float]:
+    """The middle of an area's hottest cell, level-0 px."""
+    across, down = cell_of(table.scan)
+    return (area.column + 0.5) * across, (area.row + 0.5) * down
+
+
+def _legend(kind: str, task: Task) -> dict[str, Any]:
+    stops = ", ".join(f"{colour} {place:.1%}" for place, colour in overlay.colour_stops())
+    scale = f"{EVIDENCE_SCALE:g}"
+    ticks = [f"\u2264 \u2212{scale}", "0", f"\u2265 +{scale}"] if kind == EVIDENCE else ["0", "0.5", "1"]
+    words = f"evidence for {task.positive}, logits" if kind == EVIDENCE else f"probability of {task.positive}"
+    return {"gradient": f"linear-gradient(to right, {stops})", "ticks": ticks, "words": words}
+
+
+def _map_url(scan: Scan, kind: str) -> str | None:
+    def draw() -> str:
+        picture = map_picture(scan, kind)
+        return "" if picture is None else overlay.data_url(np.asarray(picture))
+
+    kept = library.own("slide_maps", 4)
+    return kept.get((scan.folder, kind), draw, stamp=digest(scan.logits())) or None
 
 
 def show_progress(table: OnTable) -> None:
-    """How far the scan is, and the way to start and to stop it."""
+    """How far the scan is, and the way to start, to stop and to resume it."""
     scan = table.scan
     mm2 = float((scan.tissue >= LEAST_TISSUE).sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2
     working = job.job_of(scan)
     done = int(np.isfinite(scan.logits()).sum())
     wanted = int(scan.wanted.sum())
+    holes = scan.holes()
     if working is not None and working.running:
-        left = f", about {working.seconds_left:.0f} s left" if working.seconds_left else ""
-        st.progress(working.done / max(working.total, 1), f"Read {working.done} of {working.total} parts{left}.")
-        st.button("Stop", on_click=working.stop, key="stop_scan")
-    elif done < wanted and not scan.holes():
-        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue; {done / max(wanted, 1):.0%} read.")
-        st.button("Read the slide", type="primary", on_click=_start, args=(scan,), key="start_scan")
+        left = working.seconds_left
+        first = "waiting for another slide" if working.waiting else "taking a first look"
+        words = first if left is None else f"about {duration(left)} left"
+        st.progress(working.done / max(working.total, 1), f"{done / max(wanted, 1):.0%} read, {words}")
+        st.button("Stop", on_click=working.stop, key="stop_scan", help="What is read stays; it can be resumed.")
+    elif not wanted:
+        st.markdown("No tissue was found on this slide, so there is nothing to read. A click reads any spot.")
+    elif scan.missing():
+        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, {done / wanted:.0%} read.")
+        words = "Resume reading" if done else "Read the slide"
+        st.button(words, type="primary", on_click=_start, args=(scan,), key="start_scan")
     else:
-        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, all read.")
-    for words in scan.holes().values():
+        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, {'all' if not holes else f'{done / wanted:.0%}'} read.")
+    if working is not None and working.error is not None:
+        st.error(on_screen(without_paths(str(working.error))))
+    for words in dict.fromkeys(holes.values()):
         st.caption(without_paths(words))
 
 
-def show_areas(areas: list[Area]) -> None:
+def show_areas(table: OnTable, areas: list[Area], task: Task) -> None:
     """Areas, hottest first, each a press away."""
     if not areas:
+        if np.isfinite(table.scan.logits()).any():
+            st.caption(f"No area of what was read reaches the threshold for {task.positive}.")
         return
     st.markdown("**Areas, hottest first**")
-    for number, area in enumerate(areas, start=1):
-        words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2"
-        st.button(words, key=f"area{number}", on_click=_go, args=(area.outline.bounds, number), width="stretch")
+    st.caption("Highest probability, longest diameter, area. Not a stage.")
+    with st.container(key="slide_areas", height=360 if len(areas) > 7 else "content", border=False):
+        for number, area in enumerate(areas, start=1):
+            words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2"
+            st.button(words, key=f"area{number}", on_click=_go, args=(table, area, number), width="stretch")
 
 
-def _go(bounds: tuple[float, float, float, float], number: int) -> None:
-    left, top, right, bottom = bounds
-    count = st.session_state.get("slide_goto", {"number": 0})["number"] + 1
-    st.session_state["slide_goto"] = {
-        "x": left, "y": top, "width": right - left, "height": bottom - top, "number": count, "area": number
-    }  # fmt: skip
+def _go(table: OnTable, area: Area, number: int) -> None:
+    """Show an area, and the patch of its hottest cell beside it."""
+    goes = st.session_state.get("slide_goto", {}).get(table.token, {"number": 0})["number"] + 1
+    st.session_state["slide_goto"] = {table.token: {"number": goes, "area": number}}
+    _keeps_click(table)(*_hot(table, area))
 
 
 def _clicked(table: OnTable) -> tuple[float, float] | None:
@@ -227,6 +289,15 @@ def patch_at(table: OnTable) -> NDArray[np.uint8] | None:
     across, down = table.slide.step(grid.um_per_px)
     left, top = round(place[0] / across - grid.side / 2), round(place[1] / down - grid.side / 2)
     return table.slide.region(left, top, grid.side, grid.side, grid.um_per_px)
+
+
+def patch_heading(table: OnTable) -> None:
+    """Where on the slide the patch lies."""
+    place = _clicked(table)
+    assert place is not None
+    assert table.slide.um_per_px is not None
+    x, y = (one * um / 1000 for one, um in zip(place, table.slide.um_per_px, strict=True))
+    st.caption(f"Patch {x:.2f} mm from the left and {y:.2f} mm from the top, framed on the slide.")
 
 
 def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
