@@ -11,6 +11,9 @@ from pages.parts.slide import sent, slides
 frame.require()
 model = choices.model()
 served = library.reader(model)
+if served.task.um_per_px is None:
+    st.info("A slide is read at a pixel size, and this model's task has none. Choose another model.")
+    st.stop()
 with st.container(key="intake", horizontal=True, vertical_alignment="center"):
     sent.drop_slide()
     path = slides.choose_slide()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -149,14 +149,13 @@ class TiffPyramid:
 
     def __init__(self, path: Path) -> None:
         """Raises SlideError for what is no picture of 8-bit colours."""
-        self._handle = path.open("rb")  # by a path tifffile would look where a link leads, which may have no name
-        try:
+        with ExitStack() as opened:
+            # By a path tifffile would look where a link leads, which may have no name.
+            self._handle = opened.enter_context(path.open("rb"))
             # An OME-TIFF may name other files of the machine, which are not opened.
             self._file = tifffile.TiffFile(self._handle, _multifile=False)
             self._open(path)
-        except BaseException:
-            self._handle.close()
-            raise
+            opened.pop_all()
 
     def _open(self, path: Path) -> None:
         self._lock = threading.Lock()

@@ -111,6 +111,14 @@ def test_a_slide_that_is_sent_is_read_like_any_other_and_gone_with_its_removal(s
     assert "my node.tif (yours)" not in page.at.selectbox(key="slide").options
 
 
+def test_a_region_on_read_is_read_whole_here(screen, slides):
+    page = screen("read").drop(("region.png", (slides / "unknown.png").read_bytes())).calm()
+    page.pixel_size.set_value(0.9).run()
+    page.press("Read the whole region").go("slide").calm()
+    assert page.at.selectbox(key="slide").value == "region.png (yours)"
+    assert "0.9 \u00b5m/px, said by you; 384 x 384 px" in captions(page)
+
+
 def test_a_bad_file_that_is_sent_is_one_sentence(screen):
     page = screen("slide", slide="node.tif").drop(("no.svs", b"no slide"))
     (error,) = page.at.error

@@ -125,6 +125,12 @@ def test_areas_by_hand():
     assert areas_of(np.full((3, 3), np.nan), 0.5, (1, 1), (1, 1)) == []
 
 
+def test_an_area_of_neighbours_has_no_slits_between_them():
+    (area,) = areas_of(np.full((40, 40), 0.9), 0.5, (32 * 0.97 / 0.499,) * 2, (0.499, 0.499))
+    assert len(area.outline.exterior.simplify(0).coords) == 5
+    assert not area.outline.interiors
+
+
 def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_reader, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -50,7 +50,7 @@ def ask_pixel_size(slide: Slide) -> None:
         nuclei = ", ".join(f"{NUCLEUS_UM / um:.0f} px at {um:g} um/px" for um in USUAL.values())
         st.caption(
             on_screen(
-                f"The slide's own pixels, twice enlarged ({pixels.shape[1]} px across), where it is bluest. The "
+                f"The slide's own pixels, {pixels.shape[1]} px across, where it is bluest. The "
                 f"nucleus of a small lymphocyte is about {NUCLEUS_UM} um across: {nuclei}."
             )
         )

@@ -126,7 +126,8 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
     areas = areas_on(table, served)
     with middle:
         kind = st.session_state.get("slide_map") or PROBABILITY
-        viewer(viewer_data(table, areas, kind, served.task), key="slide_viewer", on_click=_keeps_click(table))
+        with st.container(key="slide_stage"):
+            viewer(viewer_data(table, areas, kind, served.task), key="slide_viewer", on_click=_keeps_click(table))
     with left:
         show_progress(table)
         if np.isfinite(table.scan.logits()).any():
@@ -162,7 +163,7 @@ def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dic
         "map": _map_url(scan, kind),
         "mapWidth": scan.grid.columns * across,
         "legend": _legend(kind, task),
-        "outline": [(border * (across, down) + (across / 2, down / 2)).tolist() for border in outlines(scan.wanted)],
+        "outline": _outlines(scan.wanted, (across, down)),
         "areas": [
             {
                 "rings": _rings(area),
@@ -180,6 +181,12 @@ def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dic
         side = scan.grid.side * across / scan.grid.stride, scan.grid.side * down / scan.grid.stride
         data["mark"] = [click[0] - side[0] / 2, click[1] - side[1] / 2, *side]
     return data
+
+
+def _outlines(wanted: NDArray[np.bool_], cell: tuple[float, float], finer: int = 4) -> list[list[list[float]]]:
+    """Borders of the cells that are to be read, in level-0 px, to within 1 / (2 `finer`) of a cell."""
+    fine = wanted.repeat(finer, axis=0).repeat(finer, axis=1)
+    return [((border + 0.5) * cell / finer).tolist() for border in outlines(fine)]
 
 
 def _rings(area: Area) -> list[list[list[float]]]:
