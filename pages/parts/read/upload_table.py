@@ -105,6 +105,8 @@ def adjust(upload: Upload) -> None:
                 width=240,
             )
         st.button("Remove this file", on_click=uploads.remove, args=(key,))
+        if upload.is_larger and upload.task.um_per_px is not None:
+            _offer_whole(upload)
     if upload.refusal:
         st.error(on_screen(f"{uploads.plain(upload.name)}: {upload.refusal}"))
     elif upload.is_larger:
@@ -116,8 +118,6 @@ def adjust(upload: Upload) -> None:
             key=f"window_{key}_{upload.um_per_px}",
             on_move=lambda left, top: uploads.move_window(key, left, top),
         )
-        if upload.task.um_per_px is not None:
-            _offer_whole(upload)
 
 
 def _offer_whole(upload: Upload) -> None:

@@ -304,7 +304,16 @@ def patch_heading(table: OnTable) -> None:
     assert place is not None
     assert table.slide.um_per_px is not None
     x, y = (one * um / 1000 for one, um in zip(place, table.slide.um_per_px, strict=True))
-    st.caption(f"Patch {x:.2f} mm from the left and {y:.2f} mm from the top, framed on the slide.")
+    half = table.scan.grid.side * table.scan.grid.um_per_px / 2000
+    width, height = (
+        whole * um / 1000
+        for whole, um in zip((table.slide.width, table.slide.height), table.slide.um_per_px, strict=True)
+    )
+    beyond = min(x, y, width - x, height - y) < half
+    st.caption(
+        f"Patch {x:.2f} mm from the left and {y:.2f} mm from the top, framed on the slide."
+        + (" It reaches beyond the slide's border: there the slide is mirrored." if beyond else "")
+    )
 
 
 def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
