@@ -5,6 +5,7 @@ const SCRIPT = "/slide-viewer/openseadragon.min.js";
 const LENGTHS = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
 const BAR = 120; // px that a scale bar takes at most
 const ZOOM = 1.5;
+const BRUSH = 24; // px of the screen, its radius
 const STEP = 0.2; // of the view, by an arrow key
 const AROUND = 1.6; // the view of an area, in its sides
 const [LEAST, MOST] = [0.02, 0.5]; // of the slide's width, in the view of an area
@@ -39,6 +40,9 @@ function createViewer(root) {
   let token = null;
   let map = null;
   let clicks = 0;
+  let brush = null; // true paints tissue in, false out
+  let strokes = [];
+  let drawing = null; // the stroke under the pointer
   let current = 0; // the area that was gone to last, from 1; 0 for none
 
   function show(next) {
@@ -50,6 +54,9 @@ function createViewer(root) {
       token = data.token;
       current = 0;
       status.textContent = "";
+      strokes = data.strokes;
+      find("paint-undo").disabled = !strokes.length;
+      take(null);
       open();
       return;
     }
@@ -75,6 +82,7 @@ function createViewer(root) {
         showNavigator: true,
         navigatorPosition: "TOP_RIGHT",
         navigatorSizeRatio: 0.18,
+        navigatorAutoFade: false,
         showNavigationControl: false,
         gestureSettingsMouse: { clickToZoom: false },
         gestureSettingsTouch: { clickToZoom: false },
@@ -149,8 +157,48 @@ function createViewer(root) {
       const kinds = index + 1 === current ? ["area", "current"] : ["area"];
       svg.append(...area.rings.map((points) => polygon(points, ...kinds)));
     });
+    if (drawing) svg.append(painted(drawing));
     svg.toggleAttribute("hidden", !outline.checked);
     osd.addOverlay({ element: svg, location: new window.OpenSeadragon.Rect(0, 0, 1, data.height / data.width) });
+  }
+
+  // What is painted is told as a whole, so that no stroke is lost on its way.
+  function painted({ adds, radius, places }) {
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+    const all = places.length > 1 ? places : [places[0], places[0]];
+    line.setAttribute("points", all.map((place) => place.join(",")).join(" "));
+    line.setAttribute("stroke-width", 2 * radius);
+    line.classList.add("stroke", adds ? "in" : "out");
+    return line;
+  }
+
+  function take(next) {
+    brush = next;
+    find("paint-add").setAttribute("aria-pressed", brush === true);
+    find("paint-out").setAttribute("aria-pressed", brush === false);
+    stage.classList.toggle("painting", brush !== null);
+    osd?.setMouseNavEnabled(brush === null);
+  }
+
+  function tell(next) {
+    strokes = next;
+    find("paint-undo").disabled = !strokes.length;
+    component.setStateValue("painted", { token, strokes });
+  }
+
+  function placeOf(x, y) {
+    const place = tissue().viewerElementToImageCoordinates(new window.OpenSeadragon.Point(x, y));
+    return [place.x, place.y];
+  }
+
+  function started(x, y) {
+    const radius = Math.max(BRUSH / tissue().viewportToImageZoom(osd.viewport.getZoom(true)), data.least);
+    return { adds: brush, radius, places: [placeOf(x, y)] };
+  }
+
+  function at(event) {
+    const box = stage.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
   }
 
   function mark() {
@@ -217,6 +265,8 @@ function createViewer(root) {
     ArrowDown: () => pan(0, 1),
     n: () => next(1),
     p: () => next(-1),
+    " ": () => { if (brush !== null) tell([...strokes, started(stage.clientWidth / 2, stage.clientHeight / 2)]); },
+    Escape: () => take(null),
     Enter: () => read(new window.OpenSeadragon.Point(stage.clientWidth / 2, stage.clientHeight / 2)),
   };
   stage.addEventListener("keydown", (event) => {
@@ -226,6 +276,23 @@ function createViewer(root) {
     event.stopPropagation();
     act();
   });
+  stage.addEventListener("pointerdown", (event) => {
+    if (brush === null || !osd?.isOpen() || event.button !== 0) return;
+    drawing = started(...at(event));
+    stage.setPointerCapture(event.pointerId);
+  });
+  stage.addEventListener("pointermove", (event) => {
+    if (!drawing) return;
+    drawing.places.push(placeOf(...at(event)));
+    root.querySelector(".stroke")?.remove();
+    root.querySelector("svg.outline")?.append(painted(drawing));
+  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    stage.addEventListener(end, () => {
+      if (drawing) tell([...strokes, drawing]);
+      drawing = null;
+    });
+  }
   stage.addEventListener("pointerup", () => stage.focus({ preventScroll: true, focusVisible: false }));
 
   function scale() {
@@ -243,6 +310,9 @@ function createViewer(root) {
     ["slide-zoom-out", () => zoom(1 / ZOOM)],
     ["slide-whole", () => osd.viewport.goHome()],
     ["slide-next", () => next(1)],
+    ["paint-add", () => take(brush === true ? null : true)],
+    ["paint-out", () => take(brush === false ? null : false)],
+    ["paint-undo", () => tell(strokes.slice(0, -1))],
   ]) find(id).addEventListener("click", () => { if (osd?.isOpen()) act(); });
   opacity.addEventListener("input", () => {
     find("map-opacity-words").textContent = `${opacity.value} %`;

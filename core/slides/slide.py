@@ -42,6 +42,7 @@ class Slide:
         self.path, self._pyramid = path, pyramid
         self._closing = weakref.finalize(self, pyramid.close)
         self._closing.atexit = False  # threads may still read
+        self._sha256 = ""
         self.um_per_px = um_per_px
         """Across and down, of level 0; None where neither file nor person says."""
         self.told_by = told_by
@@ -99,8 +100,10 @@ class Slide:
 
     def sha256(self) -> str:
         """Hex digest of the file's bytes; of a slide of several files, of the one that it was opened by."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if not self._sha256:
+            with self.path.open("rb") as file:
+                self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._sha256
 
     def step(self, um_per_px: float) -> tuple[float, float]:
         """Level-0 pixels per pixel of a grid of that size, across and down.

@@ -12,6 +12,8 @@ from PIL import Image
 from core import service
 from core.settings import settings
 from core.slides import job, shelf
+from core.slides.tissue import Stroke
+from pages.parts.slide import painting
 
 NAME = "cells"
 
@@ -109,6 +111,31 @@ def test_a_slide_that_is_sent_is_read_like_any_other_and_gone_with_its_removal(s
     page.press("Remove")
     until(lambda: gone() is None and not folder.exists())
     assert "my node.tif (yours)" not in page.at.selectbox(key="slide").options
+
+
+def test_an_outline_is_corrected_by_what_is_painted(screen):
+    page = screen("slide", slide="node.tif").calm()
+    token, outline = viewer(page)["token"], viewer(page)["outline"]
+    told = [{"adds": False, "radius": 900, "places": [[0, 0], [384, 384.5]]}]
+    page.at.session_state["slide_strokes"] = {token: painting.understood(told)}
+    page.at.run()
+    assert viewer(page.calm())["outline"] == []
+    assert viewer(page)["strokes"] == told
+    assert "No tissue" in page.markdown
+    page.at.session_state["slide_strokes"] = {}
+    page.at.run()
+    assert viewer(page)["outline"] == outline
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"adds": 1}, {"radius": float("nan")}, {"radius": 10**400}, {"places": []}, {"places": [[0, 10**400]]}],
+)
+def test_what_a_browser_calls_a_stroke_may_be_none(change):
+    told = {"adds": True, "radius": 5, "places": [[1, 2]]}
+    assert painting.understood([told]) == (Stroke(True, 5.0, ((1.0, 2.0),)),)
+    assert painting.understood([told, told | change]) is None
+    assert painting.understood("strokes") is None
 
 
 def test_a_region_on_read_is_read_whole_here(screen, slides):

@@ -20,20 +20,20 @@ from core.errors import NodeLensError, SlideError
 from core.inference import Reader
 from core.kept import digest
 from core.settings import settings, without_paths
-from core.slides import job, shelf
+from core.slides import job, shelf, tissue
 from core.slides.areas import Area, areas_of
 from core.slides.batch import SCANS, slides_in
 from core.slides.export import cell_of
 from core.slides.scan import LEAST_TISSUE, Scan
 from core.slides.slide import Slide
 from core.slides.tiles import TILE, Tiles
-from core.slides.tissue import outlines
 from core.task import Task
 from core.view import overlay
 from core.view.slide_map import EVIDENCE, EVIDENCE_SCALE, PROBABILITY, map_picture
 from core.view.words import duration, on_screen
 from pages.parts import library
 from pages.parts.read import uploads
+from pages.parts.slide import painting
 from pages.parts.slide.pixel_size import ask_pixel_size, change_pixel_size, stated
 from pages.parts.slide.sent import remove_slide, sent
 from pages.parts.slide.viewer import viewer
@@ -103,9 +103,17 @@ def _scan(token: str, slide: Slide, served: Reader) -> Scan:
     shelf_of = library.own("scans", 8)
     key = token, served.model.identity, served.engine.name
     own = next((one.slide.scans for one in sent().values() if one.slide.path == slide.path), None)
+    folder = own or settings().cache / SCANS
     with st.spinner("Looking for tissue ..."):
-        found: Scan = shelf_of.get(key, lambda: Scan(slide, served, own or settings().cache / SCANS))
-    return found
+        found: Scan = shelf_of.get(key, lambda: Scan(slide, served, folder))
+    strokes = painting.strokes_of(token)
+    if not strokes:
+        return found
+    corrected: Scan = shelf_of.get(
+        (*key, strokes),
+        lambda: Scan(slide, served, folder, tissue=tissue.corrected(found.tissue, strokes, cell_of(found))),
+    )
+    return corrected
 
 
 def show_slide(table: OnTable, served: Reader) -> None:
@@ -127,7 +135,12 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
     with middle:
         kind = st.session_state.get("slide_map") or PROBABILITY
         with st.container(key="slide_stage"):
-            viewer(viewer_data(table, areas, kind, served.task), key="slide_viewer", on_click=_keeps_click(table))
+            viewer(
+                viewer_data(table, areas, kind, served.task),
+                key="slide_viewer",
+                on_click=_keeps_click(table),
+                on_paint=_keeps_strokes(table),
+            )
     with left:
         show_progress(table)
         if np.isfinite(table.scan.logits()).any():
@@ -174,6 +187,8 @@ def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dic
             for area in areas
         ],
         "mark": None,
+        "strokes": painting.as_told(table.token),
+        "least": max(across, down) / 2,
         "goTo": st.session_state.get("slide_goto", {}).get(table.token),
     }
     click = _clicked(table)
@@ -186,7 +201,7 @@ def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dic
 def _outlines(wanted: NDArray[np.bool_], cell: tuple[float, float], finer: int = 4) -> list[list[list[float]]]:
     """Borders of the cells that are to be read, in level-0 px, to within 1 / (2 `finer`) of a cell."""
     fine = wanted.repeat(finer, axis=0).repeat(finer, axis=1)
-    return [((border + 0.5) * cell / finer).tolist() for border in outlines(fine)]
+    return [((border + 0.5) * cell / finer).tolist() for border in tissue.outlines(fine)]
 
 
 def _rings(area: Area) -> list[list[list[float]]]:
@@ -248,6 +263,8 @@ def show_progress(table: OnTable) -> None:
         st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, {'all' if not holes else f'{done / wanted:.0%}'} read.")
     if working is not None and working.error is not None:
         st.error(on_screen(without_paths(str(working.error))))
+    if painting.strokes_of(table.token):
+        st.caption("The outline was corrected by you. It is read as a scan of its own, from the beginning.")
     for words in dict.fromkeys(holes.values()):
         st.caption(without_paths(words))
 
@@ -283,6 +300,17 @@ def _keeps_click(table: OnTable) -> Callable[[float, float], None]:
     def keep(x: float, y: float) -> None:
         st.session_state["slide_clicks"] = {table.token: (x, y)}
         st.session_state["slide_clicked"] = True  # the patch stands beside the fragment that heard it
+
+    return keep
+
+
+def _keeps_strokes(table: OnTable) -> Callable[[object], None]:
+    def keep(told: object) -> None:
+        if painting.keep(table.token, told):
+            working = job.job_of(table.scan)
+            if working is not None:
+                working.stop()  # it reads what is no more asked for
+            st.session_state["slide_clicked"] = True
 
     return keep
 

@@ -30,6 +30,14 @@ _component = st.components.v2.component(
       <span class="percent" data-testid="map-opacity-words">50 %</span></label>
     <label><input type="checkbox" checked data-testid="show-outline"> Outlines</label>
   </div>
+  <details class="paint"><summary>Correct the tissue outline</summary>
+    <div class="bar" role="group" aria-label="Correct the tissue outline">
+      <button type="button" data-testid="paint-add" aria-pressed="false">Paint tissue in</button>
+      <button type="button" data-testid="paint-out" aria-pressed="false">Paint tissue out</button>
+      <button type="button" data-testid="paint-undo" disabled>Undo</button>
+      <span>Drag over the slide, or press <kbd>Space</kbd> for its middle.</span>
+    </div>
+  </details>
   <div class="bar legend">
     <span class="mapped" hidden><span class="ticks"><i></i><b class="colours"></b><i></i></span>
       <span data-testid="map-words"></span></span>
@@ -48,14 +56,22 @@ _component = st.components.v2.component(
 )
 
 
-def viewer(data: dict[str, Any], *, key: str, on_click: Callable[[float, float], None]) -> None:
+def viewer(
+    data: dict[str, Any],
+    *,
+    key: str,
+    on_click: Callable[[float, float], None],
+    on_paint: Callable[[object], None],
+) -> None:
     """Show a slide.
 
     Args:
         data: token, width, height, tile, levels, um, map (address of a picture), mapWidth, legend (gradient, ticks,
-            words), outline, areas (rings, box, hot, words), mark, goTo (number, area).
+            words), outline, areas (rings, box, hot, words), mark, goTo (number, area), strokes (see `painting`), least
+            (radius of a brush, level-0 px).
         key: Streamlit's key.
-        on_click: told a place in level-0 px before the next rerun; a browser may say anything.
+        on_click: told a place in level-0 px before the next rerun.
+        on_paint: told all strokes as the browser tells them, which may be anything.
     """
 
     def clicked() -> None:
@@ -64,4 +80,9 @@ def viewer(data: dict[str, Any], *, key: str, on_click: Callable[[float, float],
                 if token == data["token"] and 0 <= x < data["width"] and 0 <= y < data["height"]:
                     on_click(float(x), float(y))
 
-    _component(key=key, data=data, on_clicked_change=clicked)
+    def painted() -> None:
+        match st.session_state.get(key):
+            case {"painted": {"token": str(token), "strokes": strokes}} if token == data["token"]:
+                on_paint(strokes)
+
+    _component(key=key, data=data, on_clicked_change=clicked, on_painted_change=painted)
