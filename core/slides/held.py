@@ -30,6 +30,8 @@ KINDS = {
 }
 """What a file begins with, and how its name may end. All are of one file: the kinds of several name their other files,
 and what somebody sent must not name files of the server."""
+PYRAMIDS = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".dcm")
+"""Endings of what is read tile by tile."""
 DICOM, DICOM_AT = b"DICM", 128
 SENT_TYPES = ("svs", "tif", "tiff", "ndpi", "scn", "bif", "dcm", "jpg", "jpeg", "png")
 """Endings that are offered."""
@@ -49,21 +51,25 @@ class HeldSlide:
         Raises:
             SlideError: it is no slide or picture of one file that can be read here.
         """
-        plain = re.sub(r"[^\w. -]", "_", name)[-LONGEST:].lstrip(" .") or "slide"
-        _check(Path(plain), data)
+        self.name = re.sub(r"[^\w. -]", "_", name)[-LONGEST:].lstrip(" .") or "slide"
+        """As its sender calls it, in letters that every system has in names."""
+        _check(Path(self.name), data)
         folder = TemporaryDirectory(prefix="nodelens-", ignore_cleanup_errors=True)
-        self.size = len(data)
-        """Bytes held."""
         self.scans = Path(folder.name) / "scans"
         """Where what is read of it may be kept."""
-        self.path = Path(folder.name) / "slide" / plain
-        """By which it is opened, with the sender's name."""
+        self.path = Path(folder.name) / "slide" / f"slide{Path(self.name).suffix.lower()}"
+        """By which it is opened; a name may tell of a person, and is not on any disk."""
         self.path.parent.mkdir()
         memory = _in_memory(self.path, data)
         gone = weakref.finalize(self, _leave, self.path, self.scans, memory, folder)
         gone.atexit = False  # memory ends with the process, and the folder sees to itself
-        with Slide.open(self.path):  # whatever is wrong with it is said at once
-            pass
+        try:
+            with Slide.open(self.path) as slide:
+                in_one_piece = self.path.suffix not in PYRAMIDS
+                self.size = len(data) + in_one_piece * 3 * slide.width * slide.height
+                """Bytes held, those of a decoded picture too."""
+        except SlideError as error:  # whatever is wrong with it is said at once
+            raise SlideError(Path(self.name), error.reason) from error
 
 
 def _check(path: Path, data: bytes) -> None:

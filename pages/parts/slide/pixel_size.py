@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.data.pixel_size import MAX_UM_PER_PX, MIN_UM_PER_PX, is_plausible
 from core.slides.slide import Slide
+from core.view.overlay import data_url
 from core.view.words import on_screen
 
 SHOWN_PX = 256
@@ -46,12 +47,15 @@ def ask_pixel_size(slide: Slide) -> None:
         st.markdown("\n".join(f"- {on_screen(one)}" for one in _evidence(slide)))
     with crop:
         pixels = _nuclei(slide)
-        st.image(pixels, width=2 * pixels.shape[1])
         nuclei = ", ".join(f"{NUCLEUS_UM / um:.0f} px at {um:g} um/px" for um in USUAL.values())
+        st.html(
+            f'<img alt="A piece of the slide, {pixels.shape[1]} px across" src="{data_url(pixels)}" '
+            f'style="width: {2 * pixels.shape[1]}px; max-width: 100%">'
+        )
         st.caption(
             on_screen(
-                f"The slide's own pixels, {pixels.shape[1]} px across, where it is bluest. The "
-                f"nucleus of a small lymphocyte is about {NUCLEUS_UM} um across: {nuclei}."
+                f"The slide's own pixels, {pixels.shape[1]} px across, where it is bluest. The nucleus of a small "
+                f"lymphocyte is about {NUCLEUS_UM} um across: {nuclei}."
             )
         )
 

@@ -44,7 +44,7 @@ def drop_slide() -> None:
     generation = st.session_state.setdefault("slide_drop", 0)
     with st.container(key="drop_bar"):
         file = st.file_uploader(
-            f"Drop a slide of one file, at most {st.get_option('server.maxUploadSize')} MB: SVS, NDPI, TIFF, OME-TIFF, "
+            f"Drop a slide, at most {st.get_option('server.maxUploadSize')} MB: SVS, NDPI, TIFF, OME-TIFF, "
             "SCN, BIF, DICOM, JPEG, PNG",
             type=list(SENT_TYPES),
             key=f"slide_drop_{generation}",
@@ -72,6 +72,7 @@ def put_slide(name: str, data: bytes) -> str | None:
     try:
         place = HELD.reserve(len(data))
         slide = HeldSlide(name, data)
+        HELD.resize(place, slide.size)
     except (SlideError, FullError) as error:
         st.session_state["slide_refused"] = str(error)
         return None

@@ -354,7 +354,9 @@ def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
     held = BytesIO()
     dpi = 25_400 / task.um_per_px
     Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi))
-    uploads.put_on_table(f"{table.slide.path.stem} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
+    path = table.slide.path
+    name = next((Path(one.slide.name).stem for one in sent().values() if one.slide.path == path), path.stem)
+    uploads.put_on_table(f"{name} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
     st.switch_page("pages/read.py", query_params={"source": uploads.FILES})
 
 
