@@ -12,6 +12,7 @@ import threading
 import weakref
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from core.data.image_limits import exceeds_structure_limits, odd_jpeg
 from core.errors import SlideError
@@ -61,8 +62,9 @@ class HeldSlide:
         """By which it is opened; a name may tell of a person, and is not on any disk."""
         self.path.parent.mkdir()
         memory = _in_memory(self.path, data)
-        gone = weakref.finalize(self, _leave, self.path, self.scans, memory, folder)
-        gone.atexit = False  # memory ends with the process, and the folder sees to itself
+        self._gone = weakref.finalize(self, _leave, self.path, self.scans, memory, folder)
+        self._gone.atexit = False  # a thread cannot be started then; see `leave_all`
+        _held.add(self)
         try:
             with Slide.open(self.path) as slide:
                 in_one_piece = self.path.suffix not in PYRAMIDS
@@ -70,6 +72,21 @@ class HeldSlide:
                 """Bytes held, those of a decoded picture too."""
         except SlideError as error:  # whatever is wrong with it is said at once
             raise SlideError(Path(self.name), error.reason) from error
+
+    def leave(self) -> None:
+        """Let go of it now, and wait until it is gone."""
+        known = self._gone.detach()
+        if known is not None:
+            _clear(*known[2])
+
+
+_held: weakref.WeakSet[HeldSlide] = weakref.WeakSet()
+
+
+def leave_all() -> None:
+    """The server ends while tabs are open: let go of every slide."""
+    for one in list(_held):
+        one.leave()
 
 
 def _check(path: Path, data: bytes) -> None:
@@ -96,12 +113,14 @@ def _in_memory(path: Path, data: bytes) -> int | None:
     return memory
 
 
-def _leave(path: Path, scans: Path, memory: int | None, folder: TemporaryDirectory[str]) -> None:
-    def leave() -> None:
-        job.drop(scans)
-        shelf.drop(path)
-        if memory is not None:
-            os.close(memory)
-        folder.cleanup()
+def _leave(*held: Any) -> None:
+    """As `_clear`, by a thread of its own: a finalizer must not wait for anybody."""
+    threading.Thread(target=_clear, args=held, name="leave a slide").start()
 
-    threading.Thread(target=leave, name="leave a slide").start()  # a finalizer must not wait for anybody
+
+def _clear(path: Path, scans: Path, memory: int | None, folder: TemporaryDirectory[str]) -> None:
+    job.drop(scans)
+    shelf.drop(path)
+    if memory is not None:
+        os.close(memory)
+    folder.cleanup()

@@ -8,7 +8,7 @@ import tifffile
 
 from core.errors import SlideError
 from core.slides import shelf
-from core.slides.held import HeldSlide
+from core.slides.held import HeldSlide, leave_all
 from core.slides.slide import Slide
 
 
@@ -57,3 +57,11 @@ def test_a_held_slide_is_read_by_its_path_and_gone_with_its_holder(tmp_path):
     with pytest.raises(KeyError):
         shelf.tile(token, 0, 0, 0)
     assert slide.picture(0, 0, 8, 8, 1.0).size == (8, 8)  # a scan that still reads it is not broken off
+
+
+def test_a_server_that_ends_leaves_nothing(tmp_path):
+    path = tmp_path / "node.tif"
+    tifffile.imwrite(path, np.full((64, 64, 3), 220, np.uint8), photometric="rgb")
+    held = HeldSlide("node.tif", path.read_bytes())
+    leave_all()
+    assert not held.path.parents[1].exists()
