@@ -262,6 +262,7 @@ class SlideError(NodeLensError):
     """A slide cannot be opened or read."""
 
     def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"The slide {path.name} cannot be read: {reason}.")
 
 

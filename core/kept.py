@@ -72,6 +72,12 @@ class Kept(Generic[Value]):
     def _forget(self, key: Hashable) -> None:
         self.bytes -= self._values.pop(key, (None, None, 0))[2]
 
+    def drop(self, which: Callable[[Hashable], bool]) -> None:
+        """Forget the values of some keys."""
+        with self._guard:
+            for key in [key for key in self._values if which(key)]:
+                self._forget(key)
+
     def clear(self) -> None:
         """Forget everything."""
         with self._guard:

@@ -6,25 +6,33 @@ from pages.parts import choices, frame, library
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import light_table
 from pages.parts.read.verdict import show_verdict
-from pages.parts.slide import slides
+from pages.parts.slide import sent, slides
 
 frame.require()
 model = choices.model()
 served = library.reader(model)
-path = slides.choose_slide()
+if served.task.um_per_px is None:
+    st.info("A slide is read at a pixel size, and this model's task has none. Choose another model.")
+    st.stop()
+with st.container(key="intake", horizontal=True, vertical_alignment="center"):
+    sent.drop_slide()
+    path = slides.choose_slide()
+sent.say_refusal()
 drawn = slides.is_drawn(path)
 choices.synthetic_badge(drawn)
 table = slides.open_slide(path, served)
 if table is not None:
-    wide, narrow = st.columns([7, 3])
+    with st.container(key="slide_table"):
+        wide, narrow = st.columns([7, 3], gap="medium")
     with wide:
         slides.show_slide(table, served)
     with narrow:
         patch = slides.patch_at(table)
         if patch is None:
-            st.caption("Click anywhere on the slide to read the patch there.")
+            st.caption("Click anywhere on the slide to read the patch there, or press Enter for its middle.")
         else:
             readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8, drawn)
-            light_table([evidence_panel("Why", patch, readings, inset=True)], key="slide_patch")
+            slides.patch_heading(table)
             show_verdict(readings, 0)
             slides.open_in_read(table, patch, served.task)
+            light_table([evidence_panel("Why", patch, readings, inset=True)], key="slide_patch")

@@ -60,7 +60,7 @@ STOREYS: list[dict[str, list[str]]] = [
             "scan tiles",
             "dicom",
             "job shelf export",
-            "batch",
+            "batch held",
             "cluster",
         ]
     },

@@ -99,8 +99,9 @@ def areas_of(
         rows, columns = rows + box[0].start, columns + box[1].start
         values = probability[rows, columns]
         hottest = int(values.argmax())
-        lefts, tops = columns * cell[0], rows * cell[1]
-        outline = shapely.union_all(shapely.box(lefts, tops, lefts + cell[0], tops + cell[1]))
+        # Sides of neighbours from one product each, or they differ in the last bit and stay between them as slits.
+        sides = columns * cell[0], rows * cell[1], (columns + 1) * cell[0], (rows + 1) * cell[1]
+        outline = shapely.union_all(shapely.box(*sides))
         found.append(
             Area(
                 outline,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -154,16 +154,22 @@ class TiffPyramid:
 
     def __init__(self, path: Path) -> None:
         """Raises SlideError for what is no picture of 8-bit colours."""
-        self._file = tifffile.TiffFile(path)
+        with ExitStack() as opened:
+            # By a path tifffile would look where a link leads, which may have no name.
+            self._handle = opened.enter_context(path.open("rb"))
+            # An OME-TIFF may name other files of the machine, which are not opened.
+            self._file = tifffile.TiffFile(self._handle, _multifile=False)
+            self._open(path)
+            opened.pop_all()
+
+    def _open(self, path: Path) -> None:
         self._lock = threading.Lock()
         series = self._file.series[0]
         pages = [level.keyframe for level in series.levels]
         first = pages[0]
         if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
-            self._file.close()
             raise SlideError(path, "it holds no 8-bit colour picture, as stained tissue is")
         if any(_segment_pixels(page) > MAX_SEGMENT_PIXELS for page in pages):
-            self._file.close()
             raise SlideError(path, "its tiles or strips are too large to be read one by one; save it with tiles")
         self._pages = pages
         self.format = "OME-TIFF" if self._file.is_ome else "TIFF"
@@ -210,7 +216,7 @@ class TiffPyramid:
 
     def close(self) -> None:
         """See `Pyramid.close`."""
-        self._file.close()
+        self._handle.close()
 
 
 class FlatPicture:

@@ -25,6 +25,8 @@ class ScanJob:
         """Start, or wait for the scan before it."""
         self.scan = scan
         self.done, self.total = 0, len(scan.chunks)
+        self.waiting = True
+        """Whether another scan has its turn."""
         self.error: NodeLensError | None = None
         self._began: tuple[float, int] | None = None
         self._stop = threading.Event()
@@ -56,6 +58,7 @@ class ScanJob:
     def _run(self) -> None:
         try:
             with _turn:
+                self.waiting = False
                 self.scan.run(self._stop.is_set, self._tell)
         except NodeLensError as error:
             log.warning("a scan ended: %s", error)
@@ -82,6 +85,14 @@ def start(scan: Scan) -> ScanJob:
         if job is None or not job.running:
             job = _jobs[scan.folder] = ScanJob(scan)
         return job
+
+
+def drop(folder: Path) -> None:
+    """End the jobs whose scans are kept in a folder, and forget them."""
+    with _guard:
+        dropped = [_jobs.pop(one) for one in list(_jobs) if one.parent == folder]
+    for job in dropped:
+        job.end()
 
 
 def forget() -> None:

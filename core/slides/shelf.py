@@ -41,10 +41,7 @@ def opened(session: str, path: Path, um_per_px: float | None = None) -> tuple[st
         token = _tokens[key] = secrets.token_urlsafe(16)
         _open[token] = Tiles(Slide.open(path, um_per_px))
         while len(_open) > MOST:
-            gone, tiles = _open.popitem(last=False)
-            tiles.slide.close()
-            for one in [key for key, name in _tokens.items() if name == gone]:
-                del _tokens[one]
+            _forget(next(iter(_open)))
         return token, _open[token].slide
 
 
@@ -60,6 +57,21 @@ def tile(token: str, level: int, column: int, row: int) -> bytes:
         tiles = _open[token]
         _open.move_to_end(token)
     return _tiles.get((token, level, column, row), lambda: tiles.tile(level, column, row))
+
+
+def drop(path: Path) -> None:
+    """Let go of a slide, whoever looked at it."""
+    with _guard:
+        for token in [token for (_, other, *_), token in _tokens.items() if other == path and token in _open]:
+            _forget(token)
+
+
+def _forget(token: str) -> None:
+    """The slide closes when nobody reads it any more: a scan may still."""
+    del _open[token]
+    for key in [key for key, name in _tokens.items() if name == token]:
+        del _tokens[key]
+    _tiles.drop(lambda key: isinstance(key, tuple) and key[0] == token)
 
 
 def forget() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import weakref
 from pathlib import Path
 from typing import Literal
 
@@ -36,11 +37,14 @@ DARK = 80
 
 
 class Slide:
-    """An open slide. Safe between threads; holds the file open until `close`."""
+    """An open slide. Safe between threads; holds the file open until `close`, or until nobody holds the slide."""
 
     def __init__(self, path: Path, pyramid: Pyramid, um_per_px: tuple[float, float] | None, told_by: str) -> None:
         """Of an open pyramid; see `open`."""
         self.path, self._pyramid = path, pyramid
+        self._closing = weakref.finalize(self, pyramid.close)
+        self._closing.atexit = False  # threads may still read
+        self._sha256 = ""
         self.um_per_px = um_per_px
         """Across and down, of level 0; None where neither file nor person says."""
         self.told_by = told_by
@@ -239,7 +243,7 @@ class Slide:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._pyramid.close()
+        self._closing()
 
     def __enter__(self) -> Slide:
         """Itself; closed at the end."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +105,44 @@ def _threshold(colour: Pixels) -> float:
         return COLOURED[1]
     histogram, edges = np.histogram(levels / 255, 256, weights=counts[levels])
     return float(np.clip(threshold_otsu(hist=(histogram, (edges[1:] + edges[:-1]) / 2)), *COLOURED))
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """What a person painted: tissue to be read, or to be left out.
+
+    Attributes:
+        adds: whether it is tissue.
+        radius: of the brush, level-0 px.
+        places: (n, 2) x and y of its middle, level-0 px.
+    """
+
+    adds: bool
+    radius: float
+    places: tuple[tuple[float, float], ...]
+
+
+def corrected(tissue: NDArray[np.float32], strokes: Iterable[Stroke], cell: tuple[float, float]) -> NDArray[np.float32]:
+    """Shares of tissue (rows, columns) after strokes, one after another: a cell whose middle one covers is all or none.
+
+    Args:
+        tissue: as it was found.
+        strokes: the last one counts.
+        cell: width and height of a cell, level-0 px.
+    """
+    found = tissue.copy()
+    xs, ys = ((np.arange(count) + 0.5) * side for count, side in zip(found.shape[::-1], cell, strict=True))
+    middles = np.stack(np.meshgrid(xs, ys), axis=2)
+    for stroke in strokes:
+        places = np.array(stroke.places)
+        starts, ends = (places[:-1], places[1:]) if len(places) > 1 else (places, places)
+        for start, end in zip(starts, ends, strict=True):
+            along = end - start
+            length = float(along @ along)
+            share = np.clip((middles - start) @ along / length, 0, 1) if length else np.zeros(found.shape)
+            off = middles - start - share[..., None] * along
+            found[(off * off).sum(axis=2) <= stroke.radius**2] = stroke.adds
+    return found
 
 
 def _widened(mask: Mask, by: int) -> Mask:

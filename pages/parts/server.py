@@ -26,6 +26,7 @@ from streamlit.runtime.session_manager import SessionManager
 
 from core.errors import FullError, SettingsError
 from core.settings import settings
+from core.slides import held
 from pages.parts.budget import HELD
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -180,6 +181,7 @@ async def lifespan(_: object) -> AsyncIterator[None]:
         yield
     finally:
         sweeping.cancel()
+        held.leave_all()
 
 
 async def _sweep_for_ever() -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-TITLES = ("Read", "Browse", "Compare", "Train", "Evidence", "About")
+TITLES = ("Read", "Slide", "Browse", "Compare", "Train", "Evidence", "About")
 PAGES = {"" if title == "Read" else title.lower(): title for title in TITLES}
 HEAVY = ("serious", "critical")
 FOUND = """async (heavy) => {
@@ -32,6 +32,8 @@ def full(page, name):
     """Wait until a page's light table or gallery, if it has one, is filled: what is in it comes from a script."""
     if name in ("", "compare"):
         expect(page.get_by_test_id("panel").first.locator("h3")).not_to_be_empty()
+    elif name == "slide":
+        expect(page.get_by_test_id("slide-scale")).not_to_be_empty()
     elif name == "browse":
         expect(page.get_by_test_id("tile").nth(47)).to_be_visible()
 

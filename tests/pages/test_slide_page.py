@@ -2,6 +2,7 @@
 
 import re
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from core import service
 from core.settings import settings
 from core.slides import job, shelf
+from core.slides.tissue import Stroke
+from pages.parts.slide import painting
 
 NAME = "cells"
 
@@ -48,16 +51,24 @@ def viewer(page):
     return page.component("slide_viewer")
 
 
+def until(done):
+    deadline = time.monotonic() + 60
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert done()
+
+
+def captions(page):
+    return "\n".join(caption.value for caption in page.at.caption)
+
+
 def test_a_slide_is_read_and_shown(screen, unpadded_reader):
     page = screen("slide", slide="node.tif").calm()
     told = viewer(page)
     assert (told["width"], told["height"], told["map"]) == (384, 384, None)
     assert told["outline"]
     page.press("Read the slide").calm()
-    deadline = time.monotonic() + 60
-    while "all read" not in page.markdown and time.monotonic() < deadline:
-        time.sleep(0.2)
-        page.at.run()
+    until(lambda: "all read" in page.markdown or page.at.run() is None)
     assert "mm² of tissue, all read." in page.calm().markdown
     assert viewer(page)["map"].startswith("data:image/png;base64,")
     areas = [button.label for button in page.at.button if re.match(r"\d+: ", button.label)]
@@ -79,8 +90,68 @@ def test_a_pixel_size_is_asked_for_and_stated(screen):
     page = screen("slide", slide="unknown.png")
     assert "does not say how large its pixels are" in page.at.warning[0].value
     (field,) = (one for one in page.at.number_input if one.label.startswith("Pixel size"))
-    field.set_value(0.97).run()
+    field.set_value(0.97)
+    page.press("Use it")
     assert viewer(page.calm())["um"] == 0.97
+    assert "0.97 \u00b5m/px, said by you" in captions(page)
+    page.choose("slide", "node.tif")
+    assert "0.97 \u00b5m/px, said by the file" in captions(page)
+    assert viewer(page.choose("slide", "unknown.png").calm())["um"] == 0.97
+
+
+def test_a_slide_that_is_sent_is_read_like_any_other_and_gone_with_its_removal(screen, slides, tmp_path):
+    page = screen("slide", slide="node.tif").drop(("my node.tif", (slides / "node.tif").read_bytes())).calm()
+    assert page.at.selectbox(key="slide").value == "my node.tif (yours)"
+    assert viewer(page)["width"] == 384
+    (held,) = (one.slide for one in page.at.session_state["slides_sent"].values())
+    folder, gone = held.path.parent.parent, weakref.ref(held)
+    page.press("Read the slide").calm()
+    assert not list(settings().cache.rglob("*.npy"))
+    del held
+    page.press("Remove")
+    until(lambda: gone() is None and not folder.exists())
+    assert "my node.tif (yours)" not in page.at.selectbox(key="slide").options
+
+
+def test_an_outline_is_corrected_by_what_is_painted(screen):
+    page = screen("slide", slide="node.tif").calm()
+    token, outline = viewer(page)["token"], viewer(page)["outline"]
+    told = [{"adds": False, "radius": 900, "places": [[0, 0], [384, 384.5]]}]
+    page.at.session_state["slide_strokes"] = {token: painting.understood(told)}
+    page.at.run()
+    assert viewer(page.calm())["outline"] == []
+    assert viewer(page)["strokes"] == told
+    assert "No tissue" in page.markdown
+    page.at.session_state["slide_strokes"] = {}
+    page.at.run()
+    assert viewer(page)["outline"] == outline
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"adds": 1}, {"radius": float("nan")}, {"radius": 10**400}, {"places": []}, {"places": [[0, 10**400]]}],
+)
+def test_what_a_browser_calls_a_stroke_may_be_none(change):
+    told = {"adds": True, "radius": 5, "places": [[1, 2]]}
+    assert painting.understood([told]) == (Stroke(True, 5.0, ((1.0, 2.0),)),)
+    assert painting.understood([told, told | change]) is None
+    assert painting.understood("strokes") is None
+
+
+def test_a_region_on_read_is_read_whole_here(screen, slides):
+    page = screen("read").drop(("region.png", (slides / "unknown.png").read_bytes())).calm()
+    page.pixel_size.set_value(0.9).run()
+    page.press("Read the whole region").go("slide").calm()
+    assert page.at.selectbox(key="slide").value == "region.png (yours)"
+    assert "0.9 \u00b5m/px, said by you; 384 x 384 px" in captions(page)
+
+
+def test_a_bad_file_that_is_sent_is_one_sentence(screen):
+    page = screen("slide", slide="node.tif").drop(("no.svs", b"no slide"))
+    (error,) = page.at.error
+    assert error.value.startswith("The slide no.svs cannot be read\\: what is in it is none of the kinds")
+    assert not page.at.session_state["slides_sent"]
+    assert viewer(page)["width"] == 384
 
 
 def test_a_file_that_is_no_slide_says_so(screen):

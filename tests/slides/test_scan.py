@@ -16,6 +16,7 @@ from core.slides.batch import read_slides, slides_in
 from core.slides.export import write_scan
 from core.slides.scan import CHUNK, Scan
 from core.slides.slide import Slide
+from core.slides.tissue import Stroke, corrected
 from core.view.slide_map import overview_picture
 
 UM = 0.97
@@ -208,6 +209,19 @@ def test_areas_by_hand():
     assert two.diameter_mm == pytest.approx(np.hypot(200, 25) / 1000)
     assert (two.mean, two.highest) == pytest.approx((0.8, 0.9))
     assert areas_of(np.full((3, 3), np.nan), 0.5, (1, 1), (1, 1)) == []
+
+
+def test_tissue_is_corrected_stroke_by_stroke():
+    found = np.full((3, 4), 0.5, np.float32)
+    strokes = (Stroke(True, 6, ((5, 5), (25, 5))), Stroke(False, 1, ((15, 5),)), Stroke(False, 5, ((35, 25),)))
+    assert corrected(found, strokes, (10, 10)).tolist() == [[1, 0, 1, 0.5], [0.5] * 4, [0.5, 0.5, 0.5, 0]]
+    assert (found == 0.5).all()
+
+
+def test_an_area_of_neighbours_has_no_slits_between_them():
+    (area,) = areas_of(np.full((40, 40), 0.9), 0.5, (32 * 0.97 / 0.499,) * 2, (0.499, 0.499))
+    assert len(area.outline.exterior.simplify(0).coords) == 5
+    assert not area.outline.interiors
 
 
 def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_reader, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -17,6 +18,8 @@ from pages.parts import library
 from pages.parts.read import uploads
 from pages.parts.read.uploads import Upload
 from pages.parts.read.window_picker import pick_window
+from pages.parts.slide.pixel_size import state
+from pages.parts.slide.sent import put_slide, say_refusal, sent
 
 SHOWN = ["file", "probability", "reading", "flags", "notes"]
 
@@ -102,6 +105,8 @@ def adjust(upload: Upload) -> None:
                 width=240,
             )
         st.button("Remove this file", on_click=uploads.remove, args=(key,))
+        if upload.is_larger and upload.task.um_per_px is not None:
+            _offer_whole(upload)
     if upload.refusal:
         st.error(on_screen(f"{uploads.plain(upload.name)}: {upload.refusal}"))
     elif upload.is_larger:
@@ -113,3 +118,17 @@ def adjust(upload: Upload) -> None:
             key=f"window_{key}_{upload.um_per_px}",
             on_move=lambda left, top: uploads.move_window(key, left, top),
         )
+
+
+def _offer_whole(upload: Upload) -> None:
+    """The way to the Slide page, which reads all of it."""
+    if not st.button(
+        "Read the whole region", key="read_whole", help="On the Slide page: a map over all of its tissue."
+    ):
+        return
+    listed = put_slide(re.sub(r" \(\d+\)$", "", upload.name), upload.data)
+    if listed is None:
+        say_refusal()
+        return
+    state(sent()[listed].slide.path, upload.stated)
+    st.switch_page("pages/slide.py", query_params={"slide": listed})

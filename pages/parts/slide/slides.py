@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,21 +16,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.data.synthetic_slide import SLIDE
-from core.errors import CoarseImageError, NodeLensError, SlideError
+from core.errors import NodeLensError, SlideError
 from core.inference import Reader
+from core.kept import digest
 from core.settings import settings, without_paths
-from core.slides import job, shelf
-from core.slides.areas import Area, areas_of
+from core.slides import job, shelf, tissue
+from core.slides.areas import NO_STAGE, Area, Cut, areas_of, cut_of
 from core.slides.batch import SCANS, slides_in
 from core.slides.export import cell_of
 from core.slides.scan import LEAST_TISSUE, Scan
 from core.slides.slide import Slide
 from core.slides.tiles import TILE, Tiles
-from core.slides.tissue import outlines
 from core.task import Task
-from core.view.overlay import colourise
+from core.view import overlay
+from core.view.slide_map import EVIDENCE, EVIDENCE_SCALE, PROBABILITY, map_picture
+from core.view.words import duration, on_screen
 from pages.parts import library
 from pages.parts.read import uploads
+from pages.parts.slide import painting
+from pages.parts.slide.pixel_size import ask_pixel_size, change_pixel_size, stated
+from pages.parts.slide.sent import remove_slide, sent
 from pages.parts.slide.viewer import viewer
 
 DEMO = "demo (synthetic, not tissue)"
@@ -50,10 +54,20 @@ class OnTable:
 
 
 def choose_slide() -> Path:
-    """One of the folder that NODELENS_SLIDES names, or the drawn one."""
-    drawn = settings().demo / SLIDE
-    names = {path.name: path for path in _listed()} | {DEMO: drawn}
-    name = st.selectbox("Slide", list(names), key="slide", bind="query-params")
+    """One that the reader sent, one of the folder that NODELENS_SLIDES names, or the drawn one."""
+    names = {name: one.slide.path for name, one in sent().items()}
+    names |= {path.name: path for path in _listed()} | {DEMO: settings().demo / SLIDE}
+    wanted = st.session_state.pop("slide_wanted", None)
+    if wanted in names:
+        st.session_state["slide"] = wanted
+    asked = st.query_params.get("slide")
+    if asked is not None and asked not in names:
+        st.info(
+            f"{uploads.plain(asked[:120])} is not here. A slide that you sent is gone after a reload: send it again."
+        )
+    name = st.selectbox("Slide", list(names), key="slide", bind="query-params", label_visibility="collapsed", width=360)
+    if name in sent():
+        st.button("Remove", on_click=remove_slide, args=(name,), key="remove_slide")
     return names[name]
 
 
@@ -72,62 +86,87 @@ def _listed() -> list[Path]:
 def open_slide(path: Path, served: Reader) -> OnTable | None:
     """Open it, ask for what is not known, or say why it cannot be read."""
     session = st.session_state.setdefault("slides_of", token_hex(8))
-    stated: float | None = st.session_state.get(f"um_{path.name}")
     try:
-        token, slide = shelf.opened(session, path, stated)
+        token, slide = shelf.opened(session, path, stated(path))
         if slide.um_per_px is None:
-            hints = " ".join(slide.hints)
-            st.warning(f"The file does not say how large its pixels are. {hints} State it to have the slide read.")
-            st.number_input("Pixel size (um/px)", 0.1, 10.0, value=None, step=0.01, key=f"um_{path.name}", width=260)
+            ask_pixel_size(slide)
             return None
+        change_pixel_size(slide)  # what is said of the file may be wrong, and a refusal come of that
         return OnTable(token, slide, _scan(token, slide, served))
-    except (SlideError, CoarseImageError) as error:
-        st.error(without_paths(str(error)))
     except NodeLensError as error:
-        st.error(without_paths(str(error)))
+        st.error(on_screen(without_paths(str(error))))
     return None
 
 
 def _scan(token: str, slide: Slide, served: Reader) -> Scan:
+    """The scan of a slide; what is read of a slide that the reader sent lies and goes with it."""
     shelf_of = library.own("scans", 8)
     key = token, served.model.identity, served.engine.name
+    own = next((one.slide.scans for one in sent().values() if one.slide.path == slide.path), None)
+    folder = own or settings().cache / SCANS
     with st.spinner("Looking for tissue ..."):
-        found: Scan = shelf_of.get(key, lambda: Scan(slide, served, settings().cache / SCANS))
-    return found
+        found: Scan = shelf_of.get(key, lambda: Scan(slide, served, folder))
+    strokes = painting.strokes_of(token)
+    if not strokes:
+        return found
+    corrected: Scan = shelf_of.get(
+        (*key, strokes),
+        lambda: Scan(slide, served, folder, tissue=tissue.corrected(found.tissue, strokes, cell_of(found))),
+    )
+    return corrected
 
 
 def show_slide(table: OnTable, served: Reader) -> None:
     """The areas and the viewer; while the slide is read, anew every few seconds."""
-    working = job.job_of(table.scan)
-    running = working is not None and working.running
+    running = _is_running(table)
     st.fragment(_table, run_every=EVERY if running else None)(table, served, running)
 
 
-def _table(table: OnTable, served: Reader, running: bool) -> None:
+def _is_running(table: OnTable) -> bool:
     working = job.job_of(table.scan)
-    if st.session_state.pop("slide_clicked", False) or (running and (working is None or not working.running)):
+    return working is not None and working.running
+
+
+def _table(table: OnTable, served: Reader, running: bool) -> None:
+    if st.session_state.pop("slide_clicked", False) or running != _is_running(table):
         st.rerun()
     left, middle = st.columns([2, 5])
-    areas = areas_on(table, served)
+    cut = cut_of(served.model, table.scan.grid.stride)
+    areas = areas_on(table, cut)
     with middle:
-        viewer(viewer_data(table, areas), key="slide_viewer", on_click=_keeps_click(table))
+        kind = st.session_state.get("slide_map") or PROBABILITY
+        with st.container(key="slide_stage"):
+            viewer(
+                viewer_data(table, areas, kind, served.task),
+                key="slide_viewer",
+                on_click=_keeps_click(table),
+                on_paint=_keeps_strokes(table),
+            )
     with left:
         show_progress(table)
-        show_areas(areas)
+        if np.isfinite(table.scan.logits()).any():
+            st.segmented_control(
+                "Map shows",
+                (PROBABILITY, EVIDENCE),
+                key="slide_map",
+                default=PROBABILITY,
+                required=True,
+                help="Probability is calibrated. Evidence is the logit before that: above 0 for, below against.",
+            )
+        show_areas(table, areas, cut, served.task)
 
 
-def areas_on(table: OnTable, served: Reader) -> list[Area]:
+def areas_on(table: OnTable, cut: Cut) -> list[Area]:
     """Those of what has been read so far."""
     assert table.slide.um_per_px is not None
-    threshold = served.model.point(1).threshold
-    return areas_of(table.scan.probability(), threshold, cell_of(table.scan), table.slide.um_per_px)[:SHOWN_AREAS]
+    probability = table.scan.probability()
+    return areas_of(probability, cut.threshold, cell_of(table.scan), table.slide.um_per_px)[:SHOWN_AREAS]
 
 
-def viewer_data(table: OnTable, areas: list[Area]) -> dict[str, Any]:
+def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dict[str, Any]:
     """What the viewer is told."""
     slide, scan = table.slide, table.scan
     across, down = cell_of(scan)
-    probability = scan.probability()
     data: dict[str, Any] = {
         "token": table.token,
         "width": slide.width,
@@ -135,18 +174,35 @@ def viewer_data(table: OnTable, areas: list[Area]) -> dict[str, Any]:
         "tile": TILE,
         "levels": Tiles(slide).levels,
         "um": slide.um_per_px[0] if slide.um_per_px else None,
-        "map": _map_url(probability),
-        "mapWidth": probability.shape[1] * across,
-        "outline": [(border * (across, down) + (across / 2, down / 2)).tolist() for border in outlines(scan.wanted)],
-        "areas": [ring for area in areas for ring in _rings(area)],
+        "map": _map_url(scan, kind),
+        "mapWidth": scan.grid.columns * across,
+        "legend": _legend(kind, task),
+        "outline": _outlines(scan.wanted, (across, down)),
+        "areas": [
+            {
+                "rings": _rings(area),
+                "box": _box(area),
+                "hot": _hot(table, area),
+                "words": f"highest probability {area.highest:.2f}, {area.diameter_mm:.2f} mm",
+            }
+            for area in areas
+        ],
         "mark": None,
-        "goTo": st.session_state.get("slide_goto"),
+        "strokes": painting.as_told(table.token),
+        "least": max(across, down) / 2,
+        "goTo": st.session_state.get("slide_goto", {}).get(table.token),
     }
     click = _clicked(table)
     if click is not None:
         side = scan.grid.side * across / scan.grid.stride, scan.grid.side * down / scan.grid.stride
         data["mark"] = [click[0] - side[0] / 2, click[1] - side[1] / 2, *side]
     return data
+
+
+def _outlines(wanted: NDArray[np.bool_], cell: tuple[float, float], finer: int = 4) -> list[list[list[float]]]:
+    """Borders of the cells that are to be read, in level-0 px, to within 1 / (2 `finer`) of a cell."""
+    fine = wanted.repeat(finer, axis=0).repeat(finer, axis=1)
+    return [((border + 0.5) * cell / finer).tolist() for border in tissue.outlines(fine)]
 
 
 def _rings(area: Area) -> list[list[list[float]]]:
@@ -156,52 +212,86 @@ def _rings(area: Area) -> list[list[list[float]]]:
     return [[list(place) for place in ring.coords] for ring in rings]
 
 
-def _map_url(probability: Any, enlarged: int = 4) -> str | None:
-    known = np.isfinite(probability)
-    if not known.any():
-        return None
-    picture = Image.fromarray(colourise(np.where(known, 2 * np.nan_to_num(probability) - 1, 0), 1.0))
-    held = BytesIO()
-    picture.resize((picture.width * enlarged, picture.height * enlarged), Image.Resampling.NEAREST).save(held, "PNG")
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+def _box(area: Area) -> list[float]:
+    left, top, right, bottom = area.outline.bounds
+    return [left, top, right - left, bottom - top]
+
+
+def _hot(table: OnTable, area: Area) -> tuple[float, float]:
+    """The middle of an area's hottest cell, level-0 px."""
+    across, down = cell_of(table.scan)
+    return (area.column + 0.5) * across, (area.row + 0.5) * down
+
+
+def _legend(kind: str, task: Task) -> dict[str, Any]:
+    stops = ", ".join(f"{colour} {place:.1%}" for place, colour in overlay.colour_stops())
+    scale = f"{EVIDENCE_SCALE:g}"
+    ticks = [f"\u2264 \u2212{scale}", "0", f"\u2265 +{scale}"] if kind == EVIDENCE else ["0", "0.5", "1"]
+    words = f"evidence for {task.positive}, logits" if kind == EVIDENCE else f"probability of {task.positive}"
+    return {"gradient": f"linear-gradient(to right, {stops})", "ticks": ticks, "words": words}
+
+
+def _map_url(scan: Scan, kind: str) -> str | None:
+    def draw() -> str:
+        picture = map_picture(scan, kind)
+        return "" if picture is None else overlay.data_url(np.asarray(picture))
+
+    kept = library.own("slide_maps", 4)
+    return kept.get((scan.folder, kind), draw, stamp=digest(scan.logits())) or None
 
 
 def show_progress(table: OnTable) -> None:
-    """How far the scan is, and the way to start and to stop it."""
+    """How far the scan is, and the way to start, to stop and to resume it."""
     scan = table.scan
     mm2 = float((scan.tissue >= LEAST_TISSUE).sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2
     working = job.job_of(scan)
     done = int(np.isfinite(scan.logits()).sum())
     wanted = int(scan.wanted.sum())
+    holes = scan.holes()
     if working is not None and working.running:
-        left = f", about {working.seconds_left:.0f} s left" if working.seconds_left else ""
-        st.progress(working.done / max(working.total, 1), f"Read {working.done} of {working.total} parts{left}.")
-        st.button("Stop", on_click=working.stop, key="stop_scan")
-    elif done < wanted and not scan.holes():
-        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue; {done / max(wanted, 1):.0%} read.")
-        st.button("Read the slide", type="primary", on_click=_start, args=(scan,), key="start_scan")
+        left = working.seconds_left
+        first = "waiting for another slide" if working.waiting else "taking a first look"
+        words = first if left is None else f"about {duration(left)} left"
+        st.progress(working.done / max(working.total, 1), f"{done / max(wanted, 1):.0%} read, {words}")
+        st.button("Stop", on_click=working.stop, key="stop_scan", help="What is read stays; it can be resumed.")
+    elif not wanted:
+        st.markdown("No tissue was found on this slide, so there is nothing to read. A click reads any spot.")
+    elif scan.missing():
+        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, {done / wanted:.0%} read.")
+        words = "Resume reading" if done else "Read the slide"
+        st.button(words, type="primary", on_click=_start, args=(scan,), key="start_scan")
     else:
-        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, all read.")
-    for words in scan.holes().values():
+        st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, {'all' if not holes else f'{done / wanted:.0%}'} read.")
+    if working is not None and working.error is not None:
+        st.error(on_screen(without_paths(str(working.error))))
+    if painting.strokes_of(table.token):
+        st.caption("The outline was corrected by you. It is read as a scan of its own, from the beginning.")
+    for words in dict.fromkeys(holes.values()):
         st.caption(without_paths(words))
 
 
-def show_areas(areas: list[Area]) -> None:
+def show_areas(table: OnTable, areas: list[Area], cut: Cut, task: Task) -> None:
     """Areas, hottest first, each a press away."""
     if not areas:
+        if np.isfinite(table.scan.logits()).any():
+            st.caption(f"No area of what was read reaches {cut.threshold:.2f} for {task.positive}: {cut.rule}.")
         return
     st.markdown("**Areas, hottest first**")
-    for number, area in enumerate(areas, start=1):
-        words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2"
-        st.button(words, key=f"area{number}", on_click=_go, args=(area.outline.bounds, number), width="stretch")
+    st.caption(
+        f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area. Not a stage.",
+        help=f"{cut.rule[0].upper()}{cut.rule[1:]}. {NO_STAGE}",
+    )
+    with st.container(key="slide_areas", height=360 if len(areas) > 7 else "content", border=False):
+        for number, area in enumerate(areas, start=1):
+            words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2"
+            st.button(words, key=f"area{number}", on_click=_go, args=(table, area, number), width="stretch")
 
 
-def _go(bounds: tuple[float, float, float, float], number: int) -> None:
-    left, top, right, bottom = bounds
-    count = st.session_state.get("slide_goto", {"number": 0})["number"] + 1
-    st.session_state["slide_goto"] = {
-        "x": left, "y": top, "width": right - left, "height": bottom - top, "number": count, "area": number
-    }  # fmt: skip
+def _go(table: OnTable, area: Area, number: int) -> None:
+    """Show an area, and the patch of its hottest cell beside it."""
+    goes = st.session_state.get("slide_goto", {}).get(table.token, {"number": 0})["number"] + 1
+    st.session_state["slide_goto"] = {table.token: {"number": goes, "area": number}}
+    _keeps_click(table)(*_hot(table, area))
 
 
 def _clicked(table: OnTable) -> tuple[float, float] | None:
@@ -218,6 +308,17 @@ def _keeps_click(table: OnTable) -> Callable[[float, float], None]:
     return keep
 
 
+def _keeps_strokes(table: OnTable) -> Callable[[object], None]:
+    def keep(told: object) -> None:
+        if painting.keep(table.token, told):
+            working = job.job_of(table.scan)
+            if working is not None:
+                working.stop()  # it reads what is no more asked for
+            st.session_state["slide_clicked"] = True
+
+    return keep
+
+
 def patch_at(table: OnTable) -> NDArray[np.uint8] | None:
     """The patch about the place where the reader clicked, uint8 (side, side, 3); None without one."""
     place = _clicked(table)
@@ -227,6 +328,24 @@ def patch_at(table: OnTable) -> NDArray[np.uint8] | None:
     across, down = table.slide.step(grid.um_per_px)
     left, top = round(place[0] / across - grid.side / 2), round(place[1] / down - grid.side / 2)
     return table.slide.region(left, top, grid.side, grid.side, grid.um_per_px)
+
+
+def patch_heading(table: OnTable) -> None:
+    """Where on the slide the patch lies."""
+    place = _clicked(table)
+    assert place is not None
+    assert table.slide.um_per_px is not None
+    x, y = (one * um / 1000 for one, um in zip(place, table.slide.um_per_px, strict=True))
+    half = table.scan.grid.side * table.scan.grid.um_per_px / 2000
+    width, height = (
+        whole * um / 1000
+        for whole, um in zip((table.slide.width, table.slide.height), table.slide.um_per_px, strict=True)
+    )
+    beyond = min(x, y, width - x, height - y) < half
+    st.caption(
+        f"Patch {x:.2f} mm from the left and {y:.2f} mm from the top, framed on the slide."
+        + (" It reaches beyond the slide's border: there the slide is mirrored." if beyond else "")
+    )
 
 
 def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
@@ -239,7 +358,9 @@ def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
     held = BytesIO()
     dpi = 25_400 / task.um_per_px
     Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi))
-    uploads.put_on_table(f"{table.slide.path.stem} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
+    path = table.slide.path
+    name = next((Path(one.slide.name).stem for one in sent().values() if one.slide.path == path), path.stem)
+    uploads.put_on_table(f"{name} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
     st.switch_page("pages/read.py", query_params={"source": uploads.FILES})
 
 
