@@ -1,4 +1,4 @@
-"""Slide: a whole slide, where the network finds tumour on it, and the patch under any spot."""
+"""Slide: a whole slide, what the network sees where on it, and the patch under any spot."""
 
 import streamlit as st
 

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label
 
 from core.models.schema import Bundle
 
@@ -91,6 +90,8 @@ def areas_of(
         cell: width and height of a cell in level-0 px; the first lies at (0, 0).
         um_per_px: across and down, of level 0.
     """
+    from scipy.ndimage import find_objects
+
     numbers = numbered(probability, threshold)
     mm2 = cell[0] * um_per_px[0] * cell[1] * um_per_px[1] / 1e6
     found = []
@@ -120,6 +121,8 @@ def areas_of(
 
 def numbered(values: NDArray[np.floating], threshold: float) -> NDArray[np.intp]:
     """The number from 1 of the area that each cell (rows, columns) belongs to, 0 for none; nan belongs to none."""
+    from scipy.ndimage import label
+
     positive = np.nan_to_num(values, nan=-np.inf) >= threshold
     near = cv2.morphologyEx(
         np.pad(positive, GAP).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * GAP + 1,) * 2, np.uint8)

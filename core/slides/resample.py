@@ -5,9 +5,13 @@ So a patch read by itself and the same patch within a large region are the same 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 HALF = 0.5 - 1e-6
 """Added before rounding down: a tie goes down whatever the last bits say."""
@@ -29,6 +33,8 @@ def weights(first: int, count: int, step: float, offset: int, length: int) -> cs
     Returns:
         (count, length), rows sum to 1.
     """
+    from scipy.sparse import csr_array
+
     places = first + np.arange(count + 1)
     if step < 1:
         middle = (places[:-1] + 0.5) * step - offset - 0.5

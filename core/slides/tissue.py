@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -99,6 +98,8 @@ def _colour_and_texture(overview: Pixels) -> tuple[Pixels, Mask]:
 
 def _threshold(colour: Pixels) -> float:
     """Otsu's on colour, of 1, within COLOURED."""
+    from skimage.filters import threshold_otsu
+
     counts = np.bincount(colour.ravel(), minlength=256)
     levels = np.flatnonzero(counts)
     if len(levels) == 1:

@@ -27,6 +27,7 @@ def folder(write_slide, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("_plain_main")
 def test_a_killed_worker_loses_nothing(folder, unpadded_reader):
     from core.slides.cluster import read_on_cluster
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def test_one_alone_shares_with_nobody():
 
 
 def test_a_gpu_is_fed_by_its_share_of_the_cores_and_a_processor_by_none(monkeypatch):
-    monkeypatch.setenv("NODELENS_THREADS", "16")
+    monkeypatch.setattr(distributed, "settings", lambda: SimpleNamespace(threads=16))
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert [ProcessGroup(0, size, cuda).workers for size in (1, 2, 16)] == [15, 7, 1]
     assert ProcessGroup(0, 1, cpu).workers == 0

@@ -91,6 +91,7 @@ def test_the_stream_is_the_batches_from_any_step_on(train, config):
             same(batch, batches.batch(step))
 
 
+@pytest.mark.usefixtures("_plain_main")
 def test_processes_prepare_the_same_batches(train, config):
     """In their order, with crops or without, and with a teacher's answers."""
     for number, answers in ((0, None), (1, np.linspace(-1, 1, len(train), dtype=np.float32))):

@@ -16,7 +16,7 @@ from core.view.words import on_screen
 SHOWN_PX = 256
 """Of the slide, shown pixel by pixel for its nuclei to be seen."""
 NUCLEUS_UM = 7
-"""Across the nucleus of a small lymphocyte."""
+"""Across a small, round nucleus, as of a resting white blood cell."""
 LEAST_COLOUR = 20
 """Grey levels between the channels of what is tissue from afar."""
 USUAL = {"40x": 0.25, "20x": 0.5, "10x": 1.0}
@@ -54,8 +54,8 @@ def ask_pixel_size(slide: Slide) -> None:
         )
         st.caption(
             on_screen(
-                f"The slide's own pixels, {pixels.shape[1]} px across, where it is bluest. The nucleus of a small "
-                f"lymphocyte is about {NUCLEUS_UM} um across: {nuclei}."
+                f"The slide's own pixels, {pixels.shape[1]} px across, where it is bluest. The smallest round "
+                f"nuclei are about {NUCLEUS_UM} um across: {nuclei}."
             )
         )
 
