@@ -24,11 +24,18 @@ MEAN, STD = (120.0,) * 3, (60.0,) * 3
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     torch.manual_seed(1)
     net = PatchNet("tiny_resnet", MEAN, STD)
-    return save_bundle(net, tmp_path / "teacher", version="1", mean=MEAN, std=STD, training=Training(recipe="Random."))
+    return save_bundle(
+        net,
+        tmp_path_factory.mktemp("models") / "teacher",
+        version="1",
+        mean=MEAN,
+        std=STD,
+        training=Training(recipe="Random."),
+    )
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from core.data.pcam import Split, file_of
 from core.errors import CalibrationError, ModelNameError, ModelValueError, OutputError, SplitFormatError, TrainingError
-from core.evaluation.report import SEEN, calibrate, record_of
+from core.evaluation.report import SEEN, record_of
 from core.inference import load_reader
 from core.models.schema import Training
 from core.models.store import (
@@ -64,11 +64,10 @@ def test_what_training_tissue_looks_like_comes_along(run, known_tissue, tmp_path
 
 def test_nothing_half_made_is_ever_to_be_seen(run, split, tmp_path, monkeypatch):
     models = tmp_path / "models"
-    real = calibrate
 
     def watched(reader, split, progress):
         assert bundle_names(models) == []  # not yet, though its files are on this disk
-        return real(reader, split, progress)
+        return reader.model
 
     monkeypatch.setattr(module, "calibrate", watched)
     promote(run, "mine", split, models, quiet)
@@ -83,7 +82,8 @@ def test_nothing_half_made_is_ever_to_be_seen(run, split, tmp_path, monkeypatch)
     assert [path.name for path in models.iterdir()] == ["mine"]
 
 
-def test_a_model_of_that_name_is_replaced_only_when_asked(run, split, tmp_path):
+def test_a_model_of_that_name_is_replaced_only_when_asked(run, split, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "calibrate", lambda reader, split, progress: reader.model)
     models = tmp_path / "models"
     promote(run, "mine", split, models, quiet)
     (models / "mine" / "evidence.json").write_text("{}")

@@ -20,12 +20,19 @@ from core.training.teacher import Teacher, _asked, _turned_back, _views, distanc
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """A bundle with random weights to learn from."""
     torch.manual_seed(3)
     net = PatchNet("tiny_resnet", MEAN, STD)
-    return save_bundle(net, tmp_path / "teacher", version="1", mean=MEAN, std=STD, training=Training(recipe="Random."))
+    return save_bundle(
+        net,
+        tmp_path_factory.mktemp("models") / "teacher",
+        version="1",
+        mean=MEAN,
+        std=STD,
+        training=Training(recipe="Random."),
+    )
 
 
 @pytest.fixture
