@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import openslide
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from core.data.intake import MAX_PIXELS
 from core.data.pixel_size import from_description, from_dpi, from_resolution
@@ -61,6 +61,8 @@ class Pyramid(Protocol):
     """What the file says that may help a person to find the pixel size, in sentences; never taken as a fact."""
     bounds: tuple[int, int, int, int]
     """Left, top, right and bottom of what was scanned, level-0 px."""
+    icc: bytes | None
+    """The ICC profile that the file carries; pixels are as they are stored, without it."""
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:
         """A box within a level, in its own pixels: uint8 (height, width, 3) RGB, what was not scanned white."""
@@ -123,6 +125,10 @@ class OpenSlidePyramid:
         ]
         sizes = [self._file.level_dimensions[number] for number in self._numbers]
         self.levels = tuple(Level(w, h, width / w, height / h) for w, h in sizes)
+        self.icc: bytes | None = None
+        with suppress(ImageCms.PyCMSError):  # damaged: none
+            profile = self._file.color_profile
+            self.icc = profile.tobytes() if profile else None
 
     def _is_whole(self, path: Path, number: int) -> bool:
         """Whether a level can be read at its corners: some files hold coarser levels that OpenSlide cannot."""
@@ -179,6 +185,7 @@ class TiffPyramid:
             for page in pages
         )
         self.bounds = 0, 0, width, height
+        self.icc: bytes | None = first.iccprofile
         size, hint = _size_of_tiff(self._file, first)
         self.um_per_px, self.hints = size, hint
 
@@ -235,6 +242,7 @@ class FlatPicture:
             size = from_dpi(*image.info["dpi"]).um_per_px if "dpi" in image.info else None
             self._pixels, _ = as_rgb(image)
             self.format = str(image.format)
+            self.icc: bytes | None = image.info.get("icc_profile")
         self.levels: tuple[Level, ...] = (Level(width, height, 1.0, 1.0),)
         self.um_per_px = (size, size) if size else None
         self.hints: tuple[str, ...] = ()

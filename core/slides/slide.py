@@ -44,7 +44,6 @@ class Slide:
         self.path, self._pyramid = path, pyramid
         self._closing = weakref.finalize(self, pyramid.close)
         self._closing.atexit = False  # threads may still read
-        self._sha256 = ""
         self.um_per_px = um_per_px
         """Across and down, of level 0; None where neither file nor person says."""
         self.told_by = told_by
@@ -90,6 +89,11 @@ class Slide:
     def format(self) -> str:
         """What the file is, in OpenSlide's words or 'OME-TIFF', 'TIFF', 'JPEG'."""
         return self._pyramid.format
+
+    @property
+    def icc(self) -> bytes | None:
+        """The file's ICC profile: for eyes alone, a model is given the pixels as they are stored."""
+        return self._pyramid.icc
 
     @property
     def hints(self) -> tuple[str, ...]:

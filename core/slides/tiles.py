@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from io import BytesIO
 
+from PIL import ImageCms
+
 from core.slides.slide import Slide
 
 TILE = 256
@@ -20,6 +22,12 @@ class Tiles:
         self.slide = slide
         self.levels = max(1, math.ceil(math.log2(max(slide.width, slide.height)))) + 1
         """How many there are; the last is the slide itself."""
+        self._colours = _to_srgb(slide.icc)
+
+    @property
+    def managed(self) -> bool:
+        """Whether colours are shown by the slide's ICC profile, on a screen of sRGB."""
+        return self._colours is not None
 
     def size(self, level: int) -> tuple[int, int]:
         """Width and height of a level in pixels."""
@@ -42,6 +50,19 @@ class Tiles:
         picture = self.slide.picture(
             left, top, min(left + TILE, width), min(top + TILE, height), 2 ** (self.levels - 1 - level)
         )
+        if self._colours is not None:
+            picture = ImageCms.applyTransform(picture, self._colours) or picture
         held = BytesIO()
         picture.save(held, "JPEG", quality=QUALITY)
         return held.getvalue()
+
+
+def _to_srgb(icc: bytes | None) -> ImageCms.ImageCmsTransform | None:
+    """From a profile's colours to the screen's; None without one, or where it is damaged or of no RGB."""
+    if not icc:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None

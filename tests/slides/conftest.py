@@ -28,9 +28,12 @@ def write_slide(tmp_path: Path) -> WriteSlide:
         name: str = "slide.tif",
         levels: tuple[float, ...] = (),
         ome: bool = False,
+        icc: bytes | None = None,
     ) -> Path:
         path = tmp_path / name
         facts: dict[str, object] = {"tile": (128, 128), "photometric": "rgb", "compression": "deflate"}
+        if icc:
+            facts["iccprofile"] = icc
         if um_per_px:
             facts |= {"resolution": (1e4 / um_per_px, 1e4 / um_per_px), "resolutionunit": "CENTIMETER"}
         more: dict[str, object] = {"subifds": len(levels)} if ome else {}

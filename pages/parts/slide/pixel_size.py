@@ -71,6 +71,11 @@ def change_pixel_size(slide: Slide) -> None:
             on_screen(
                 f"{size} um/px, said by {by}; {slide.width:,} x {slide.height:,} px, "
                 f"{slide.width * across / 1000:.2f} x {slide.height * down / 1000:.2f} mm."
+                + (
+                    " Its colours are shown by the file's ICC profile, and read as they are stored."
+                    if slide.icc
+                    else ""
+                )
             ),
             width="content",
         )
