@@ -96,6 +96,7 @@ STOREYS: list[dict[str, list[str]]] = [
             "case charts.explanations charts.prediction comparison worklist",
             "charts.evidence figure",
             "case_report report",
+            "slide_report",
         ],
     },
     {

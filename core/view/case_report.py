@@ -46,7 +46,7 @@ def _opening(cases: Sequence[Case], when: datetime) -> str:
 
 # HTML
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #202020; background: #fff; margin: 0 auto; padding: 24px;
   max-width: 920px; }
 h1 { font-size: 22px; margin: 0; } h2 { font-size: 18px; margin: 0; overflow-wrap: anywhere; }
@@ -92,7 +92,7 @@ def html(cases: Sequence[Case], when: datetime, refused: Mapping[str, str] | Non
         f'<meta http-equiv="Content-Security-Policy" content="{safe}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{TITLE}{'' if many or not cases else escape(': ' + printable(cases[0].name))}</title>"
-        f"<style>{_STYLE}</style></head>\n<body>\n{page}\n</body></html>\n"
+        f"<style>{STYLE}</style></head>\n<body>\n{page}\n</body></html>\n"
     )
 
 

@@ -74,6 +74,9 @@ def test_a_slide_is_read_and_shown(screen, unpadded_reader):
     areas = [button.label for button in page.at.button if re.match(r"\d+: ", button.label)]
     assert len(areas) == len({area.split(":")[0] for area in areas})
     assert (len(areas) > 0) == bool(viewer(page)["areas"])
+    assert [button.label for button in page.at.get("download_button")] == [
+        "Report (HTML)", "Areas (CSV)", "Areas for QuPath (GeoJSON)", "Map (OME-TIFF)"
+    ]  # fmt: skip
 
 
 def test_the_token_opens_its_tiles_and_no_other_does(screen):

@@ -34,6 +34,7 @@ from core.view.words import duration, on_screen
 from pages.parts import library
 from pages.parts.read import uploads
 from pages.parts.slide import painting
+from pages.parts.slide.downloads import show_downloads
 from pages.parts.slide.pixel_size import ask_pixel_size, change_pixel_size, stated
 from pages.parts.slide.sent import remove_slide, sent
 from pages.parts.slide.viewer import viewer
@@ -154,6 +155,9 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
                 help="Probability is calibrated. Evidence is the logit before that: above 0 for, below against.",
             )
         show_areas(table, areas, cut, served.task)
+    if not running and np.isfinite(table.scan.logits()).any():
+        name = str(st.session_state.get("slide", table.slide.path.name))
+        show_downloads(table.scan, cut, name, drawn=is_drawn(table.slide.path))
 
 
 def areas_on(table: OnTable, cut: Cut) -> list[Area]:
