@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
@@ -23,12 +23,24 @@ def drop(page: Page, *files: str | bytes) -> None:
 
 
 def pick(page: Page, key: str, option: str) -> None:
-    """Choose from a menu, which closes when the page scrolls under it: first scroll, and let the page draw it."""
+    """Choose from a menu, which closes when the page scrolls or is drawn anew under it: then it is opened again."""
     menu = page.locator(f".st-key-{key}").get_by_role("combobox")
+    entry = page.get_by_role("option", name=option, exact=True)
     menu.scroll_into_view_if_needed()
     page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     menu.click()
-    page.get_by_role("option", name=option, exact=True).click()
+    try:
+        entry.click(timeout=10_000)
+    except TimeoutError:
+        menu.click()
+        entry.click()
+
+
+def open_tile(page: Page, number: int) -> None:
+    """Press a tile of the gallery, once the page is drawn: a press on a tile that is replaced is lost."""
+    page.wait_for_selector(READY)
+    page.wait_for_timeout(200)
+    page.get_by_test_id("tile-open").nth(number).click()
 
 
 def follow(page: Page, name: str) -> None:

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.hands import READY, follow, pick
+from tests.browser.hands import READY, follow, open_tile, pick
 
 
 def back(page):
@@ -22,7 +22,7 @@ def test_from_a_tile_to_the_filtered_page_and_to_the_patch_before(visit):
     expect(count).to_contain_text("200 of 400 patches, 1 to 48 shown")
     page.locator(".st-key-page").get_by_role("button", name=re.compile(r"\b2$")).first.click()
     expect(count).to_contain_text("49 to 96 shown; page 2")
-    page.get_by_test_id("tile-open").nth(3).click()
+    open_tile(page, 3)
     expect(page).to_have_title("Read \u00b7 NodeLens")
     expect(title).not_to_have_text("demo 27")
 

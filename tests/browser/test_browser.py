@@ -14,7 +14,7 @@ from core.inference.scores import ScoreStore
 from core.view.case import Case, Look
 from core.view.drawing import as_pixels
 from core.view.figure import figure as draw_figure
-from tests.browser.hands import READY, drop, pick, query
+from tests.browser.hands import READY, drop, open_tile, pick, query
 
 NO_PICTURE = b"no picture at all\n" * 40
 FOCUSED = """() => {
@@ -306,7 +306,7 @@ def test_two_clicks_from_browse_to_a_comparison_under_one_control(visit):
 
 def test_a_tile_opens_in_read_and_a_reload_keeps_the_view(visit):
     page = visit("browse")
-    page.get_by_test_id("tile-open").nth(5).click()
+    open_tile(page, 5)
     title, caption = page.get_by_test_id("panel").first.locator("h3"), page.get_by_test_id("caption").nth(1)
     expect(title).to_have_text("demo 5")
     expect(caption).to_contain_text("one view")

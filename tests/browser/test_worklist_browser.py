@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from core.inference.scores import ScoreStore
 from core.view.selection import Filter, select
-from tests.browser.hands import READY, drop, pick, query
+from tests.browser.hands import READY, drop, open_tile, pick, query
 
 
 @pytest.fixture
@@ -116,10 +116,11 @@ def test_next_in_read_is_next_in_browse_and_back_leads_there(visit, server, ship
     expect(page.get_by_test_id("stProgress")).to_have_count(0)
     pick(page, "label", "tumour")
     pick(page, "order", "most wrong")
+    expect(page).to_have_url(re.compile("order="))
     expect(page.get_by_test_id("stMarkdown").filter(has_text="200 of 400 patches").last).to_be_visible()
     page.wait_for_selector(READY)
     found = select(ScoreStore(server.cache, shipped_reader, demo).scores(), demo.labels, Filter(label=1), "most wrong")
-    page.get_by_test_id("tile-open").nth(2).click()
+    open_tile(page, 2)
     shows(page, f"demo {found[2]}", "3 of 200")
     expect(page.get_by_test_id("worklist-title")).to_have_text("Browse: most wrong, labelled tumour")
     page.keyboard.press("j")

@@ -112,6 +112,7 @@ def test_colours_that_would_be_wrong_are_refused(tmp_path, monkeypatch, told, re
         level_dimensions=((64, 64),),
         level_downsamples=(1.0,),
         read_region=lambda place, level, size: np.full((*size[::-1], 4), 255, np.uint8),
+        color_profile=None,
         close=lambda: None,
     )
     fake = type("OpenSlide", (), {"__new__": lambda kind, path: white, "detect_format": lambda path: "dicom"})
