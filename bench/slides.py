@@ -111,11 +111,11 @@ def memory(path: Path, mm2: float, model: str) -> Row:
 
 def read_whole(path: Path, model: str) -> None:
     """As `slide read` does."""
-    from core.slides.batch import read_slides
+    from core.slides.batch import Batch, read_slides
     from core.view.slide_map import overview_picture
 
     with tempfile.TemporaryDirectory() as out:
-        outcomes = list(read_slides([path], load_reader(model), Path(out), overview_picture))
+        outcomes = list(read_slides(Batch([path], load_reader(model), Path(out), overview_picture)))
     assert [one.status for one in outcomes] == ["read"], outcomes
 
 

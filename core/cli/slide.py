@@ -35,11 +35,11 @@ def read(
     where it was stopped, and reads nothing twice.
     """
     from core.inference import load_reader
-    from core.slides.batch import read_slides, slides_in
+    from core.slides.batch import Batch, read_slides, slides_in
     from core.view.slide_map import overview_picture
 
     paths = slides_in(inputs)
-    reader = load_reader(model, engine)
+    batch = Batch(paths, load_reader(model, engine), out, overview_picture, stride, um_per_px)
     with progress("slide", "slide") as bar:
         bar.total = len(paths)
         with ExitStack() as held:
@@ -48,14 +48,9 @@ def read(
 
                 from core.slides.cluster import read_on_cluster
 
-                client = held.enter_context(Client(scheduler))
-                found = read_on_cluster(
-                    client, paths, reader, out, overview_picture, stride=stride, um_per_px=um_per_px
-                )
+                found = read_on_cluster(held.enter_context(Client(scheduler)), batch)
             else:
-                found = read_slides(
-                    *(paths, reader, out, overview_picture), stride=stride, um_per_px=um_per_px, workers=workers
-                )
+                found = read_slides(batch, workers)
             for outcome in found:
                 reason = f", {outcome.reason}" if outcome.reason else ""
                 bar.write(f"{printable(outcome.slide)}: {outcome.status}{reason}")

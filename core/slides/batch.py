@@ -88,7 +88,7 @@ class Batch:
         facts = (
             *(str(path.resolve()), here.st_size, here.st_mtime_ns),
             *(reader.model.graph_key, reader.engine.name, repr(reader.model.point(1))),
-            *(self.stride, self.um_per_px),
+            *(self.stride, self.um_per_px, repr(cut_of(reader.model, self.stride))),
         )
         return self.out / SCANS / "read" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
 
@@ -198,29 +198,19 @@ def read_slide(
         return Outcome(path.name, REFUSED, reason=str(error))
 
 
-def read_slides(
-    paths: Iterable[Path],
-    reader: Reader,
-    out: Path,
-    draw: Draw,
-    *,
-    stride: int = STRIDE,
-    um_per_px: float | None = None,
-    workers: int = 1,
-) -> Generator[Outcome, None, None]:
+def read_slides(batch: Batch, workers: int = 1) -> Generator[Outcome, None, None]:
     """Read slides in threads of this process; each is told of when it is done, the table kept after each.
 
     Slides that were read whole before are told of first, and not looked at again.
 
     Args:
-        paths, reader, out, draw, stride, um_per_px: see `Batch`.
+        batch: the slides.
         workers: slides at a time. The network computes for one at a time on all cores; meanwhile the others' tissue is
             fetched, masked and written.
 
     Raises:
         OutputError: the folder is full or read-only.
     """
-    batch = Batch(tuple(paths), reader, out, draw, stride, um_per_px)
     table, folders = Table(batch), batch.folders()
     left = yield from already_read(batch, table)
     over = threading.Event()

@@ -7,7 +7,7 @@ task whose worker is lost is given to another; what is on disk is read by none a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +16,9 @@ from typing import Any
 from core.errors import NodeLensError, OutputError
 from core.inference.reader import Reader, load_reader
 from core.settings import ENGINES
-from core.slides.batch import REFUSED, SCANS, WAITING, Batch, Draw, Outcome, Table, already_read
+from core.slides.batch import REFUSED, SCANS, WAITING, Batch, Outcome, Table, already_read
 from core.slides.scan import Scan
 from core.slides.slide import Slide
-from core.task import STRIDE
 
 Chunk = tuple[int, int]
 RETRIES = 3
@@ -42,28 +41,18 @@ class Reading:
         return sum(not task.done() for task in self.tasks)
 
 
-def read_on_cluster(
-    client: Any,
-    paths: Iterable[Path],
-    reader: Reader,
-    out: Path,
-    draw: Draw,
-    *,
-    stride: int = STRIDE,
-    um_per_px: float | None = None,
-) -> Generator[Outcome, None, None]:
+def read_on_cluster(client: Any, batch: Batch) -> Generator[Outcome, None, None]:
     """Read slides on a cluster; each is told of when it is done, and so many are begun that no worker waits.
 
     A slide whose chunks cost worker after worker its life waits for the next start, with its reason.
 
     Args:
         client: of `dask.distributed`.
-        paths, reader, out, draw, stride, um_per_px: see `core.slides.batch.Batch`.
+        batch: the slides.
 
     Raises:
         OutputError: the folder is full or read-only.
     """
-    batch = Batch(tuple(paths), reader, out, draw, stride, um_per_px)
     table, folders = Table(batch), batch.folders()
     left = deque((yield from already_read(batch, table)))
     begun: deque[Reading] = deque()

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from core.slides.batch import read_slides
+from core.slides.batch import Batch, read_slides
 from core.view.slide_map import overview_picture
 
 distributed = pytest.importorskip("distributed", reason="dask and distributed are an extra")
@@ -44,10 +44,10 @@ def test_a_killed_worker_loses_nothing(folder, unpadded_reader):
 
         killing = threading.Thread(target=kill, daemon=True)
         killing.start()
-        found = list(read_on_cluster(client, paths, unpadded_reader, folder / "many", overview_picture, stride=32))
+        found = list(read_on_cluster(client, Batch(paths, unpadded_reader, folder / "many", overview_picture)))
         killing.join()
     assert [one.status for one in found] == ["read", "read", "refused"]
-    alone = list(read_slides(paths, unpadded_reader, folder / "one", overview_picture))
+    alone = list(read_slides(Batch(paths, unpadded_reader, folder / "one", overview_picture)))
     assert [one.areas for one in found] == [one.areas for one in alone]
     for name in ("a", "b"):
         many, one = (np.load(folder / how / name / "heatmap.npz")["probability"] for how in ("many", "one"))

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +14,9 @@ import tifffile
 
 import core.files
 from core.errors import SlideError
+from core.models.schema import Interval
 from core.slides.areas import areas_of
-from core.slides.batch import read_slides, slides_in
+from core.slides.batch import Batch, read_slides, slides_in
 from core.slides.export import write_scan
 from core.slides.scan import CHUNK, Scan
 from core.slides.slide import Slide
@@ -234,7 +238,7 @@ def test_many_slides_with_one_that_cannot_be_read(write_slide, tissue, unpadded_
     out = tmp_path / "out"
     paths = slides_in([folder])
     assert [path.name for path in paths] == ["a.svs", "b.tif", "c.tif"]
-    assert len(list(read_slides(paths, unpadded_reader, out, overview_picture, workers=2))) == 3
+    assert len(list(read_slides(Batch(paths, unpadded_reader, out, overview_picture), workers=2))) == 3
     table = pd.read_csv(out / "slides.csv")
     assert list(table["status"]) == ["refused", "read", "refused"]
     assert "state it in um/px" in table["reason"][2]
@@ -270,7 +274,7 @@ def test_a_second_start_looks_at_no_slide_again(write_slide, tissue, darkness, t
 
     def read(stop_after=9):
         opened.clear()
-        found = read_slides(paths, darkness, tmp_path / "out", overview_picture)
+        found = read_slides(Batch(paths, darkness, tmp_path / "out", overview_picture))
         for number, _ in enumerate(found, start=1):
             if number == stop_after:
                 break
@@ -299,16 +303,31 @@ def test_a_second_start_looks_at_no_slide_again(write_slide, tissue, darkness, t
     assert {path.name for path in (tmp_path / "out" / "scans").rglob("*.npy")} == {"whole.npy"}
 
 
+def test_another_threshold_for_areas_is_another_reading(write_slide, tissue, darkness, tmp_path):
+    """As `evaluate-slides --record` leaves it with a model: of a slide that was read before, areas are made anew."""
+    batch = Batch([write_slide(tissue[:320, :320], UM)], darkness, tmp_path, overview_picture)
+    list(read_slides(batch))
+    areas = SimpleNamespace(
+        logit=0.3, stride=32, alarms=Interval(value=4, low=3, high=5), data=SimpleNamespace(places=9)
+    )
+    recorded = copy(darkness)
+    recorded.model = SimpleNamespace(**vars(darkness.model) | {"areas": areas})
+    list(read_slides(replace(batch, reader=recorded)))
+    record = json.loads((tmp_path / "slide" / "scan.json").read_text())
+    assert record["threshold"] == pytest.approx(1 / (1 + np.exp(-0.3)))
+    assert len(list((tmp_path / "scans").glob("*/whole.npy"))) == 1, "its cells are not read anew"
+
+
 def test_a_hole_is_tried_again_at_the_next_start(write_slide, tissue, darkness, tmp_path, monkeypatch):
-    path = write_slide(tissue[:320, :320], UM)
+    batch = Batch([write_slide(tissue[:320, :320], UM)], darkness, tmp_path, overview_picture)
 
     def damaged(slide, *box):
         raise SlideError(slide.path, "it is damaged at that place")
 
     with monkeypatch.context() as away:
         away.setattr(Slide, "region", damaged)
-        assert [one.status for one in read_slides([path], darkness, tmp_path, overview_picture)] == ["read with holes"]
-    assert [one.status for one in read_slides([path], darkness, tmp_path, overview_picture)] == ["read"]
+        assert [one.status for one in read_slides(batch)] == ["read with holes"]
+    assert [one.status for one in read_slides(batch)] == ["read"]
 
 
 def test_files_of_one_dicom_slide_are_one_slide(tmp_path):

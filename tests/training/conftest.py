@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from core.data.pcam import Split
+from core.models.nets import PatchNet, save_bundle
+from core.models.schema import Training
 from core.training.config import make_config
+
+MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 
 
 def learnable(count=48, seed=5):
@@ -45,4 +50,18 @@ def config(data_folder):
         augmentation={"shift": 2, "stain": 0.05, "jpeg": 60},
         precision="fp32",
         checkpoint_every=4,
+    )
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory):
+    """A bundle with random weights to learn from."""
+    torch.manual_seed(3)
+    return save_bundle(
+        PatchNet("tiny_resnet", MEAN, STD),
+        tmp_path_factory.mktemp("models") / "teacher",
+        version="1",
+        mean=MEAN,
+        std=STD,
+        training=Training(recipe="Random."),
     )

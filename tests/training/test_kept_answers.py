@@ -9,8 +9,7 @@ import torch
 from core.data.pcam import Split
 from core.errors import TrainingConfigError
 from core.inference import load_reader
-from core.models.nets import PatchNet, save_bundle
-from core.models.schema import Training
+from core.models.nets import PatchNet
 from core.training.config import Augmentation, Distillation, make_config
 from core.training.data import Batches, Subset
 from core.training.loop import fit
@@ -24,37 +23,25 @@ MEAN, STD = (120.0,) * 3, (60.0,) * 3
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    torch.manual_seed(1)
-    net = PatchNet("tiny_resnet", MEAN, STD)
-    return save_bundle(
-        net,
-        tmp_path_factory.mktemp("models") / "teacher",
-        version="1",
-        mean=MEAN,
-        std=STD,
-        training=Training(recipe="Random."),
-    )
-
-
 @pytest.fixture
 def train(data_folder):
     return Subset(Split.open(data_folder, "train"), np.arange(1, 47))
 
 
-def test_answers_are_the_teachers_of_the_patches_as_they_are(folder, train, tmp_path):
-    margins = kept_answers(Distillation(teacher=str(folder), once=True), train, tmp_path, CPU)
-    logits = load_reader(str(folder)).engine.forward(train.patches(slice(None)))[1]
+def test_answers_are_the_teachers_of_the_patches_as_they_are(teacher_folder, train, tmp_path):
+    margins = kept_answers(Distillation(teacher=str(teacher_folder), once=True), train, tmp_path, CPU)
+    logits = load_reader(str(teacher_folder)).engine.forward(train.patches(slice(None)))[1]
     np.testing.assert_allclose(margins, logits[:, 1] - logits[:, 0], atol=1e-5)
-    eight = kept_answers(Distillation(teacher=str(folder), once=True, views=8), train, tmp_path, CPU)
+    eight = kept_answers(Distillation(teacher=str(teacher_folder), once=True, views=8), train, tmp_path, CPU)
     np.testing.assert_array_equal(eight, margins)  # of another start: what is kept is taken
     (tmp_path / KEPT).unlink()
-    eight = kept_answers(Distillation(teacher=str(folder), once=True, views=8), train, tmp_path, CPU)
-    read = load_reader(str(folder)).read(train.patches(slice(None)), views=8)
+    eight = kept_answers(Distillation(teacher=str(teacher_folder), once=True, views=8), train, tmp_path, CPU)
+    read = load_reader(str(teacher_folder)).read(train.patches(slice(None)), views=8)
     np.testing.assert_allclose(eight, read.logit, atol=1e-5)
     (tmp_path / KEPT).unlink()
-    assert kept_answers(Distillation(teacher=str(folder), once=True), train, tmp_path, CPU, lambda: True) is None
+    assert (
+        kept_answers(Distillation(teacher=str(teacher_folder), once=True), train, tmp_path, CPU, lambda: True) is None
+    )
     assert not (tmp_path / KEPT).exists()
 
 
@@ -78,8 +65,8 @@ def test_the_step_learns_from_them(train):
     torch.testing.assert_close(found, loss_of(logits, torch.from_numpy(batch.labels), teacher, config))
 
 
-def test_a_run_asks_once_and_goes_on_without(folder, tmp_path, config, open_split):
-    once = Distillation(teacher=str(folder), once=True)
+def test_a_run_asks_once_and_goes_on_without(teacher_folder, tmp_path, config, open_split):
+    once = Distillation(teacher=str(teacher_folder), once=True)
     run = Run.create(tmp_path / "run", config.model_copy(update={"distillation": once}))
     assert [fact["fact"] for fact in fit(run, open_split)][-1] == "finished"
     kept = np.load(run.folder / KEPT)

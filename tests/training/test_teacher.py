@@ -20,21 +20,6 @@ from core.training.teacher import Teacher, _asked, _turned_back, _views, distanc
 MEAN, STD = (178.0, 137.0, 176.0), (60.0, 71.0, 57.0)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A bundle with random weights to learn from."""
-    torch.manual_seed(3)
-    net = PatchNet("tiny_resnet", MEAN, STD)
-    return save_bundle(
-        net,
-        tmp_path_factory.mktemp("models") / "teacher",
-        version="1",
-        mean=MEAN,
-        std=STD,
-        training=Training(recipe="Random."),
-    )
-
-
 @pytest.fixture
 def learner():
     torch.manual_seed(4)
@@ -42,9 +27,9 @@ def learner():
 
 
 @pytest.fixture
-def taught(config, folder):
+def taught(config, teacher_folder):
     """A run's configuration, short, with a teacher of maps."""
-    teacher_output = Distillation(teacher=str(folder), weight=0.5, maps=1)
+    teacher_output = Distillation(teacher=str(teacher_folder), weight=0.5, maps=1)
     cycles = (config.cycles[1].model_copy(update={"side": None}),)
     return config.model_copy(update={"distillation": teacher_output, "cycles": cycles})
 
@@ -59,10 +44,10 @@ def test_distance_by_hand():
     assert float(distance(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))) == 0
 
 
-def test_a_lesson_is_what_the_model_says_when_it_is_served(folder, learner, patches):
-    teacher = Teacher(Distillation(teacher=str(folder), maps=2), learner)
+def test_a_lesson_is_what_the_model_says_when_it_is_served(teacher_folder, learner, patches):
+    teacher = Teacher(Distillation(teacher=str(teacher_folder), maps=2), learner)
     teacher_output = teacher.output(patches, torch.device("cpu"))
-    maps, logits = load_reader(str(folder)).engine.forward(patches)
+    maps, logits = load_reader(str(teacher_folder)).engine.forward(patches)
     np.testing.assert_array_equal(teacher_output.maps.numpy(), maps)
     np.testing.assert_array_equal(teacher_output.logits.numpy(), logits)
     own = learner.eval().forward_features(torch.from_numpy(patches))
@@ -73,9 +58,9 @@ def test_a_lesson_is_what_the_model_says_when_it_is_served(folder, learner, patc
     )
 
 
-def test_a_lesson_of_several_views_is_their_mean_turned_back(folder, learner, patches):
+def test_a_lesson_of_several_views_is_their_mean_turned_back(teacher_folder, learner, patches):
     cpu = torch.device("cpu")
-    four, one = (Teacher(Distillation(teacher=str(folder), views=views, maps=1), learner) for views in (4, 1))
+    four, one = (Teacher(Distillation(teacher=str(teacher_folder), views=views, maps=1), learner) for views in (4, 1))
     teacher_output = four.output(patches, cpu)
     singles = [one.output(np.rot90(patches, turns, axes=(1, 2)).copy(), cpu) for turns in range(4)]
     turned_back = [single.maps.rot90(-turns, (2, 3)) for turns, single in enumerate(singles)]
@@ -86,10 +71,10 @@ def test_a_lesson_of_several_views_is_their_mean_turned_back(folder, learner, pa
     assert float((singles[1].logits - singles[0].logits).abs().max()) > 1e-3
 
 
-def test_several_teachers_answer_with_the_mean_of_their_logits(folder, tmp_path, learner, patches):
+def test_several_teachers_answer_with_the_mean_of_their_logits(teacher_folder, tmp_path, learner, patches):
     other = save_bundle(learner, tmp_path / "other", version="1", mean=MEAN, std=STD, training=Training(recipe="."))
     cpu = torch.device("cpu")
-    names = [str(folder), str(other)]
+    names = [str(teacher_folder), str(other)]
     both, *alone = (
         Teacher(Distillation(teacher=name, views=2), learner).output(patches, cpu).logits
         for name in (", ".join(names), *names)
@@ -115,17 +100,17 @@ def test_eight_views_are_those_of_the_transforms(patches):
         np.testing.assert_array_equal(_turned_back(maps, index).permute(0, 2, 3, 1).numpy(), patches)
 
 
-def test_off_the_processor_the_network_itself_is_asked(folder, patches):
+def test_off_the_processor_the_network_itself_is_asked(teacher_folder, patches):
     """On the meta device nothing is computed, and so nothing is fetched: shapes tell that the network answered."""
-    ask = _asked(str(folder), torch.device("meta"))
+    ask = _asked(str(teacher_folder), torch.device("meta"))
     maps, logits = ask(torch.empty(patches.shape, dtype=torch.uint8, device="meta"))
     assert (maps.device.type, logits.shape) == ("meta", (len(patches), 2))
     assert maps.dtype == logits.dtype == torch.float32
 
 
-def test_the_feature_projection_is_trained_by_the_head_and_belongs_to_no_bundle(folder, learner, tmp_path):
+def test_the_feature_projection_is_trained_by_the_head_and_belongs_to_no_bundle(teacher_folder, learner, tmp_path):
     before = [len(group) for group in layer_groups(learner)]
-    Teacher(Distillation(teacher=str(folder), maps=1), learner)
+    Teacher(Distillation(teacher=str(teacher_folder), maps=1), learner)
     after = layer_groups(learner)
     assert [len(group) for group in after] == [*before[:-1], before[-1] + 2]
     assert any(parameter is learner.feature_projection.weight for parameter in after[-1])
@@ -134,8 +119,8 @@ def test_the_feature_projection_is_trained_by_the_head_and_belongs_to_no_bundle(
     load_reader(str(stored))
 
 
-def test_without_a_weight_maps_teach_nothing(folder, learner, patches):
-    teacher = Teacher(Distillation(teacher=str(folder)), learner)
+def test_without_a_weight_maps_teach_nothing(teacher_folder, learner, patches):
+    teacher = Teacher(Distillation(teacher=str(teacher_folder)), learner)
     teacher_output = teacher.output(patches, torch.device("cpu"))
     assert teacher_output.maps is None
     assert teacher.loss_of_maps(torch.ones(1), teacher_output) == 0
