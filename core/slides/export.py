@@ -161,6 +161,7 @@ def record(scan: Scan, areas: Sequence[Area], threshold: float) -> dict[str, Any
         "stride": scan.grid.stride,
         "read_at_um_per_px": scan.grid.um_per_px,
         "cells": {"tissue": int(scan.wanted.sum()), "read": int(np.isfinite(logits).sum())},
+        "tissue_outline": "corrected by a person" if scan.corrected else "found",
         "tissue_mm2": float(scan.wanted.sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2,
         "threshold": threshold,
         "threshold_rule": rule_of(scan, threshold),

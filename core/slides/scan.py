@@ -106,6 +106,8 @@ class Scan:
         assert um is not None
         width, height = slide.size_at(um)
         self.grid = Grid(-(-height // stride), -(-width // stride), stride, reader.task.side, um)
+        self.corrected = tissue is not None
+        """Whether somebody corrected what is tissue."""
         self.tissue = self._found_tissue() if tissue is None else tissue
         self.wanted = self.tissue >= LEAST_TISSUE
         facts = (slide.sha256(), slide.um_per_px, reader.model.graph_key, reader.engine.name, stride)
@@ -140,6 +142,14 @@ class Scan:
                 tell(len(self.chunks) - len(missing) + place + 1, len(self.chunks))
             for one in coming:
                 one.cancel()
+
+    def patch(self, row: int, column: int) -> NDArray[np.uint8]:
+        """The patch about a cell's middle: uint8 (side, side, 3) RGB.
+
+        Raises:
+            SlideError: the file is damaged there.
+        """
+        return self._pixels(slice(row, row + 1), slice(column, column + 1))
 
     def missing(self) -> list[tuple[int, int]]:
         """Chunks that are not on disk yet, by their first row and column."""
@@ -200,7 +210,7 @@ class Scan:
         patches = []
         for row, column in zip(rows[drawn].tolist(), columns[drawn].tolist(), strict=True):
             with suppress(SlideError):
-                patches.append(self._pixels(slice(row, row + 1), slice(column, column + 1)))
+                patches.append(self.patch(row, column))
         if not patches:
             return float("nan")
         flagged = self.reader.read(np.stack(patches)).flags
@@ -244,9 +254,8 @@ class Scan:
         """The patch of a chunk's cell with most tissue; None where it cannot be read."""
         rows, columns = self.grid.cells(chunk)
         row, column = np.unravel_index(self.tissue[rows, columns].argmax(), self.tissue[rows, columns].shape)
-        place = rows.start + int(row), columns.start + int(column)
         try:
-            return self._pixels(*(slice(one, one + 1) for one in place))
+            return self.patch(rows.start + int(row), columns.start + int(column))
         except SlideError:
             return None
 

@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from core.errors import printable
+
 DPI = 300
 INK, QUIET, PAPER = "#202020", "#595959", "#ffffff"
 FAMILY = "'Bitstream Vera Sans', 'DejaVu Sans', Verdana, sans-serif"
@@ -178,7 +180,7 @@ def as_svg(drawing: Drawing, *, inline: bool = False, jpeg: bool = False) -> str
     inches = f' width="{width / DPI:.4f}in" height="{height / DPI:.4f}in"'
     head = "" if inline else f' xmlns="http://www.w3.org/2000/svg"{inches}'
     parts = "\n".join(_element(part, jpeg) for part in drawing.parts)
-    about = escape(drawing.about)
+    about = escape(printable(drawing.about))
     paper = f'<rect width="{width}" height="{height}" fill="{PAPER}"/>'
     return (
         f'<svg{head} viewBox="0 0 {width} {height}" role="img" aria-label="{about}" font-family="{FAMILY}">\n'
@@ -191,7 +193,7 @@ def _element(part: Raster | Area | Words, jpeg: bool) -> str:
         weight = ' font-weight="bold"' if part.bold else ""
         return (
             f'<text x="{part.x:g}" y="{part.y:g}" font-size="{part.size:g}" fill="{part.colour}" '
-            f'text-anchor="{part.anchor}"{weight}>{escape(part.text)}</text>'
+            f'text-anchor="{part.anchor}"{weight}>{escape(printable(part.text))}</text>'
         )
     box = f'x="{part.x:g}" y="{part.y:g}" width="{part.width:g}" height="{part.height:g}"'
     if isinstance(part, Area):

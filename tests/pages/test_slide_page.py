@@ -75,7 +75,7 @@ def test_a_slide_is_read_and_shown(screen, unpadded_reader):
     assert len(areas) == len({area.split(":")[0] for area in areas})
     assert (len(areas) > 0) == bool(viewer(page)["areas"])
     assert [button.label for button in page.at.get("download_button")] == [
-        "Report (HTML)", "Areas (CSV)", "Areas for QuPath (GeoJSON)", "Map (OME-TIFF)"
+        "Report (PDF)", "Report (HTML)", "Areas (CSV)", "Areas for QuPath (GeoJSON)", "Map (OME-TIFF)"
     ]  # fmt: skip
 
 

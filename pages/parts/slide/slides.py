@@ -41,6 +41,7 @@ from pages.parts.slide.viewer import viewer
 
 DEMO = "demo (synthetic, not tissue)"
 SHOWN_AREAS = 50
+"""In the list and the viewer; files have all."""
 EVERY = 2.0
 """Seconds between two looks at a slide that is being read."""
 
@@ -138,7 +139,7 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
         kind = st.session_state.get("slide_map") or PROBABILITY
         with st.container(key="slide_stage"):
             viewer(
-                viewer_data(table, areas, kind, served.task),
+                viewer_data(table, areas[:SHOWN_AREAS], kind, served.task),
                 key="slide_viewer",
                 on_click=_keeps_click(table),
                 on_paint=_keeps_strokes(table),
@@ -157,14 +158,14 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
         show_areas(table, areas, cut, served.task)
     if not running and np.isfinite(table.scan.logits()).any():
         name = str(st.session_state.get("slide", table.slide.path.name))
-        show_downloads(table.scan, cut, name, drawn=is_drawn(table.slide.path))
+        show_downloads(table.scan, areas, cut, name, drawn=is_drawn(table.slide.path))
 
 
 def areas_on(table: OnTable, cut: Cut) -> list[Area]:
     """Those of what has been read so far."""
     assert table.slide.um_per_px is not None
     probability = table.scan.probability()
-    return areas_of(probability, cut.threshold, cell_of(table.scan), table.slide.um_per_px)[:SHOWN_AREAS]
+    return areas_of(probability, cut.threshold, cell_of(table.scan), table.slide.um_per_px)
 
 
 def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dict[str, Any]:
@@ -280,13 +281,14 @@ def show_areas(table: OnTable, areas: list[Area], cut: Cut, task: Task) -> None:
         if np.isfinite(table.scan.logits()).any():
             st.caption(f"No area of what was read reaches {cut.threshold:.2f} for {task.positive}: {cut.rule}.")
         return
-    st.markdown("**Areas, hottest first**")
+    listed = f", the first {SHOWN_AREAS} of {len(areas):,}" if len(areas) > SHOWN_AREAS else ""
+    st.markdown(f"**Areas, hottest first{listed}**")
     st.caption(
         f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area. Not a stage.",
         help=f"{cut.rule[0].upper()}{cut.rule[1:]}. {NO_STAGE}",
     )
     with st.container(key="slide_areas", height=360 if len(areas) > 7 else "content", border=False):
-        for number, area in enumerate(areas, start=1):
+        for number, area in enumerate(areas[:SHOWN_AREAS], start=1):
             words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2"
             st.button(words, key=f"area{number}", on_click=_go, args=(table, area, number), width="stretch")
 
