@@ -26,7 +26,7 @@ from core.slides.areas import NO_STAGE, Area, Cut
 from core.slides.scan import Scan
 from core.view.case import NOTICE, Case, Facts
 from core.view.case_report import html_case, pdf_case
-from core.view.drawing import REGULAR, face_file
+from core.view.drawing import BOLD, face_file
 from core.view.overlay import data_url
 from core.view.paper import (
     WIDTH,
@@ -52,7 +52,8 @@ SIDE = 1024
 """Pixels of the slide's picture, its longer side."""
 TALLEST = 400.0
 """Points of it on paper."""
-INK = (200, 90, 30)
+INK, HALO = (20, 20, 20), "white"
+"""Of outlines and numbers: seen on tissue and on every colour of the map."""
 COLUMNS = ("Area", "Highest", "Mean", "Longest diameter", "Size", "Unlike training tissue", "Place of its hottest cell")
 SHARES = (0.07, 0.09, 0.08, 0.13, 0.13, 0.15, 0.35)
 """Of a page's width, for each of them."""
@@ -234,14 +235,16 @@ def _pdf_picture(picture: Image.Image) -> Any:
 def numbered(picture: Image.Image, scan: Scan, areas: Sequence[Area]) -> Image.Image:
     """The slide from afar with every area outlined, and its number beside it."""
     found, scale = picture.copy(), picture.width / scan.slide.width
-    pen, letters = ImageDraw.Draw(found), ImageFont.truetype(face_file(REGULAR), max(12, picture.width // 60))
+    pen, letters = ImageDraw.Draw(found), ImageFont.truetype(face_file(BOLD), max(14, picture.width // 50))
+    parts = [part for area in areas for part in shapely.get_parts(area.outline)]
+    rings = [ring.coords for part in parts for ring in (part.exterior, *part.interiors)]
+    for ink, width in ((HALO, 5), (INK, 2)):
+        for ring in rings:
+            pen.line([(x * scale, y * scale) for x, y in ring], fill=ink, width=width)
     for number, area in enumerate(areas, start=1):
-        for part in shapely.get_parts(area.outline):
-            for ring in (part.exterior, *part.interiors):
-                pen.line([(x * scale, y * scale) for x, y in ring.coords], fill=INK, width=2)
         _, top, right, _ = area.outline.bounds
         place = right * scale + 4, top * scale - 4
-        pen.text(place, str(number), fill=INK, font=letters, stroke_width=2, stroke_fill="white")
+        pen.text(place, str(number), fill=INK, font=letters, stroke_width=3, stroke_fill=HALO)
     return found
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from core import service
 from core.settings import settings
 from core.slides import job, shelf
+from core.slides.scan import Scan
 from core.slides.tissue import Stroke
 from pages.parts.slide import painting
 
@@ -62,7 +63,8 @@ def captions(page):
     return "\n".join(caption.value for caption in page.at.caption)
 
 
-def test_a_slide_is_read_and_shown(screen, unpadded_reader):
+def test_a_slide_is_read_and_shown(screen, monkeypatch):
+    monkeypatch.setattr(Scan, "unlike", lambda self, rows, columns: 0.66)
     page = screen("slide", slide="node.tif").calm()
     told = viewer(page)
     assert (told["width"], told["height"], told["map"]) == (384, 384, None)
@@ -73,7 +75,9 @@ def test_a_slide_is_read_and_shown(screen, unpadded_reader):
     assert viewer(page)["map"].startswith("data:image/png;base64,")
     areas = [button.label for button in page.at.button if re.match(r"\d+: ", button.label)]
     assert len(areas) == len({area.split(":")[0] for area in areas})
-    assert (len(areas) > 0) == bool(viewer(page)["areas"])
+    assert len(areas) == len(viewer(page)["areas"]) > 0
+    assert all(area.endswith(", 66% unlike") for area in areas)
+    assert viewer(page)["areas"][0]["words"].endswith(", 66% unlike")
     assert [button.label for button in page.at.get("download_button")] == [
         "Report (PDF)", "Report (HTML)", "Areas (CSV)", "Areas for QuPath (GeoJSON)", "Map (OME-TIFF)"
     ]  # fmt: skip

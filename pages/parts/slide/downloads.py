@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ def show_downloads(scan: Scan, areas: Sequence[Area], cut: Cut, name: str, *, dr
 
     Args:
         scan: of the slide.
-        areas: of all that is read, hottest first.
+        areas: of all that is read, hottest first; those not asked yet how familiar they are will be.
         cut: from which probability on they are made.
         name: the slide's as its reader knows it.
         drawn: whether the slide is synthetic.
@@ -40,7 +41,7 @@ def show_downloads(scan: Scan, areas: Sequence[Area], cut: Cut, name: str, *, dr
 
     @cache
     def asked() -> list[Area]:
-        return [replace(area, unlike=scan.unlike(*area.members)) for area in areas]
+        return [replace(area, unlike=scan.unlike(*area.members)) if math.isnan(area.unlike) else area for area in areas]
 
     def report() -> SlideReport:
         from core.view import slide_report

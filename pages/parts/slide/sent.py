@@ -86,5 +86,5 @@ def remove_slide(listed: str) -> None:
     gone = sent().pop(listed, None)
     if gone is not None:
         gone.place.release()
-        for name in ("scans", "slide_maps"):
+        for name in ("scans", "slide_maps", "slide_unlike"):
             library.own(name, 1).clear()

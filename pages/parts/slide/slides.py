@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
@@ -42,6 +42,8 @@ from pages.parts.slide.viewer import viewer
 DEMO = "demo (synthetic, not tissue)"
 SHOWN_AREAS = 50
 """In the list and the viewer; files have all."""
+DOUBTED = 10
+"""Areas whose patches are asked on screen how familiar they are: seconds at most, once."""
 EVERY = 2.0
 """Seconds between two looks at a slide that is being read."""
 
@@ -135,6 +137,9 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
     left, middle = st.columns([2, 5])
     cut = cut_of(served.model, table.scan.grid.stride)
     areas = areas_on(table, cut)
+    if not running:
+        with left:
+            areas = with_doubts(table, areas)
     with middle:
         kind = st.session_state.get("slide_map") or PROBABILITY
         with st.container(key="slide_stage"):
@@ -168,6 +173,23 @@ def areas_on(table: OnTable, cut: Cut) -> list[Area]:
     return areas_of(probability, cut.threshold, cell_of(table.scan), table.slide.um_per_px)
 
 
+def with_doubts(table: OnTable, areas: list[Area]) -> list[Area]:
+    """The same, the first with the share of their patches that is unlike training tissue."""
+    kept = library.own("slide_unlike", 256)
+
+    def asked(area: Area) -> Area:
+        key = (table.scan.folder, *map(digest, area.members))
+        return replace(area, unlike=kept.get(key, lambda: table.scan.unlike(*area.members)))
+
+    with st.spinner("Comparing the areas with training tissue ..."):
+        return [*map(asked, areas[:DOUBTED]), *areas[DOUBTED:]]
+
+
+def _doubt(area: Area) -> str:
+    """What stands after an area's figures; nothing where all its patches are familiar, or none was asked."""
+    return f", {area.unlike:.0%} unlike" if area.unlike > 0 else ""
+
+
 def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dict[str, Any]:
     """What the viewer is told."""
     slide, scan = table.slide, table.scan
@@ -188,7 +210,7 @@ def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dic
                 "rings": _rings(area),
                 "box": _box(area),
                 "hot": _hot(table, area),
-                "words": f"highest probability {area.highest:.2f}, {area.diameter_mm:.2f} mm",
+                "words": f"highest probability {area.highest:.2f}, {area.diameter_mm:.2f} mm{_doubt(area)}",
             }
             for area in areas
         ],
@@ -284,12 +306,13 @@ def show_areas(table: OnTable, areas: list[Area], cut: Cut, task: Task) -> None:
     listed = f", the first {SHOWN_AREAS} of {len(areas):,}" if len(areas) > SHOWN_AREAS else ""
     st.markdown(f"**Areas, hottest first{listed}**")
     st.caption(
-        f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area. Not a stage.",
+        f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area; of the first {DOUBTED} also "
+        "the share that is unlike training tissue. Not a stage.",
         help=f"{cut.rule[0].upper()}{cut.rule[1:]}. {NO_STAGE}",
     )
     with st.container(key="slide_areas", height=360 if len(areas) > 7 else "content", border=False):
         for number, area in enumerate(areas[:SHOWN_AREAS], start=1):
-            words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2"
+            words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2{_doubt(area)}"
             st.button(words, key=f"area{number}", on_click=_go, args=(table, area, number), width="stretch")
 
 
