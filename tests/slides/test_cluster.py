@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from copy import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,10 @@ from core.slides.batch import Batch, read_slides
 from core.view.slide_map import overview_picture
 
 distributed = pytest.importorskip("distributed", reason="dask and distributed are an extra")
+from distributed.scheduler import KilledWorker  # noqa: E402 - after what it needs
+
+from core.slides.cluster import read_on_cluster  # noqa: E402
+
 UM = 0.97
 
 
@@ -29,8 +35,6 @@ def folder(write_slide, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("_plain_main")
 def test_a_killed_worker_loses_nothing(folder, unpadded_reader):
-    from core.slides.cluster import read_on_cluster
-
     paths = [folder / "in" / name for name in ("a.tif", "b.tif", "c.svs")]
     settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
@@ -52,3 +56,24 @@ def test_a_killed_worker_loses_nothing(folder, unpadded_reader):
     for name in ("a", "b"):
         many, one = (np.load(folder / how / name / "heatmap.npz")["probability"] for how in ("many", "one"))
         np.testing.assert_array_equal(many, one)
+
+
+def test_a_slide_whose_workers_are_lost_waits(folder, darkness):
+    class Doomed:
+        """A client all of whose workers die."""
+
+        def nthreads(self):
+            return {"a": 1}
+
+        def submit(self, *_, **__):
+            return SimpleNamespace(done=lambda: True)
+
+        def gather(self, tasks):
+            raise KilledWorker("read_chunk", None, 3)
+
+    reader = copy(darkness)
+    reader.stored = SimpleNamespace(folder=folder)
+    batch = Batch([folder / "in" / "a.tif"], reader, folder / "out", overview_picture)
+    (found,) = read_on_cluster(Doomed(), batch)
+    assert (found.status, found.reason) == ("waiting", "Workers that read it were lost, one after another.")
+    assert "waiting" in (folder / "out" / "slides.csv").read_text()

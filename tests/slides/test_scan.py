@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from core.models.schema import Interval
 from core.slides.areas import areas_of
 from core.slides.batch import Batch, read_slides, slides_in
 from core.slides.export import write_scan
-from core.slides.scan import CHUNK, Scan
+from core.slides.scan import Scan
 from core.slides.slide import Slide
 from core.slides.tissue import Stroke, corrected
 from core.view.slide_map import overview_picture
@@ -166,6 +167,29 @@ def test_every_cell_lies_where_the_map_says(write_slide, darkness, tmp_path, um_
     assert (np.abs(scan.logits() - expected) <= 0.5 / 32 * np.maximum(cut, 1)).all()  # of each border within a cell
 
 
+def test_a_dense_map_takes_no_more_chunks(write_slide, tissue, unpadded_reader, tmp_path):
+    slide = Slide.open(write_slide(tissue[:600, :600], UM))
+    coarse, dense = (Scan(slide, unpadded_reader, tmp_path, stride) for stride in (32, 8))
+    assert len(dense.chunks) == len(coarse.chunks)
+    assert (dense.grid.rows, dense.grid.columns) == (75, 75)
+    dense.run()
+    few = np.argwhere(dense.wanted)[:: dense.wanted.sum() // 20]
+    alone = unpadded_reader.read(np.stack([dense.patch(*place) for place in few]))
+    np.testing.assert_allclose(dense.logits()[tuple(few.T)], alone.logit, rtol=0, atol=1e-5)
+
+
+def test_scans_of_one_folder_share_their_chunks(slide, darkness, tmp_path):
+    """As two servers do that keep their scans in one folder: each reads what the other has not."""
+    scans = [Scan(slide, darkness, tmp_path / "shared") for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda scan: scan.run(), scans))
+    alone = Scan(slide, darkness, tmp_path / "alone")
+    alone.run()
+    for scan in scans:
+        assert scan.logits().tobytes() == alone.logits().tobytes()
+    assert len(list(scans[0].folder.iterdir())) == len(alone.chunks)
+
+
 def test_what_a_scan_is_named_by(slide, unpadded_reader, tmp_path):
     folder = Scan(slide, unpadded_reader, tmp_path).folder
     share = Scan(slide, unpadded_reader, tmp_path).tissue
@@ -191,11 +215,11 @@ def test_a_bad_place_is_a_hole_with_a_sentence(slide, unpadded_reader, tmp_path,
     monkeypatch.setattr(slide, "region", damaged)
     scan = Scan(slide, unpadded_reader, tmp_path)
     scan.run()
-    assert list(scan.holes()) == [(CHUNK, 0)]
-    assert "damaged at that place" in scan.holes()[CHUNK, 0]
+    assert list(scan.holes()) == [(16, 0)]
+    assert "damaged at that place" in scan.holes()[16, 0]
     logits = scan.logits()
-    assert np.isnan(logits[CHUNK : 2 * CHUNK, :CHUNK]).all()
-    assert np.isfinite(logits[:CHUNK, :CHUNK]).all()
+    assert np.isnan(logits[16:32, :16]).all()
+    assert np.isfinite(logits[:16, :16]).all()
 
 
 def test_areas_by_hand():

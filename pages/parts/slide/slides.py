@@ -306,8 +306,8 @@ def show_areas(table: OnTable, areas: list[Area], cut: Cut, task: Task) -> None:
     listed = f", the first {SHOWN_AREAS} of {len(areas):,}" if len(areas) > SHOWN_AREAS else ""
     st.markdown(f"**Areas, hottest first{listed}**")
     st.caption(
-        f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area; of the first {DOUBTED} also "
-        "the share that is unlike training tissue. Not a stage.",
+        f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area; of the first {DOUBTED} "
+        "also the share that is unlike training tissue. Not a stage.",
         help=f"{cut.rule[0].upper()}{cut.rule[1:]}. {NO_STAGE}",
     )
     with st.container(key="slide_areas", height=360 if len(areas) > 7 else "content", border=False):
