@@ -120,14 +120,12 @@ def read_whole(path: Path, model: str) -> None:
 
 
 def viewing(path: Path) -> Generator[Row, None, None]:
-    """Tiles by the viewer's route over HTTP: seen for the first time since the slide was opened, and again."""
+    """Tiles asked of the app over HTTP: seen for the first time since the slide was opened, and again."""
     import uvicorn
-    from starlette.applications import Starlette
 
-    from pages.parts.slide.routes import routes
+    from app import app
 
-    config = uvicorn.Config(Starlette(routes=routes()), host="127.0.0.1", port=0, log_level="error")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     serving = threading.Thread(target=server.run, daemon=True)
     serving.start()
     while not server.started:

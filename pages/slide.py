@@ -27,11 +27,12 @@ if table is not None:
     with wide:
         slides.show_slide(table, served)
     with narrow:
-        patch = slides.patch_at(table)
-        if patch is None:
+        clicked = slides.patch_at(table)
+        if clicked is None:
             st.caption("Click anywhere on the slide to read the patch there, or press Enter for its middle.")
         else:
-            readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8, drawn)
+            patch, surroundings = clicked
+            readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8, drawn, surroundings)
             slides.patch_heading(table)
             show_verdict(readings, 0)
             slides.open_in_read(table, patch, served.task)

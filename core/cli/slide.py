@@ -21,7 +21,10 @@ def read(
     inputs: Annotated[list[Path], typer.Argument(help="Slides, folders of them, or .txt files with a path a line.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write into: one folder a slide, and slides.csv.")],
     model: Model,
-    stride: Annotated[int, typer.Option("--stride", min=8, max=96, help="Pixels between cells.")] = 32,
+    stride: Annotated[
+        int,
+        typer.Option("--stride", min=8, max=96, help="Pixels between cells; multiples of 8 cost one pass the same."),
+    ] = 32,
     um_per_px: PixelSize = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Slides at a time, in threads of this machine.")] = 2,
     scheduler: Annotated[

@@ -18,13 +18,16 @@ from core.explain.question import Question
 from core.explain.registry import LAST, METHODS, check_vocabulary, layer_words, target_weights
 from core.inference.engines.engine import Engine, open_engine
 from core.inference.explainer import ExplainedNetwork
-from core.inference.regions import patch_logits, region_maps, whole_patches
+from core.inference.regions import amid_reflections, patch_logits, region_maps, whole_patches
 from core.inference.verdict import verdicts
+from core.models.receptive_field import ReceptiveField
 from core.models.schema import Bundle, OperatingPoint
 from core.models.store import StoredBundle, bundle_folder
 from core.settings import settings
 from core.task import PREDICTED, STRIDE, Task
 
+REFLECTED, SURROUNDINGS = "reflected tissue", "surroundings"
+"""What cells that see beyond a patch's border are read by."""
 T_OF_VIEWS = 2.365
 """Student's t with 7 degrees of freedom at 97.5 %: half an interval over eight views, in standard errors."""
 
@@ -50,7 +53,8 @@ class Readings:
             has no detector.
         flags: per patch, names of `core.data.flags.FLAGS` that speak against reading it.
         method, layer, target: what `attribution` is.
-        around: whether cells that are not the patch's own were read too, by reflected tissue; otherwise they are 0.
+        around: what cells that are not the patch's own were read by: REFLECTED or SURROUNDINGS; '' where they were
+            not and are 0.
         point: the operating point that made the verdict.
         model: the bundle's description.
         engine: name of the engine that served.
@@ -69,7 +73,7 @@ class Readings:
     method: str
     layer: str
     target: str
-    around: bool
+    around: str
     point: OperatingPoint
     model: Bundle
     engine: str
@@ -121,8 +125,13 @@ class Readings:
 
     @property
     def hatched(self) -> NDArray[np.bool_]:
-        """(n, h, w) cells not to be taken at their word: `sign_unstable`, and read by reflected tissue."""
-        return self.sign_unstable | (self.around & ~self.own)
+        """(n, h, w) cells not to be taken at their word: `sign_unstable`, and `reflected`."""
+        return self.sign_unstable | self.reflected
+
+    @property
+    def reflected(self) -> NDArray[np.bool_]:
+        """(h, w) cells that were read by reflected tissue."""
+        return ~self.own & (self.around == REFLECTED)
 
     @property
     def scale(self) -> float | None:
@@ -203,6 +212,7 @@ class Reader:
         progress: Callable[[int, int], None] | None = None,
         synthetic: ArrayLike = False,
         around: bool = False,
+        surroundings: ArrayLike | None = None,
     ) -> Readings:
         """Read patches and explain them by a method, layer and target of choice; see `read`.
 
@@ -216,9 +226,13 @@ class Reader:
             synthetic: see `read`.
             around: where layers are not padded and the method's cells know nothing of the others, explain the cells
                 too that see beyond the border, as if the patch were reflected there: a second, larger pass.
+            surroundings: uint8 (n, side + 2 m, side + 2 m, 3) or one of them, the patches amid the tissue about them, m
+                pixels of `surroundings_margin`: with `around`, it is read in place of reflections.
 
         Raises:
             ExplanationError: an unknown method, layer or target.
+            PatchShapeError: see `read`; surroundings too.
+            ValueError: surroundings whose middles are not the patches.
         """
         if layer is None and method in METHODS:
             layer = METHODS[method].layers(self.layers)[0]
@@ -228,12 +242,16 @@ class Reader:
             raise ValueError(f"views must be 1 or {VIEWS}, not {views}")
         batch = as_batch(patches, self.task.side)
         around = around and self.model.net.field is not None and self.in_regions(method, layer)
+        surrounded = self._surrounded(batch, surroundings) if around and surroundings is not None else None
         total = len(batch) * views * METHODS[method].passes_at(layer, self.task.side)
         tick = _counted(progress, total)
         drawn = np.broadcast_to(np.asarray(synthetic, bool), len(batch))
         step = max(1, self.engine.batch // views)
         pieces = [
-            self._explain(batch[i : i + step], drawn[i : i + step], method, layer, target, views, tick, around)
+            self._explain(
+                *(batch[i : i + step], drawn[i : i + step], method, layer, target, views, tick, around),
+                None if surrounded is None else surrounded[i : i + step],
+            )
             for i in range(0, max(len(batch), 1), step)
         ]
         if progress is not None and total:
@@ -329,6 +347,7 @@ class Reader:
         views: int,
         tick: Callable[[int], None],
         around: bool,
+        surrounded: NDArray[np.uint8] | None,
     ) -> Readings:
         count = len(patches)
         seen = np.ascontiguousarray(np.concatenate([dihedral(patches, index) for index in range(views)]))
@@ -345,7 +364,9 @@ class Reader:
         if METHODS[method].kind == "cam":
             placed = _turned_back(self._network.placed(heatmaps, self.task.side), views)
         if around and count:
-            by_view = _turned_back(whole_patches(self._network, seen, method, weights), views)
+            amid = amid_reflections(patches, self._field) if surrounded is None else surrounded
+            turned = np.ascontiguousarray(np.concatenate([dihedral(amid, index) for index in range(views)]))
+            by_view = _turned_back(whole_patches(self._network, turned, method, weights), views)
             placed = np.where(self.reflected(self.task.side, self.task.side), by_view, placed)
         coordinates, strange = self._placed(maps[:count], patches)
         names = flags(patches, self.task, strange)
@@ -366,11 +387,29 @@ class Reader:
             method=method,
             layer=layer,
             target=target,
-            around=around,
+            around="" if not around else REFLECTED if surrounded is None else SURROUNDINGS,
             point=point,
             model=self.model,
             engine=self.engine.name,
         )
+
+    @property
+    def surroundings_margin(self) -> int:
+        """Pixels about a patch that a cell for each of its tiles sees; 0 where layers are padded."""
+        return self.model.net.field.margin if self.model.net.field else 0
+
+    @property
+    def _field(self) -> ReceptiveField:
+        assert self.model.net.field is not None
+        return self.model.net.field
+
+    def _surrounded(self, patches: NDArray[np.uint8], surroundings: ArrayLike) -> NDArray[np.uint8]:
+        margin = self.surroundings_margin
+        amid = as_batch(surroundings, self.task.side + 2 * margin)
+        middle = slice(margin, margin + self.task.side)
+        if not np.array_equal(amid[:, middle, middle], patches):
+            raise ValueError("the middles of the surroundings are not the patches")
+        return amid
 
     def distance(self, patches: ArrayLike) -> NDArray[np.float64]:
         """How far patches lie from training tissue, (n,): above 1 they are flagged; see `core.models.ood.Detector`.

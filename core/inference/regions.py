@@ -43,19 +43,22 @@ def region_maps(net: ExplainedNetwork, images: NDArray[Any], method: str, layer:
     return np.stack([cells_of(image, field, partial(_cells, net, method, weights)) for image in regions])
 
 
-def whole_patches(net: ExplainedNetwork, patches: NDArray[np.uint8], method: str, weights: Array) -> Array:
-    """A cell for every tile of patches (n, side, side, 3), read as regions together: (n, side / stride, side / stride).
+def amid_reflections(patches: NDArray[np.uint8], field: ReceptiveField) -> NDArray[np.uint8]:
+    """Patches (n, side, side, 3) with so many pixels reflected around them that each of their tiles has a cell."""
+    seen = _pixels(field, slice(0, field.tiles(patches.shape[1])), patches.shape[1])
+    return np.ascontiguousarray(patches[:, seen[:, None], seen])
+
+
+def whole_patches(net: ExplainedNetwork, surrounded: NDArray[np.uint8], method: str, weights: Array) -> Array:
+    """A cell for every tile of patches, read as regions together: (n, side / stride, side / stride).
 
     Args:
         net: without padding.
-        patches: uint8.
+        surrounded: uint8 (n, side + 2 `field.margin`, same, 3), the patches in the middle.
         method: whose cells know nothing of the others.
         weights: (n, 2), see `Question.weights`.
     """
-    field, side = net.stored.description.net.field, patches.shape[1]
-    assert field is not None
-    seen = _pixels(field, slice(0, field.tiles(side)), side)
-    return _cells(net, method, weights, np.ascontiguousarray(patches[:, seen[:, None], seen]))
+    return _cells(net, method, weights, surrounded)
 
 
 def _cells(net: ExplainedNetwork, method: str, weights: Array, tiles: NDArray[np.uint8]) -> Array:

@@ -76,8 +76,8 @@ class Grid:
 
     def chunks(self) -> list[tuple[int, int]]:
         """First row and column of each chunk, in reading order."""
-        firsts = (range(0, count, self.chunk) for count in (self.rows, self.columns))
-        return list(product(*firsts))
+        rows, columns = (range(0, count, self.chunk) for count in (self.rows, self.columns))
+        return list(product(rows, columns))
 
     def cells(self, chunk: tuple[int, int]) -> tuple[slice, slice]:
         """Rows and columns of a chunk."""
@@ -151,13 +151,15 @@ class Scan:
             for one in coming:
                 one.cancel()
 
-    def patch(self, row: int, column: int) -> NDArray[np.uint8]:
-        """The patch about a cell's middle: uint8 (side, side, 3) RGB.
+    def patch(self, row: int, column: int, margin: int = 0) -> NDArray[np.uint8]:
+        """The patch about a cell's middle, and `margin` pixels around it: uint8 (side + 2 margin, same, 3) RGB.
 
         Raises:
             SlideError: the file is damaged there.
         """
-        return self._pixels(slice(row, row + 1), slice(column, column + 1))
+        left, top, *sides = self.grid.box(slice(row, row + 1), slice(column, column + 1))
+        width, height = (side + 2 * margin for side in sides)
+        return self.slide.region(left - margin, top - margin, width, height, self.grid.um_per_px)
 
     def missing(self) -> list[tuple[int, int]]:
         """Chunks that are not on disk yet, by their first row and column."""

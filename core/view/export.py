@@ -48,7 +48,7 @@ def nothing_words(heatmap: NDArray[np.floating], only_for: bool = False) -> str:
 def explained_words(readings: Readings, index: int) -> str:
     """What is explained, and what hatched cells of this map say."""
     hatched = []
-    if readings.around:
+    if readings.reflected.any():
         hatched.append("cells see tissue reflected beyond the border")
     if readings.sign_unstable[index].any():
         hatched.append("the views leave the sign open")

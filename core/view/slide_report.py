@@ -144,7 +144,7 @@ def cases_of(
     scan: Scan,
     areas: Sequence[Area],
     name: str,
-    explain: Callable[[NDArray[np.uint8]], Readings],
+    explain: Callable[[NDArray[np.uint8], NDArray[np.uint8]], Readings],
     *,
     trust: Callable[[NDArray[np.uint8], Readings], str] = lambda patch, readings: "",  # noqa: ARG005
     drawn: bool = False,
@@ -153,17 +153,19 @@ def cases_of(
 
     Args:
         scan, areas, name, drawn: see `SlideReport`.
-        explain: reads a patch (side, side, 3) uint8 alone.
+        explain: reads a patch (side, side, 3) uint8, told the same amid its surroundings; see `Reader.explain`.
         trust: says whether a reading can be leaned on.
     """
     cases = []
-    um = scan.slide.um_per_px
+    um, margin = scan.slide.um_per_px, scan.reader.surroundings_margin
     for number, area in enumerate(areas[:HOTTEST], start=1):
         try:
-            patch = scan.patch(area.row, area.column)
+            surroundings = scan.patch(area.row, area.column, margin)
         except SlideError:
             continue
-        readings = explain(patch)
+        inside = slice(margin, margin + scan.grid.side)
+        patch = np.ascontiguousarray(surroundings[inside, inside])
+        readings = explain(patch, surroundings)
         views = f"The map reads one view of it, this page {readings.views}." if readings.views > 1 else ""
         cases.append(
             Case(

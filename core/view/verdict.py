@@ -9,7 +9,7 @@ import numpy as np
 from core.data.flags import FLAGS
 from core.explain.grid import centre_share
 from core.explain.registry import LAST, METHODS
-from core.inference.reader import Readings
+from core.inference.reader import REFLECTED, SURROUNDINGS, Readings
 from core.inference.verdict import TOO_CLOSE, reason
 from core.models.schema import Bundle
 from core.task import NOT_READ
@@ -105,7 +105,7 @@ def centre_words(readings: Readings, index: int) -> str:
     share = float(centre_share(readings.attribution[index][None], task)[0])
     if np.isnan(share):
         return "no positive evidence to place"
-    of = " of all cells, reflected tissue included" if readings.around else ""
+    of = {REFLECTED: " of all cells, reflected tissue included", SURROUNDINGS: " of all cells"}.get(readings.around, "")
     return f"{share:.0%} of the positive evidence{of} (chance {task.label_share:.0%})"
 
 

@@ -56,11 +56,19 @@ def pictures() -> Kept[str]:
 
 
 def explain(
-    model: str, patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int, synthetic: bool = False
+    model: str,
+    patch: NDArray[np.uint8],
+    method: str,
+    layer: str,
+    target: str,
+    views: int,
+    synthetic: bool = False,
+    surroundings: NDArray[np.uint8] | None = None,
 ) -> Readings:
     """Read and explain one patch (side, side, 3); kept for this reader's session, so drawing it again infers nothing.
 
-    A method that asks the network many times shows how far it is. `synthetic` says that the patch is drawn.
+    A method that asks the network many times shows how far it is. `synthetic` says that the patch is drawn;
+    `surroundings` are the patch amid the tissue about it, see `Reader.explain`.
     """
     place = st.empty()
 
@@ -72,12 +80,14 @@ def explain(
 
         dear = METHODS[method].passes_at(layer, patch.shape[0]) > FEW_PASSES
         with nullcontext() if dear else st.spinner("Reading the patch ..."):
-            found = served.explain(patch, method, layer, target, views, tell if dear else None, synthetic, around=True)
+            found = served.explain(
+                *(patch, method, layer, target, views, tell if dear else None, synthetic), True, surroundings
+            )
         place.empty()
         return found
 
     read = (model, service.changed(model), digest(patch), views, synthetic)
-    found = _readings("explained").get((*read, method, layer, target), infer)
+    found = _readings("explained").get((*read, method, layer, target, _mark(surroundings)), infer)
     _readings("read").get(read, lambda: found)
     return found
 
@@ -105,18 +115,28 @@ def explain_later(model: str) -> Callable[..., Readings]:
     margin = service.task(model).margin
 
     def read(
-        patch: NDArray[np.uint8], method: str, layer: str, target: str, views: int, synthetic: bool = False
+        patch: NDArray[np.uint8],
+        method: str,
+        layer: str,
+        target: str,
+        views: int,
+        synthetic: bool = False,
+        surroundings: NDArray[np.uint8] | None = None,
     ) -> Readings:
         of = (model, stamp, digest(patch), views, synthetic)
         dear = METHODS[method].passes_at(layer, patch.shape[0]) > FEW_PASSES
-        if dear and not shelf.has((*of, method, layer, target)):
+        if dear and not shelf.has((*of, method, layer, target, b"")):
             method, layer, target = "gradcam", LAST, margin
         return shelf.get(
-            (*of, method, layer, target),
-            lambda: served.explain(patch, method, layer, target, views, None, synthetic, around=True),
+            (*of, method, layer, target, _mark(surroundings)),
+            lambda: served.explain(patch, method, layer, target, views, None, synthetic, True, surroundings),
         )
 
     return read
+
+
+def _mark(surroundings: NDArray[np.uint8] | None) -> bytes:
+    return b"" if surroundings is None else digest(surroundings)
 
 
 def _readings(name: str) -> Kept[Readings]:

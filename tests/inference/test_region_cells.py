@@ -88,6 +88,26 @@ def test_around_its_own_cells_a_patch_is_read_as_a_region(reader, patches, metho
         np.testing.assert_allclose(turned.attribution, whole.attribution[:, ::-1], **CLOSE)
 
 
+@pytest.mark.parametrize("views", [1, 8])
+def test_amid_its_surroundings_a_patch_has_the_cells_of_the_region(reader, patches, views):
+    """Those that see beyond its border too: none is read by reflections, and none is hatched for that."""
+    region = np.concatenate([np.concatenate(patches[i : i + 3], axis=1) for i in (0, 3, 6)])
+    margin = reader.surroundings_margin
+    outer = slice(96 - margin, 192 + margin)
+    told = {"target": reader.task.margin, "views": views, "around": True}
+    found = reader.explain(region[96:192, 96:192], surroundings=region[outer, outer], **told)
+    assert not found.reflected.any()
+    np.testing.assert_array_equal(found.hatched, found.sign_unstable)
+    alone = reader.explain(region[96:192, 96:192], **told)
+    np.testing.assert_array_equal(found.logit, alone.logit)
+    np.testing.assert_array_equal(found.attribution[:, found.own], alone.attribution[:, found.own])
+    assert np.abs(found.attribution - alone.attribution).max() > 10 * CLOSE["atol"]
+    if views == 1:
+        np.testing.assert_allclose(found.attribution[0], reader.region(region)[0, 12:24, 12:24], **CLOSE)
+    with pytest.raises(ValueError, match="middles"):
+        reader.explain(patches[0], surroundings=region[outer, outer], **told)
+
+
 def test_what_regions_have_not_is_explained_of_the_patch_alone(reader, tiny_reader, patches):
     assert not reader.explain(patches[:1], "eigencam", around=True).around
     earlier = reader.explain(patches[:1], "gradcam", "4x4", around=True)

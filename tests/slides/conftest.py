@@ -65,6 +65,7 @@ class Darkness:
 
     task = PCAM
     ood = None
+    surroundings_margin = 0
     engine = SimpleNamespace(name="none", batch=32)
 
     def __init__(self) -> None:

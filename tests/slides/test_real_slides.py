@@ -58,7 +58,8 @@ def test_two_files_of_one_tissue_are_one_tissue(real):
     with Slide.open(real / "camB_0.97_generic.tif") as one, Slide.open(real / "camB_0.97.ome.tif") as other:
         for box in ((-20, -20, 200, 150), (900, 300, 700, 250)):
             np.testing.assert_allclose(one.region(*box, 0.97), other.region(*box, 0.97), atol=3)
-            both = [slide.region(*(side // 2 for side in box), 1.94).astype(int) for slide in (one, other)]
+            left, top, width, height = (side // 2 for side in box)
+            both = [slide.region(left, top, width, height, 1.94).astype(int) for slide in (one, other)]
             assert np.abs(both[0] - both[1]).mean() < 1
 
 

@@ -33,7 +33,7 @@ def report(write_slide, darkness, tiny_reader, tmp_path):
         areas = areas_of(scan.probability(), cut.threshold, cell_of(scan), slide.um_per_px)
         name = "<b>a\u202e</b>.svs"
         cases = cases_of(
-            *(scan, areas, name, lambda patch: tiny_reader.explain(patch, views=8)),
+            *(scan, areas, name, lambda patch, around: tiny_reader.explain(patch, views=8, surroundings=around)),
             trust=lambda patch, readings: f"Lean on {readings.views}.",
             drawn=True,
         )

@@ -219,7 +219,7 @@ def light_table_panels(compared: list[Compared], with_differences: bool, own: bo
                     patch,
                     task,
                     heatmap=difference(before.readings.attribution[0], panel.readings.attribution[0]),
-                    reflected=reflected(panel.readings) if panel.readings.around else reflected(before.readings),
+                    reflected=reflected(panel.readings if panel.readings.around else before.readings),
                     unit=METHODS[panel.readings.method].unit,
                     scale=max(scales[place - 1 : place + 1]),
                     scale_note="difference, right minus left",

@@ -14,7 +14,7 @@ from pages.parts.components.light_table import Panel
 
 def reflected(readings: Readings) -> NDArray[np.bool_] | None:
     """Cells (h, w) of a map that were read by reflected tissue; None where none were."""
-    return ~readings.own if readings.around else None
+    return readings.reflected if readings.reflected.any() else None
 
 
 def evidence_panel(

@@ -47,7 +47,7 @@ def show_downloads(scan: Scan, areas: Sequence[Area], cut: Cut, name: str, *, dr
         from core.view import slide_report
 
         cases = slide_report.cases_of(
-            *(scan, areas, name, lambda patch: explain(patch, "gradcam", LAST, margin, 8, drawn)),
+            *(scan, areas, name, lambda patch, around: explain(patch, "gradcam", LAST, margin, 8, drawn, around)),
             trust=lambda patch, readings: leans(patch, readings, drawn),
             drawn=drawn,
         )

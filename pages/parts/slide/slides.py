@@ -348,15 +348,22 @@ def _keeps_strokes(table: OnTable) -> Callable[[object], None]:
     return keep
 
 
-def patch_at(table: OnTable) -> NDArray[np.uint8] | None:
-    """The patch about the place where the reader clicked, uint8 (side, side, 3); None without one."""
+def patch_at(table: OnTable) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """The patch about the place where the reader clicked, and the same amid its surroundings; None without a click.
+
+    Returns:
+        uint8 (side, side, 3), and (side + 2 m, same, 3) with m the model's `surroundings_margin`.
+    """
     place = _clicked(table)
     if place is None:
         return None
     grid = table.scan.grid
     across, down = table.slide.step(grid.um_per_px)
     left, top = round(place[0] / across - grid.side / 2), round(place[1] / down - grid.side / 2)
-    return table.slide.region(left, top, grid.side, grid.side, grid.um_per_px)
+    margin = table.scan.reader.surroundings_margin
+    outer, inside = grid.side + 2 * margin, slice(margin, margin + grid.side)
+    surroundings = table.slide.region(left - margin, top - margin, outer, outer, grid.um_per_px)
+    return np.ascontiguousarray(surroundings[inside, inside]), surroundings
 
 
 def patch_heading(table: OnTable) -> None:
