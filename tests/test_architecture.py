@@ -55,7 +55,7 @@ STOREYS: list[dict[str, list[str]]] = [
     },
     {
         "core.slides": [
-            ". areas formats resample tissue",
+            ". areas claims formats resample tissue",
             "slide",
             "scan tiles",
             "dicom",
@@ -94,7 +94,7 @@ STOREYS: list[dict[str, list[str]]] = [
             ". charts charts.style drawing overlay selection verdict words",
             "charts.training contact_sheet export lean narrative pointing slide_map",
             "case charts.explanations charts.prediction comparison worklist",
-            "charts.evidence figure",
+            "charts.evidence figure paper",
             "case_report report",
             "slide_report",
         ],

@@ -50,7 +50,7 @@ MAX_PIXELS = 40_000_000
 MAX_WEBP_PIXELS = 25_000_000  # libwebp keeps two canvases and hands over a third
 MAX_ENLARGEMENT = 1.25
 
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # by Pillow; TIFF by tifffile
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # by Pillow; TIFF by tifffile
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = ("L", "LA", *GRAY_16)
 _COLOUR = ("P", "RGB", "RGBA", "CMYK")
@@ -59,7 +59,7 @@ _COLOUR = ("P", "RGB", "RGBA", "CMYK")
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.filterwarnings("ignore", module=r"PIL\.")
 # Readers trust the file, so damage surfaces as whatever a parser stumbles over; codecs raise kinds of RuntimeError.
-_DAMAGE = (
+DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, LookupError),
     *(ArithmeticError, AssertionError, MemoryError, RuntimeError, struct.error, Warning),
 )
@@ -119,7 +119,7 @@ def open_picture(data: bytes, *, um_per_px: float | None = None, task: Task = PC
     if um_per_px is not None:
         check_pixel_size(um_per_px)
 
-    pixels, stated, notes = _decode(data)
+    pixels, stated, notes = decode(data)
     known = um_per_px or stated.um_per_px
     scale = (known or task.um_per_px) if task.um_per_px else None
     if task.um_per_px and scale:
@@ -173,12 +173,16 @@ def reading() -> Iterator[None]:
         raise ImageTooLargeError(MAX_PIXELS, "pixels") from None
     except UnidentifiedImageError:
         raise UnreadableImageError() from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UnreadableImageError("it is damaged or incomplete") from error
 
 
-def _decode(data: bytes) -> tuple[NDArray[np.uint8], PixelSize, list[str]]:
-    """The first page upright, uint8 (h, w, 3) RGB; the pixel size its file states; notes."""
+def decode(data: bytes) -> tuple[NDArray[np.uint8], PixelSize, list[str]]:
+    """The first page of a picture upright, uint8 (h, w, 3) RGB; the pixel size its file states; notes.
+
+    Raises:
+        ImageTooLargeError, UnreadableImageError: see `open_picture`.
+    """
     if exceeds_structure_limits(data):
         raise UnreadableImageError("it is built of far too many parts; save it anew as PNG")
     with reading():
@@ -188,7 +192,7 @@ def _decode(data: bytes) -> tuple[NDArray[np.uint8], PixelSize, list[str]]:
             return read_tiff(data, MAX_PIXELS)
         if reason := odd_jpeg(data):
             raise UnreadableImageError(reason)
-        image: ImageFile.ImageFile = Image.open(BytesIO(data), formats=_FORMATS)  # reads the header only
+        image: ImageFile.ImageFile = Image.open(BytesIO(data), formats=FORMATS)  # reads the header only
         _check(image)
         return _loaded(image, data)
 

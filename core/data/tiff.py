@@ -23,7 +23,7 @@ from core.data.pixel_size import PixelSize, from_description, from_resolution
 from core.data.pixels import bands, on_white, profile_note, refuse_dark, scaled_note, to_8_bits
 from core.errors import ImageTooLargeError, UnreadableImageError
 
-__all__ = ["read_tiff"]
+__all__ = ["read_tiff", "rgb_of", "why_not_read"]
 
 MAX_SEGMENT_BYTES = 330_000_000
 """What decoding one strip or tile may take; 40 million pixels of 16-bit colour with alpha take 320 MB."""
@@ -55,12 +55,12 @@ def read_tiff(data: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], PixelSiz
         if page.imagewidth * page.imagelength > max_pixels:
             raise ImageTooLargeError(max_pixels, "pixels")
         several = bool(page.subifds) or _next_page(page, data) not in (0, page.offset)
-        if reason := _unread(page, several):
+        if reason := why_not_read(page, several):
             raise UnreadableImageError(reason)
         samples, highest = _samples(page, data)
     if page.bitspersample > 8 and page.photometric != _PALETTE:
         refuse_dark(highest, page.bitspersample)
-    pixels, see_through = _rgb(page, samples)
+    pixels, see_through = rgb_of(page, samples)
     orientation = page.tags.valueof(274)
     turned = orientation in _UPRIGHT
     if turned:
@@ -83,7 +83,7 @@ def read_tiff(data: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], PixelSiz
 # What is read -----------------------------------------------------------------------------------------------------
 
 
-def _unread(page: tifffile.TiffPage, several: bool) -> str:
+def why_not_read(page: tifffile.TiffPage, several: bool) -> str:
     """Why a page is not read, in words that follow 'The file cannot be read:'; empty when it is."""
     bits, photometric, count = page.bitspersample, page.photometric, page.samplesperpixel
     alone = "save it as 8-bit RGB"
@@ -243,8 +243,8 @@ def _check_small_picture(packed: bytes, width: int, length: int) -> None:
         raise UnreadableImageError("it is damaged or incomplete")
 
 
-def _rgb(page: tifffile.TiffPage, samples: NDArray[Any]) -> tuple[NDArray[np.uint8], bool]:
-    """RGB on white, and whether anything was transparent."""
+def rgb_of(page: tifffile.TiffPage, samples: NDArray[Any]) -> tuple[NDArray[np.uint8], bool]:
+    """8-bit samples (h, w, channels) of a page that is read as RGB (h, w, 3) on white; whether any was transparent."""
     height, width, count = samples.shape
     pixels = np.empty((height, width, 3), np.uint8)
     table = _colour_table(page) if page.photometric == _PALETTE else None

@@ -8,7 +8,6 @@ the map across, and most are not found.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import cv2
 import numpy as np
@@ -17,13 +16,16 @@ from numpy.typing import NDArray
 
 from core.models.schema import Bundle
 
-GAP = 1
+GAP = 2
 """Cells that may lie between two parts of one area."""
+ASKED_AREAS = 50
+"""Areas of a slide, the hottest, whose patches are asked how familiar they are."""
 LEAST = 2
 """Cells of an area; a single one is what a wrong reading looks like."""
 NO_STAGE = (
-    "Areas are where the network reads the positive class, joined across gaps of one cell; a single cell is none. "
-    "Their size and longest diameter are the map's, whose cells are coarse: no measurement of a metastasis, no stage."
+    "Areas are where the network reads the positive class, joined across gaps of at most two cells; a single cell is "
+    "none. Their size and longest diameter are the map's, whose cells are coarse: no measurement of a metastasis, no "
+    "stage."
 )
 """What stands beside every list of areas."""
 
@@ -100,9 +102,7 @@ def areas_of(
         rows, columns = rows + box[0].start, columns + box[1].start
         values = probability[rows, columns]
         hottest = int(values.argmax())
-        # Sides of neighbours from one product each, or they differ in the last bit and stay between them as slits.
-        sides = columns * cell[0], rows * cell[1], (columns + 1) * cell[0], (rows + 1) * cell[1]
-        outline = shapely.union_all(shapely.box(*sides))
+        outline = _outline(rows, columns, cell)
         found.append(
             Area(
                 outline,
@@ -124,9 +124,9 @@ def numbered(values: NDArray[np.floating], threshold: float) -> NDArray[np.intp]
     from scipy.ndimage import label
 
     positive = np.nan_to_num(values, nan=-np.inf) >= threshold
-    near = cv2.morphologyEx(
-        np.pad(positive, GAP).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * GAP + 1,) * 2, np.uint8)
-    )[GAP:-GAP, GAP:-GAP]
+    near = cv2.morphologyEx(np.pad(positive, GAP).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((GAP + 1,) * 2, np.uint8))[
+        GAP:-GAP, GAP:-GAP
+    ]
     labels, count = label(near | positive, np.ones((3, 3)))
     labels[~positive] = 0
     large = np.bincount(labels.ravel(), minlength=count + 1) >= LEAST
@@ -134,6 +134,16 @@ def numbered(values: NDArray[np.floating], threshold: float) -> NDArray[np.intp]
     return np.asarray((np.cumsum(large) * large)[labels], np.intp)
 
 
+def _outline(rows: NDArray[np.intp], columns: NDArray[np.intp], cell: tuple[float, float]) -> shapely.Geometry:
+    """Around cells in reading order, in level-0 px: from runs of neighbours in a row, which are fewer."""
+    first = np.flatnonzero(np.diff(rows, prepend=-1) | (np.diff(columns, prepend=-2) != 1))
+    last = np.append(first[1:], len(rows)) - 1
+    # Sides of neighbours from one product each, or they differ in the last bit and stay between them as slits.
+    sides = columns[first] * cell[0], rows[first] * cell[1], (columns[last] + 1) * cell[0], (rows[first] + 1) * cell[1]
+    return shapely.union_all(shapely.box(*sides))
+
+
 def _diameter(outline: shapely.Geometry, um_per_px: tuple[float, float]) -> float:
-    corners = shapely.get_coordinates(outline.convex_hull) * um_per_px
-    return float(max(np.hypot(*(a - b)) for a, b in combinations(corners, 2)))
+    from scipy.spatial.distance import pdist
+
+    return float(pdist(shapely.get_coordinates(outline.convex_hull) * um_per_px).max())

@@ -13,16 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import NodeLensError, OutputError
 from core.inference.reader import Reader, load_reader
 from core.settings import ENGINES
-from core.slides.batch import REFUSED, SCANS, WAITING, Batch, Outcome, Table, already_read
+from core.slides.batch import FAULTS, SCANS, WAITING, Batch, Outcome, Table, already_read, refused
 from core.slides.scan import Scan
 from core.slides.slide import Slide
 
 Chunk = tuple[int, int]
 RETRIES = 3
-"""Times that a task may fail by the machine's fault."""
+"""Times that a task may fail before it says anything."""
 QUEUED = 64
 """Chunks for each thread of the cluster that wait at its scheduler: more would only fill its memory."""
 
@@ -34,7 +33,7 @@ class Reading:
     path: Path
     scan: Scan | None
     tasks: list[Any]
-    reason: str = ""
+    refusal: Outcome | None = None
 
     def unfinished(self) -> int:
         """Tasks that still wait or run."""
@@ -53,7 +52,7 @@ def read_on_cluster(client: Any, batch: Batch) -> Generator[Outcome, None, None]
     Raises:
         OutputError: the folder is full or read-only.
     """
-    table, folders = Table(batch), batch.folders()
+    table = Table(batch)
     left = deque((yield from already_read(batch, table)))
     begun: deque[Reading] = deque()
     while left or begun:
@@ -61,7 +60,7 @@ def read_on_cluster(client: Any, batch: Batch) -> Generator[Outcome, None, None]
         while left and (not begun or sum(one.unfinished() for one in begun) < queued):
             begun.append(_begin(client, left.popleft(), batch))
         one = begun.popleft()
-        outcome = _finish(client, one, batch, folders[one.path])
+        outcome = _finish(client, one, batch)
         table.tell(one.path, outcome)
         table.write()
         yield outcome
@@ -71,8 +70,8 @@ def _begin(client: Any, path: Path, batch: Batch) -> Reading:
     try:
         slide = Slide.open(path, batch.um_per_px)
         scan = Scan(slide, batch.reader, batch.out / SCANS, batch.stride)
-    except NodeLensError as error:
-        return Reading(path, None, [], str(error))
+    except FAULTS as error:
+        return Reading(path, None, [], refused(path, error))
     scan.forget_holes()
     engine = batch.reader.engine.name
     facts = (
@@ -85,24 +84,19 @@ def _begin(client: Any, path: Path, batch: Batch) -> Reading:
     return Reading(path, scan, tasks)
 
 
-def _finish(client: Any, one: Reading, batch: Batch, folder: Path) -> Outcome:
+def _finish(client: Any, one: Reading, batch: Batch) -> Outcome:
     from distributed.scheduler import KilledWorker
 
     if one.scan is None:
-        return Outcome(one.path.name, REFUSED, reason=one.reason)
+        assert one.refusal is not None
+        return one.refusal
     try:
         said = next((words for words in client.gather(one.tasks) if words), "")
         if not said and one.scan.missing():
             said = f"Its workers read with another model, or not with {batch.reader.engine.name} as this machine does."
-        if said:
-            return Outcome(one.path.name, WAITING, reason=said)
-        return batch.finish(one.scan, folder)
+        return Outcome(one.path.name, WAITING, reason=said) if said else batch.finish(one.scan)
     except KilledWorker:
         return Outcome(one.path.name, WAITING, reason="Workers that read it were lost, one after another.")
-    except OutputError:
-        raise
-    except NodeLensError as error:
-        return Outcome(one.path.name, REFUSED, reason=str(error))
     finally:
         one.scan.slide.close()
 
@@ -113,8 +107,8 @@ def read_chunk(
     """On a worker: read one chunk and keep it; returns what a person should know, where it cannot be done."""
     try:
         _scan(path, sha256, model, engine, scans, stride, um_per_px).read_chunk(chunk)
-    except NodeLensError as error:
-        return str(error)
+    except FAULTS as error:
+        return refused(Path(path), error).reason
     return ""
 
 

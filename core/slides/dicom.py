@@ -56,7 +56,12 @@ def write_dicom(scan: Scan, areas: Sequence[Area], folder: Path) -> list[Path]:
         members[area.members] = True
     across, down = scan.slide.step(scan.grid.um_per_px)
     cell = scan.grid.stride * across, scan.grid.stride * down
-    made = as_dicom(scan.probability(), members, source, cell, scan.reader.model.identity, scan.reader.task.positive)
+    try:
+        reader = scan.reader
+        made = as_dicom(scan.probability(), members, source, cell, reader.model.identity, reader.task.positive)
+    except (AttributeError, KeyError, TypeError, ValueError):  # whose words could tell of the patient
+        log.warning("no DICOM is written: the slide leaves out what would place it")
+        return []
     for name, dataset in made.items():
         with atomic_path(folder / name) as part:
             dataset.save_as(part)

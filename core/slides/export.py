@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import shapely
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from shapely.affinity import translate
 
 from core.files import atomic_path, write_text
 from core.slides.areas import NO_STAGE, Area, cut_of
@@ -112,14 +114,18 @@ def table(areas: Sequence[Area]) -> pd.DataFrame:
 
 
 def as_geojson(areas: Sequence[Area], scan: Scan, threshold: float) -> dict[str, Any]:
-    """Areas as QuPath reads them: detections with a class, a name and measurements."""
+    """Areas as QuPath reads them: annotations with a class, a name and measurements.
+
+    QuPath counts places from the corner of what was scanned, where OpenSlide says it; all else here from level 0's.
+    """
     positive = scan.reader.task.positive
+    left, top = scan.slide.corner
     return {
         "type": "FeatureCollection",
         "features": [
             {
                 "type": "Feature",
-                "geometry": shapely.geometry.mapping(one.outline),
+                "geometry": shapely.geometry.mapping(translate(one.outline, -left, -top)),
                 "properties": {
                     "objectType": "annotation",
                     "name": f"{positive} {number}",
@@ -139,6 +145,11 @@ def as_geojson(areas: Sequence[Area], scan: Scan, threshold: float) -> dict[str,
     }
 
 
+def path_hash(path: Path) -> str:
+    """Six hex digits that tell where a slide's file lies, and do not say it."""
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
+
+
 def record(scan: Scan, areas: Sequence[Area], threshold: float) -> dict[str, Any]:
     """How a scan was made, and what of it is missing; nothing of what the file says of a patient."""
     slide, model = scan.slide, scan.reader.model
@@ -152,6 +163,8 @@ def record(scan: Scan, areas: Sequence[Area], threshold: float) -> dict[str, Any
             "height": slide.height,
             "um_per_px": slide.um_per_px,
             "um_per_px_by": slide.told_by,
+            "scanned_from": slide.corner,
+            "path_hash": path_hash(slide.path),
         },
         "model": {
             "identity": model.identity,

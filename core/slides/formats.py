@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,21 +22,23 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from core.data.intake import MAX_PIXELS
-from core.data.pixel_size import from_description, from_dpi, from_resolution
-from core.data.pixels import as_rgb, on_white
-from core.errors import SlideError
+from core.data.intake import DAMAGE, FORMATS, MAX_PIXELS, decode
+from core.data.pixel_size import MAX_UM_PER_PX, MIN_UM_PER_PX, PixelSize, from_description, from_resolution
+from core.data.pixels import on_white
+from core.data.tiff import rgb_of, why_not_read
+from core.errors import ImageTooLargeError, SlideError, UnreadableImageError
 
 log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 MAX_SEGMENT_PIXELS = 2**24
 """Of a tile or strip of a TIFF, which is decoded whole."""
-DAMAGE = (
-    *(openslide.OpenSlideError, tifffile.TiffFileError),
-    *(OSError, ValueError, KeyError, IndexError, SyntaxError, RuntimeError),
-)
-"""What libraries raise of damaged files; imagecodecs' errors are RuntimeErrors."""
+_DAMAGE = (openslide.OpenSlideError, tifffile.TiffFileError, *DAMAGE)
+"""What libraries raise of damaged files."""
+NO_SLIDE = "it is no slide or picture that can be read here, or it is damaged"
+NO_PICTURE = UnreadableImageError().reason
+BLOCK = 256
+"""Pixels along a block of a level that OpenSlide is asked for, where a level's pixels are no whole ones of level 0."""
 WRONG_COLOURS = "YBR_ICT"
 """JPEG 2000 in DICOM whose colours OpenSlide 4.0 leaves as they are stored (openslide#772)."""
 
@@ -59,8 +62,10 @@ class Pyramid(Protocol):
     """Of level 0, across and down; None where the file does not say."""
     hints: tuple[str, ...]
     """What the file says that may help a person to find the pixel size, in sentences; never taken as a fact."""
-    bounds: tuple[int, int, int, int]
-    """Left, top, right and bottom of what was scanned, level-0 px."""
+    corner: tuple[int, int]
+    """Left and top of what was scanned, level-0 px: QuPath counts places from there."""
+    quickhash: str
+    """OpenSlide's, of all files that belong to a slide; '' where another library reads it."""
     icc: bytes | None
     """The ICC profile that the file carries; pixels are as they are stored, without it."""
 
@@ -79,7 +84,9 @@ def open_pyramid(path: Path) -> Pyramid:
     Raises:
         SlideError: it cannot be read, or its colours are known to be read wrongly.
     """
-    with refusing(path, "it is no slide or picture that can be read here, or it is damaged"):
+    if not path.exists():
+        raise SlideError(path, "there is no such file")
+    with refusing(path, NO_SLIDE):
         vendor = openslide.OpenSlide.detect_format(path)
         if vendor is None:
             return TiffPyramid(path) if _is_tiff(path) else FlatPicture(path)
@@ -110,15 +117,8 @@ class OpenSlidePyramid:
             raise SlideError(path, f"its JPEG 2000 is coded as {WRONG_COLOURS}, whose colours would be wrong")
         width, height = self._file.dimensions
         self.format = vendor
-        across, down = (_positive(told.get(f"openslide.mpp-{axis}")) for axis in "xy")
-        self.um_per_px = (across, down) if across and down else None
-        power = _positive(told.get("openslide.objective-power"))
-        self.hints: tuple[str, ...] = (f"The file names an objective of {power:g}x.",) if power else ()
-        left, top, wide, high = (
-            int(told.get(f"openslide.bounds-{name}", usual))
-            for name, usual in (("x", 0), ("y", 0), ("width", width), ("height", height))
-        )
-        self.bounds = left, top, min(left + wide, width), min(top + high, height)
+        self.um_per_px, self.hints = _size_told(told, vendor)
+        self.corner, self.quickhash = _corner(told), told.get("openslide.quickhash-1", "")
         self._downsamples = self._file.level_downsamples
         self._numbers = [
             number for number in range(self._file.level_count) if number == 0 or self._is_whole(path, number)
@@ -147,6 +147,21 @@ class OpenSlidePyramid:
     def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:
         """See `Pyramid.read`."""
         number = self._numbers[level]
+        if float(self._downsamples[number]).is_integer():
+            return self._read(number, left, top, width, height)
+        # Elsewhere OpenSlide moves a box by a part of a pixel, another for each corner: only whole blocks are alike.
+        found = np.empty((height, width, 3), np.uint8)
+        wide, high = self._file.level_dimensions[number]
+        for y in range(top // BLOCK * BLOCK, top + height, BLOCK):
+            for x in range(left // BLOCK * BLOCK, left + width, BLOCK):
+                block = self._read(number, x, y, min(BLOCK, wide - x), min(BLOCK, high - y))
+                rows = slice(max(top, y), min(top + height, y + block.shape[0]))
+                columns = slice(max(left, x), min(left + width, x + block.shape[1]))
+                part = block[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+                found[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = part
+        return found
+
+    def _read(self, number: int, left: int, top: int, width: int, height: int) -> Pixels:
         at = round(left * self._downsamples[number]), round(top * self._downsamples[number])
         return on_white(np.asarray(self._file.read_region(at, number, (width, height))))[0]
 
@@ -173,8 +188,10 @@ class TiffPyramid:
         series = self._file.series[0]
         pages = [level.keyframe for level in series.levels]
         first = pages[0]
-        if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
+        if first.samplesperpixel < 3 or first.bitspersample != 8 or first.planarconfig != 1:
             raise SlideError(path, "it holds no 8-bit colour picture, as stained tissue is")
+        if reason := why_not_read(first, several=False):
+            raise SlideError(path, reason)
         if any(_segment_pixels(page) > MAX_SEGMENT_PIXELS for page in pages):
             raise SlideError(path, "its tiles or strips are too large to be read one by one; save it with tiles")
         self._pages = pages
@@ -184,10 +201,9 @@ class TiffPyramid:
             Level(page.imagewidth, page.imagelength, width / page.imagewidth, height / page.imagelength)
             for page in pages
         )
-        self.bounds = 0, 0, width, height
+        self.corner, self.quickhash = (0, 0), ""
         self.icc: bytes | None = first.iccprofile
-        size, hint = _size_of_tiff(self._file, first)
-        self.um_per_px, self.hints = size, hint
+        self.um_per_px, self.hints = _square(_size_of_tiff(self._file, first))
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:
         """See `Pyramid.read`."""
@@ -218,8 +234,7 @@ class TiffPyramid:
         decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
         if decoded is None:
             return None
-        tile: Pixels = np.asarray(decoded)[0, : shape[1], : shape[2]]
-        return on_white(tile)[0] if tile.shape[2] == 4 else tile[..., :3]
+        return rgb_of(page, np.asarray(decoded)[0, : shape[1], : shape[2]])[0]
 
     def close(self) -> None:
         """See `Pyramid.close`."""
@@ -232,21 +247,21 @@ class FlatPicture:
     def __init__(self, path: Path) -> None:
         """Raises SlideError for a larger one than intake takes, too."""
         try:
-            image = Image.open(path)
-        except Image.DecompressionBombError:
+            data = path.read_bytes()
+            self._pixels, told, _ = decode(data)
+        except ImageTooLargeError:
             raise SlideError(
                 path, f"it has more than {MAX_PIXELS:,} pixels in one piece; save it as a pyramid"
             ) from None
-        with image:
-            width, height = image.size
-            size = from_dpi(*image.info["dpi"]).um_per_px if "dpi" in image.info else None
-            self._pixels, _ = as_rgb(image)
+        except UnreadableImageError as error:
+            raise SlideError(path, NO_SLIDE if error.reason == NO_PICTURE else error.reason) from error
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             self.format = str(image.format)
             self.icc: bytes | None = image.info.get("icc_profile")
+        height, width, _ = self._pixels.shape
         self.levels: tuple[Level, ...] = (Level(width, height, 1.0, 1.0),)
-        self.um_per_px = (size, size) if size else None
-        self.hints: tuple[str, ...] = ()
-        self.bounds = 0, 0, width, height
+        self.um_per_px, self.hints = _square(told)
+        self.corner, self.quickhash = (0, 0), ""
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:  # noqa: ARG002 - there is one
         """See `Pyramid.read`."""
@@ -257,19 +272,52 @@ class FlatPicture:
         self._pixels = np.zeros((0, 0, 3), np.uint8)
 
 
-def _size_of_tiff(file: tifffile.TiffFile, page: Any) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
-    across, down = (float(np.divide(*page.tags[name].value)) if name in page.tags else 0.0 for name in _RESOLUTION)
-    text = file.ome_metadata or page.description
-    told = from_description(text, across, down)
-    if told.um_per_px is None:
-        told = from_resolution(
-            across, down, int(page.tags["ResolutionUnit"].value) if "ResolutionUnit" in page.tags else 1
-        )
+Told = tuple[tuple[float, float] | None, tuple[str, ...]]
+"""The size of a pixel across and down, um, and hints at it."""
+
+
+def _size_told(told: Mapping[str, str], vendor: str) -> Told:
+    """As OpenSlide's properties say it: a size that no microscope has is a hint, and no size.
+
+    Slides from afar are coarse; a TIFF that no scanner's maker wrote has a printer's resolution as often.
+    """
+    across, down = (_positive(told.get(f"openslide.mpp-{axis}")) for axis in "xy")
+    power = _positive(told.get("openslide.objective-power"))
+    hints = (f"The file names an objective of {power:g}x.",) if power else ()
+    if not (across and down):
+        return None, hints
+    if min(across, down) >= MIN_UM_PER_PX and (vendor != "generic-tiff" or max(across, down) <= MAX_UM_PER_PX):
+        return (across, down), hints
+    said = "" if max(across, down) > MAX_UM_PER_PX else f"The file says {across:.3g} um/px, which no microscope has."
+    return None, (*hints, said) if said else hints
+
+
+def _corner(told: Mapping[str, str]) -> tuple[int, int]:
+    """The left upper corner of what was scanned, where OpenSlide says all of its bounds."""
+    names = [f"openslide.bounds-{name}" for name in ("x", "y", "width", "height")]
+    return (int(told[names[0]]), int(told[names[1]])) if all(name in told for name in names) else (0, 0)
+
+
+def _square(told: PixelSize) -> Told:
     size = told.um_per_px
     return (size, size) if size else None, (f"{told.doubt}.",) if told.doubt else ()
 
 
-_RESOLUTION = ("XResolution", "YResolution")
+def _size_of_tiff(file: tifffile.TiffFile, page: Any) -> PixelSize:
+    across, down = (_quotient(page.tags.valueof(name)) for name in ("XResolution", "YResolution"))
+    told = from_description(file.ome_metadata or page.description, across, down)
+    if told.um_per_px is None:
+        told = from_resolution(across, down, page.tags.valueof("ResolutionUnit", default=1))
+    return told
+
+
+def _quotient(value: object) -> float:
+    match value:
+        case (int(part), int(whole)) if whole:
+            return part / whole
+        case int() | float():
+            return float(value)
+    return 0.0
 
 
 def _segment_pixels(page: Any) -> int:
@@ -296,5 +344,5 @@ def refusing(path: Path, reason: str) -> Iterator[None]:
     """What libraries raise of damaged files, as a SlideError in one sentence."""
     try:
         yield
-    except DAMAGE as error:
+    except _DAMAGE as error:
         raise SlideError(path, reason) from error

@@ -121,6 +121,7 @@ def _leave(*held: Any) -> None:
 def _clear(path: Path, scans: Path, memory: int | None, folder: TemporaryDirectory[str]) -> None:
     job.drop(scans)
     shelf.drop(path)
+    path.unlink(missing_ok=True)  # first: its number may be another file's at once
     if memory is not None:
         os.close(memory)
     folder.cleanup()

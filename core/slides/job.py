@@ -6,6 +6,7 @@ import atexit
 import logging
 import threading
 import time
+from collections import OrderedDict
 from pathlib import Path
 
 from core.errors import NodeLensError
@@ -13,25 +14,28 @@ from core.slides.scan import Scan
 
 log = logging.getLogger(__name__)
 
+LOOK = 0.2
+"""Seconds after which a job that waits for its turn asks whether it is still wanted."""
+MOST_ENDED = 64
+"""Jobs that are over and still remembered, for what they have to say."""
+
 _turn = threading.Lock()
-_jobs: dict[Path, ScanJob] = {}
+_jobs: OrderedDict[Path, ScanJob] = OrderedDict()
 _guard = threading.Lock()
 
 
 class ScanJob:
-    """One scan in a thread of its own; its chunks are on disk as they are done."""
+    """One scan in a thread of its own; its chunks are on disk as they are done. Once over, it holds no slide."""
 
     def __init__(self, scan: Scan) -> None:
         """Start, or wait for the scan before it."""
-        self.scan = scan
         self.done, self.total = 0, len(scan.chunks)
         self.waiting = True
         """Whether another scan has its turn."""
         self.error: NodeLensError | None = None
         self._began: tuple[float, int] | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scan", daemon=True)
-        atexit.register(self.end)
+        self._thread = threading.Thread(target=self._run, args=(scan,), name="scan", daemon=True)
         self._thread.start()
 
     @property
@@ -55,16 +59,19 @@ class ScanJob:
         self.stop()
         self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, scan: Scan) -> None:
+        while not _turn.acquire(timeout=LOOK):
+            if self._stop.is_set():
+                return
         try:
-            with _turn:
-                self.waiting = False
-                self.scan.run(self._stop.is_set, self._tell)
+            self.waiting = False
+            scan.run(self._stop.is_set, self._tell)
+            scan.pack()
         except NodeLensError as error:
             log.warning("a scan ended: %s", error)
             self.error = error
         finally:
-            atexit.unregister(self.end)
+            _turn.release()
 
     def _tell(self, done: int, total: int) -> None:
         self.done, self.total = done, total
@@ -84,6 +91,10 @@ def start(scan: Scan) -> ScanJob:
         job = _jobs.get(scan.folder)
         if job is None or not job.running:
             job = _jobs[scan.folder] = ScanJob(scan)
+            _jobs.move_to_end(scan.folder)
+            over = [folder for folder, one in _jobs.items() if not one.running]
+            for folder in over[:-MOST_ENDED]:
+                del _jobs[folder]
         return job
 
 
@@ -91,13 +102,22 @@ def drop(folder: Path) -> None:
     """End the jobs whose scans are kept in a folder, and forget them."""
     with _guard:
         dropped = [_jobs.pop(one) for one in list(_jobs) if one.parent == folder]
-    for job in dropped:
-        job.end()
+    _end(dropped)
 
 
 def forget() -> None:
-    """End every job after its current chunk."""
+    """End every job after its current chunk, those that wait at once."""
     with _guard:
-        for job in _jobs.values():
-            job.end()
+        dropped = list(_jobs.values())
         _jobs.clear()
+    _end(dropped)
+
+
+def _end(jobs: list[ScanJob]) -> None:
+    for job in jobs:
+        job.stop()
+    for job in jobs:
+        job.end()
+
+
+atexit.register(forget)

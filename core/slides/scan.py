@@ -1,13 +1,16 @@
 """A scan: every cell of a slide's tissue read, chunk by chunk, each kept on disk when it is done.
 
 A scan is named by slide, model, stride and tissue, so that the same command goes on where it was stopped, at whatever
-moment that was, and several processes may work on one: a chunk that two of them read is written twice with the same
-numbers. A chunk that cannot be read is a hole with a sentence, and stops nothing.
+moment that was, and several processes may work on one: each claims the chunks that it reads, and one that two of them
+read all the same is written twice with the same numbers. A chunk that cannot be read is a hole with a sentence, and
+stops nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +26,7 @@ from core.data.flags import UNLIKE
 from core.errors import SlideError
 from core.files import atomic_path, write_text
 from core.inference.reader import Reader
+from core.slides.claims import claim, release
 from core.slides.slide import Slide
 from core.slides.tissue import UM_PER_PX, in_cells, tissue_mask
 from core.task import STRIDE
@@ -39,7 +43,9 @@ AHEAD = 2
 """Chunks whose tissue is fetched while another is read."""
 LOOKS = 256
 """Patches of the first look at most: seconds, whatever the slide's size."""
-DONE, HOLE = ".npy", ".txt"
+DONE, HOLE, CLAIM = ".npy", ".txt", ".claim"
+WAIT = 0.2
+"""Seconds between two looks at what other processes still read."""
 WHOLE = "whole.npy"
 """All logits of a scan that is done, in the place of its chunks: a thousand slides are not a million files."""
 
@@ -118,7 +124,7 @@ class Scan:
         """Whether somebody corrected what is tissue."""
         self.tissue = self._found_tissue() if tissue is None else tissue
         self.wanted = self.tissue >= LEAST_TISSUE
-        facts = (slide.sha256(), slide.um_per_px, reader.model.graph_key, reader.engine.name, stride)
+        facts = (slide.sha256(), slide.quickhash, slide.um_per_px, reader.model.graph_key, reader.engine.name, stride)
         name = hashlib.sha256(repr(facts).encode() + np.packbits(self.wanted).tobytes()).hexdigest()[:16]
         self.folder = folder / name
         self.chunks = [chunk for chunk in self.grid.chunks() if self.wanted[self.grid.cells(chunk)].any()]
@@ -137,19 +143,22 @@ class Scan:
         if not missing:
             return
         missing.sort(key=dict(zip(missing, self._first_look(missing, stop), strict=True)).__getitem__, reverse=True)
+        left, coming = deque(missing), deque[tuple[tuple[int, int], Future[NDArray[np.uint8]]]]()
         with ThreadPoolExecutor(1) as fetching:
-            coming: list[Future[NDArray[np.uint8]]] = []
-            for place, chunk in enumerate(missing):
-                while len(coming) < AHEAD and place + len(coming) < len(missing):
-                    coming.append(fetching.submit(self._tissue_of, missing[place + len(coming)]))
-                if stop():
-                    break
-                pixels = coming.pop(0)
-                if not self._is_done(chunk):  # another process may have been here
-                    self._read(chunk, pixels.result)
-                tell(len(self.chunks) - len(missing) + place + 1, len(self.chunks))
-            for one in coming:
-                one.cancel()
+            try:
+                while (left or coming) and not stop():
+                    for chunk in self._next(left, AHEAD - len(coming)):
+                        coming.append((chunk, fetching.submit(self._tissue_of, chunk)))
+                    if coming:
+                        self._read(coming[0][0], coming[0][1].result)
+                        release(self._path(coming.popleft()[0], CLAIM))
+                    elif left:
+                        time.sleep(WAIT)
+                    tell(len(self.chunks) - len(left) - len(coming), len(self.chunks))
+            finally:
+                for chunk, pixels in coming:
+                    pixels.cancel()
+                    release(self._path(chunk, CLAIM))
 
     def patch(self, row: int, column: int, margin: int = 0) -> NDArray[np.uint8]:
         """The patch about a cell's middle, and `margin` pixels around it: uint8 (side + 2 margin, same, 3) RGB.
@@ -235,6 +244,18 @@ class Scan:
         """Have chunks tried again that could not be read: the disk may have been away."""
         for chunk in self.chunks:
             self._path(chunk, HOLE).unlink(missing_ok=True)
+
+    def _next(self, left: deque[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+        """Take the next chunks that nobody else is at; those that somebody has read are taken away too."""
+        taken: list[tuple[int, int]] = []
+        others: list[tuple[int, int]] = []
+        while left and len(taken) < most:
+            chunk = left.popleft()
+            if self._is_done(chunk):
+                continue
+            (taken if claim(self._path(chunk, CLAIM)) else others).append(chunk)
+        left.extendleft(reversed(others))
+        return taken
 
     def _found_tissue(self) -> Logits:
         across, down = self.slide.step(self.grid.um_per_px)

@@ -38,11 +38,13 @@ def opened(session: str, path: Path, um_per_px: float | None = None) -> tuple[st
         if token is not None and token in _open:
             _open.move_to_end(token)
             return token, _open[token].slide
+    tiles = Tiles(Slide.open(path, um_per_px))  # outside: a slow disk keeps nobody else's tiles waiting
+    with _guard:
         token = _tokens[key] = secrets.token_urlsafe(16)
-        _open[token] = Tiles(Slide.open(path, um_per_px))
+        _open[token] = tiles
         while len(_open) > MOST:
             _forget(next(iter(_open)))
-        return token, _open[token].slide
+        return token, tiles.slide
 
 
 def tile(token: str, level: int, column: int, row: int) -> bytes:

@@ -96,6 +96,11 @@ class Slide:
         return self._pyramid.icc
 
     @property
+    def corner(self) -> tuple[int, int]:
+        """Left and top of what was scanned, level-0 px."""
+        return self._pyramid.corner
+
+    @property
     def hints(self) -> tuple[str, ...]:
         """What the file says that may help a person to find the pixel size, in sentences."""
         return self._pyramid.hints
@@ -111,6 +116,11 @@ class Slide:
             with self.path.open("rb") as file:
                 self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return self._sha256
+
+    @property
+    def quickhash(self) -> str:
+        """OpenSlide's, over what it opens of a slide of several files; '' where another reads it."""
+        return self._pyramid.quickhash
 
     def told_sha256(self, sha256: str) -> None:
         """Take another's word for it, who read the whole file."""

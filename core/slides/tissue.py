@@ -132,18 +132,35 @@ def corrected(tissue: NDArray[np.float32], strokes: Iterable[Stroke], cell: tupl
         cell: width and height of a cell, level-0 px.
     """
     found = tissue.copy()
-    xs, ys = ((np.arange(count) + 0.5) * side for count, side in zip(found.shape[::-1], cell, strict=True))
-    middles = np.stack(np.meshgrid(xs, ys), axis=2)
     for stroke in strokes:
         places = np.array(stroke.places)
         starts, ends = (places[:-1], places[1:]) if len(places) > 1 else (places, places)
         for start, end in zip(starts, ends, strict=True):
+            box = _cells_near(start, end, stroke.radius, cell, found.shape)
+            xs, ys = (
+                (np.arange(part.start, part.stop) + 0.5) * side for part, side in zip(box[::-1], cell, strict=True)
+            )
+            middles = np.stack(np.meshgrid(xs, ys), axis=2)
             along = end - start
             length = float(along @ along)
-            share = np.clip((middles - start) @ along / length, 0, 1) if length else np.zeros(found.shape)
+            share = np.clip((middles - start) @ along / length, 0, 1) if length else np.zeros(middles.shape[:2])
             off = middles - start - share[..., None] * along
-            found[(off * off).sum(axis=2) <= stroke.radius**2] = stroke.adds
+            found[box][(off * off).sum(axis=2) <= stroke.radius**2] = stroke.adds
     return found
+
+
+def _cells_near(
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    radius: float,
+    cell: tuple[float, float],
+    shape: tuple[int, ...],
+) -> tuple[slice, slice]:
+    """Rows and columns of all cells whose middles may lie within `radius` of a line."""
+    low = np.floor((np.minimum(start, end) - radius) / cell).astype(int)
+    high = np.ceil((np.maximum(start, end) + radius) / cell).astype(int)
+    (left, top), (right, bottom) = (np.clip(one, 0, shape[::-1]).tolist() for one in (low, high))
+    return slice(top, bottom), slice(left, right)
 
 
 def _widened(mask: Mask, by: int) -> Mask:

@@ -76,6 +76,7 @@ class Darkness:
             identity="darkness 1",
             weights_sha256="",
             areas=None,
+            ood=None,
             task=PCAM,
             point=lambda views: point,
         )

@@ -117,6 +117,7 @@ def test_colours_that_would_be_wrong_are_refused(tmp_path, monkeypatch, told, re
     )
     fake = type("OpenSlide", (), {"__new__": lambda kind, path: white, "detect_format": lambda path: "dicom"})
     monkeypatch.setattr("core.slides.formats.openslide.OpenSlide", fake)
+    (tmp_path / "slide.dcm").touch()
     if refused:
         with pytest.raises(SlideError, match="coded as YBR_ICT, whose colours would be wrong"):
             Slide.open(tmp_path / "slide.dcm")
@@ -130,5 +131,63 @@ def test_colours_that_cannot_be_read_are_said_to_be(tmp_path, monkeypatch):
 
     fake = type("OpenSlide", (), {"__new__": refuse, "detect_format": lambda path: "dicom"})
     monkeypatch.setattr("core.slides.formats.openslide.OpenSlide", fake)
+    (tmp_path / "slide.dcm").touch()
     with pytest.raises(SlideError, match="colours are coded in a way that cannot be read"):
         Slide.open(tmp_path / "slide.dcm")
+
+
+def test_colours_of_tiffs_are_what_they_mean(tmp_path):
+    """Of what tifffile alone opens: a fourth channel is alpha where it says so, and other colours are refused."""
+    pixels = np.full((300, 300, 3), (190, 110, 170), np.uint8)
+    more = np.concatenate([pixels, np.zeros((300, 300, 1), np.uint8)], axis=2)
+    for name, extra, seen in (("plain", 0, (190, 110, 170)), ("alpha", 2, (255, 255, 255))):
+        path = tmp_path / f"{name}.ome.tif"
+        tifffile.imwrite(path, more, photometric="rgb", extrasamples=(extra,), tile=(64, 64), metadata={"axes": "YXS"})
+        with Slide.open(path, 0.97) as slide:
+            assert slide.format == "OME-TIFF"
+            assert slide.region(10, 10, 1, 1, 0.97).ravel().tolist() == list(seen)
+    for photometric in ("cielab", "icclab"):
+        path = tmp_path / f"{photometric}.ome.tif"
+        tifffile.imwrite(path, pixels, photometric=photometric, tile=(64, 64))
+        with pytest.raises(SlideError, match="colours are stored as"):
+            Slide.open(path, 0.97)
+
+
+@pytest.mark.parametrize("told", ["MPP = 0.00025", "MPP = 0"])
+def test_a_pixel_size_of_no_microscope_is_asked_for(tmp_path, told):
+    pixels = np.full((300, 300, 3), 220, np.uint8)
+    about = f"Aperio Image Library v1\r\n300x300|{told}|AppMag = 20"
+    path = tiff(tmp_path / "slide.svs", pixels, description=about, metadata=None)
+    with Slide.open(path) as slide:
+        assert (slide.format, slide.um_per_px) == ("aperio", None)
+        assert any("which no microscope has" in hint for hint in slide.hints) == (told == "MPP = 0.00025")
+    printed = tiff(tmp_path / "printed.tif", pixels, resolution=(72, 72), resolutionunit="INCH")
+    with Slide.open(printed) as slide:
+        assert (slide.format, slide.um_per_px) == ("generic-tiff", None)
+
+
+def test_what_looks_like_a_picture_goes_to_no_other_program(tmp_path):
+    """Pillow would hand a PostScript file to Ghostscript."""
+    (tmp_path / "page.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 200 200\n%%EndComments\n")
+    with pytest.raises(SlideError, match="no slide or picture"):
+        Slide.open(tmp_path / "page.png", 0.97)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_with_a_wrong_byte_is_refused_or_read(write_slide):
+    """And raises nothing else: a batch goes on, and a page says a sentence."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    path = write_slide(pixels, 0.5, "whole.ome.tif", (2,), True)
+    data, generator = path.read_bytes(), np.random.default_rng(1)
+    first = int.from_bytes(data[4:8], "little")
+    refusals = 0
+    for _ in range(250):
+        odd = bytearray(data)
+        odd[first + int(generator.integers(2 + 12 * 16))] = int(generator.integers(256))
+        path.write_bytes(odd)
+        try:
+            with Slide.open(path, 0.5) as slide:
+                slide.region(100, 100, 50, 50, 0.97)
+        except SlideError:
+            refusals += 1
+    assert 20 < refusals < 250

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
@@ -47,6 +49,18 @@ def slide(write_slide, tissue):
 @pytest.fixture(scope="module", params=["padded", "unpadded"])
 def reader(request, tiny_reader, unpadded_reader):
     return tiny_reader if request.param == "padded" else unpadded_reader
+
+
+def test_what_is_cut_out_changes_no_pixel(write_slide, tissue):
+    """Also where a level's pixels are no whole number of the slide's: OpenSlide moves each box by another part."""
+    with Slide.open(write_slide(tissue, UM / 2.5, "odd.tif", (2.0005,))) as slide:
+        assert len(slide.levels) == 2
+        assert slide._level_for(slide.step(UM)) == 1
+        whole = slide.region(0, 0, 500, 500, UM)
+        for left, top in np.random.default_rng(4).integers(0, 404, (20, 2)).tolist():
+            np.testing.assert_array_equal(
+                slide.region(left, top, 96, 96, UM), whole[top : top + 96, left : left + 96], f"{left}, {top}"
+            )
 
 
 def test_cells_are_the_patches_about_them(slide, reader, tmp_path, tissue):
@@ -178,9 +192,15 @@ def test_a_dense_map_takes_no_more_chunks(write_slide, tissue, unpadded_reader, 
     np.testing.assert_allclose(dense.logits()[tuple(few.T)], alone.logit, rtol=0, atol=1e-5)
 
 
-def test_scans_of_one_folder_share_their_chunks(slide, darkness, tmp_path):
+def test_scans_of_one_folder_share_their_chunks(slide, darkness, tmp_path, monkeypatch):
     """As two servers do that keep their scans in one folder: each reads what the other has not."""
-    scans = [Scan(slide, darkness, tmp_path / "shared") for _ in range(2)]
+    read, patch_logits = [], darkness.patch_logits
+    counting = copy(darkness)
+    counting.patch_logits = lambda *given: (read.append(1), time.sleep(0.05), patch_logits(*given))[2]
+    scans = [Scan(slide, counting, tmp_path / "shared") for _ in range(2)]
+    # Two threads of one process stand for two processes: to them, what the other claimed is not their own.
+    monkeypatch.setattr("core.slides.claims.os.getpid", threading.get_ident)
+    monkeypatch.setattr("core.slides.claims._lives", lambda process: True)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda scan: scan.run(), scans))
     alone = Scan(slide, darkness, tmp_path / "alone")
@@ -188,6 +208,7 @@ def test_scans_of_one_folder_share_their_chunks(slide, darkness, tmp_path):
     for scan in scans:
         assert scan.logits().tobytes() == alone.logits().tobytes()
     assert len(list(scans[0].folder.iterdir())) == len(alone.chunks)
+    assert len(read) == len(alone.chunks), "none is read twice"
 
 
 def test_what_a_scan_is_named_by(slide, unpadded_reader, tmp_path):
@@ -226,17 +247,21 @@ def test_areas_by_hand():
     probability = np.full((6, 8), 0.1)
     probability[0, 0] = 0.99  # alone
     probability[2, 2:4] = 0.9, 0.8
-    probability[2, 5] = 0.7  # a gap of one cell away
+    probability[2, 6] = 0.7  # a gap of two cells away
     probability[5, 7] = np.nan
     probability[4:6, 0] = 0.95
     found = areas_of(probability, 0.5, (100.0, 50.0), (0.5, 0.5))
     assert [(area.cells, area.row, area.column) for area in found] == [(2, 4, 0), (3, 2, 2)]
     two = found[1]
     assert two.mm2 == pytest.approx(3 * 50 * 25 / 1e6)
-    assert two.outline.bounds == (200, 100, 600, 150)
-    assert two.diameter_mm == pytest.approx(np.hypot(200, 25) / 1000)
+    assert two.outline.bounds == (200, 100, 700, 150)
+    assert two.diameter_mm == pytest.approx(np.hypot(250, 25) / 1000)
     assert (two.mean, two.highest) == pytest.approx((0.8, 0.9))
     assert areas_of(np.full((3, 3), np.nan), 0.5, (1, 1), (1, 1)) == []
+    for gap in (1, 2, 3):
+        row = np.zeros((1, 12))
+        row[0, [1, 2, 3 + gap, 4 + gap]] = 1
+        assert len(areas_of(row, 0.5, (1, 1), (1, 1))) == (1 if gap <= 2 else 2), gap
 
 
 def test_tissue_is_corrected_stroke_by_stroke():
@@ -340,6 +365,48 @@ def test_another_threshold_for_areas_is_another_reading(write_slide, tissue, dar
     record = json.loads((tmp_path / "slide" / "scan.json").read_text())
     assert record["threshold"] == pytest.approx(1 / (1 + np.exp(-0.3)))
     assert len(list((tmp_path / "scans").glob("*/whole.npy"))) == 1, "its cells are not read anew"
+
+
+def test_a_slide_of_the_same_name_in_a_second_command_overwrites_nothing(write_slide, tissue, darkness, tmp_path):
+    for folder, part in (("x", tissue[:320, :320]), ("y", tissue[:640, :320])):
+        (tmp_path / folder).mkdir()
+        write_slide(part, UM, f"{folder}/a.tif")
+    batches = [Batch([tmp_path / folder / "a.tif"], darkness, tmp_path / "out", overview_picture) for folder in "xyx"]
+    found = [outcome for batch in batches for outcome in read_slides(replace(batch))]
+    assert [one.status for one in found] == ["read"] * 3
+    assert found[0].folder == found[2].folder == "a" != found[1].folder
+    shapes = [np.load(tmp_path / "out" / one.folder / "heatmap.npz")["probability"].shape for one in found]
+    assert shapes == [(10, 10), (20, 10), (10, 10)]
+    assert sorted(pd.read_csv(tmp_path / "out" / "slides.csv")["folder"]) == sorted({one.folder for one in found})
+
+
+def test_lists_and_folders_of_slides(tmp_path):
+    """Lists as editors save them; a slide of several files is one, and its macro and label pictures are none."""
+    for name in ("a.vms", "a_macro.jpg", "a.jpg", "b.tif"):
+        (tmp_path / name).touch()
+    assert [path.name for path in slides_in([tmp_path])] == ["a.vms", "b.tif"]
+    (tmp_path / "list.txt").write_bytes("\ufeffb.tif \r\n\r\nnowhere.tif\r\n".encode())
+    assert [path.name for path in slides_in([tmp_path / "list.txt"])] == ["b.tif", "nowhere.tif"]
+    with pytest.raises(SlideError, match="no such file"):
+        Slide.open(tmp_path / "nowhere.tif")
+    (tmp_path / "latin.txt").write_bytes("n\xe4h.tif".encode("latin-1"))
+    with pytest.raises(SlideError, match="UTF-8"):
+        slides_in([tmp_path / "latin.txt"])
+
+
+def test_what_nobody_foresaw_of_a_slide_stops_no_other(write_slide, tissue, darkness, tmp_path, monkeypatch):
+    paths = [write_slide(tissue[:320, :320], UM, f"{name}.tif") for name in ("a", "b")]
+    finish = Batch._finish
+
+    def odd(batch, scan):
+        if scan.slide.path.name == "a.tif":
+            raise ZeroDivisionError
+        return finish(batch, scan)
+
+    monkeypatch.setattr(Batch, "_finish", odd)
+    found = {one.slide: one for one in read_slides(Batch(paths, darkness, tmp_path / "out", overview_picture))}
+    assert (found["a.tif"].status, found["b.tif"].status) == ("refused", "read")
+    assert "nobody foresaw" in found["a.tif"].reason
 
 
 def test_a_hole_is_tried_again_at_the_next_start(write_slide, tissue, darkness, tmp_path, monkeypatch):
