@@ -52,7 +52,7 @@ def evaluate_slides(
     from core.data.regions import read_regions
     from core.data.synthetic_slide import SLIDE
     from core.evaluation.sections import slide_section, stitched
-    from core.evaluation.slides import choose_threshold, false_alarms, figures_of, free_tissue, measure
+    from core.evaluation.slides import check_free, choose_threshold, false_alarms, figures_of, free_tissue, measure
     from core.evaluation.slides_card import slides_card
     from core.inference import load_reader
     from core.models.schema import SlideEvaluation
@@ -68,13 +68,14 @@ def evaluate_slides(
     for number, path in enumerate(slides, start=1):  # a file's name may be a person's, and goes nowhere
         name, words = (SLIDE, _DRAWN) if path.name == SLIDE else (f"slide {number}", "")
         sets.append((name, [slide_section(path, reader.task)], words))
+    without = slides_in(free) if free else []
+    if without:
+        check_free(without, reader.task, um_per_px)  # before the long measuring
     with progress("evaluate-slides", "place") as bar:
         measured = [measure(reader, sections, name, words, into(bar)) for name, sections, words in sets]
     areas = choose_threshold(reader, measured[0], at_most)
     described = reader.model.changed(areas=areas)
-    rows: list[dict[str, Any]] = []
-    if free:
-        rows = list(false_alarms(reader, slides_in(free), cut_of(described, STRIDE), um_per_px))
+    rows: list[dict[str, Any]] = list(false_alarms(reader, without, cut_of(described, STRIDE), um_per_px))
     found = SlideEvaluation(
         stride=STRIDE,
         maps=tuple(figures_of(one) for one in measured),

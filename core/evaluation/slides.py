@@ -18,8 +18,17 @@ from numpy.typing import NDArray
 from core.errors import CalibrationError
 from core.evaluation.metrics import localisation
 from core.evaluation.metrics.bootstrap import intervals
-from core.evaluation.metrics.froc import RATES, Sweep, lesions_of, rate_interval, sensitivities, sweep
-from core.evaluation.sections import Section, map_of, tissue_cells
+from core.evaluation.metrics.froc import (
+    RATES,
+    Sweep,
+    lesions_of,
+    rate_interval,
+    rates_on,
+    sensitivities,
+    share_of_lesions,
+    sweep,
+)
+from core.evaluation.sections import Section, map_of
 from core.explain.grid import cell_weights
 from core.inference.reader import Reader
 from core.models.schema import AreaThreshold, FreeTissue, Interval, MapFigures, TissueRecord
@@ -111,7 +120,13 @@ def measure(
 
 
 def figures_of(measured: Measured) -> MapFigures:
-    """Pixel AUC, average precision and sensitivity at false areas per mm2, by map, with intervals over places."""
+    """Pixel AUC, average precision and sensitivity at false areas per mm2, by map, with intervals over places.
+
+    Those of sensitivity are no narrower than Clopper & Pearson's (see `share_of_lesions`), and it is told at rates of
+    which one false area or more fits on the tissue (see `rates_on`).
+    """
+    data = measured.data
+    rates = rates_on(data.mm2_without)
 
     def pixels(counts: NDArray[np.int64]) -> Callable[[NDArray[np.intp]], dict[str, float]]:
         def figures(drawn: NDArray[np.intp]) -> dict[str, float]:
@@ -123,14 +138,21 @@ def figures_of(measured: Measured) -> MapFigures:
     def found(sweeps: list[Sweep]) -> Callable[[NDArray[np.intp]], dict[str, float]]:
         return lambda drawn: {
             f"{rate:g}": float(share)
-            for rate, share in zip(RATES, sensitivities([sweeps[i] for i in drawn]), strict=True)
+            for rate, share in zip(rates, sensitivities([sweeps[i] for i in drawn], rates), strict=True)
         }
 
-    count = measured.data.places
+    def widened(figures: dict[str, Interval | float]) -> dict[str, Interval | float]:
+        return {
+            rate: share_of_lesions(share, data.lesions) if isinstance(share, Interval) else share
+            for rate, share in figures.items()
+        }
+
+    why = f"that is less than one on the {data.mm2_without:.2f} mm2 measured, and would only mean that none was seen"
     return MapFigures(
-        data=measured.data,
-        pixels={kind: _over_places(pixels(one), count) for kind, one in measured.counts.items()},
-        found={kind: _over_places(found(one), count) for kind, one in measured.sweeps.items()},
+        data=data,
+        pixels={kind: _over_places(pixels(one), data.places) for kind, one in measured.counts.items()},
+        found={kind: widened(_over_places(found(one), data.places)) for kind, one in measured.sweeps.items()},
+        left_out={f"{rate:g}": why for rate in RATES if rate not in rates},
     )
 
 
@@ -141,7 +163,8 @@ def choose_threshold(reader: Reader, measured: Measured, at_most: float = AT_MOS
     """The threshold for areas: the lowest with at most that many false areas per mm2 of tissue without the positive
     class (see `Sweep.level`), and no lower than the operating point for patches.
 
-    What is told of the threshold is of the places that it was chosen on.
+    What is told of the threshold is of the places that it was chosen on. Intervals draw places; those of false areas
+    and of lesions found are no narrower than if each came independently (see `rate_interval`, `share_of_lesions`).
 
     Args:
         reader: whose maps were measured.
@@ -184,10 +207,40 @@ def choose_threshold(reader: Reader, measured: Measured, at_most: float = AT_MOS
         data=measured.data,
         alarms=rate_interval(found["alarms"], int(pooled.alarms[level]), pooled.mm2),
         called=found["called"],
-        found=found.get("found"),
+        found=share_of_lesions(found["found"], pooled.count) if "found" in found else None,
         covered=found.get("covered"),
         chosen_anew=found["chosen_anew"],
     )
+
+
+def check_free(slides: Iterable[Path], task: Task, um_per_px: float | None = None) -> None:
+    """Refuse slides for `false_alarms` that say nothing of it, before anything is read by a model.
+
+    Args:
+        slides, um_per_px: see `false_alarms`; those after the first with tissue are not opened.
+        task: with a pixel size.
+
+    Raises:
+        CalibrationError: none holds tissue; see also `false_alarms`.
+    """
+    um = task.um_per_px
+    assert um is not None
+    if not any(_whole(path, um, um_per_px)[1].any() for path in slides):
+        raise CalibrationError(*_NO_FREE_TISSUE)
+
+
+_NO_FREE_TISSUE = ("slides without the positive class", "no tissue is found in any of them")
+
+
+def _whole(path: Path, um: float, um_per_px: float | None) -> tuple[Section, NDArray[np.bool_]]:
+    """A slide at `um` per pixel, with a mask that is empty, and which of its cells hold tissue; it may have no cell."""
+    with Slide.open(path, um_per_px) as slide:
+        width, height = (side // STRIDE * STRIDE for side in slide.size_at(um))
+        if not (width and height):
+            return Section(np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), bool), ()), np.zeros((0, 0), bool)
+        image = slide.region(0, 0, width, height, um)
+    section = Section(image, np.zeros((height, width), bool), ((0, 0, height, width),))
+    return section, section.tissue(um)
 
 
 def false_alarms(
@@ -212,11 +265,7 @@ def false_alarms(
     assert um is not None
     point = reader.model.point(1)
     for path in slides:
-        with Slide.open(path, um_per_px) as slide:
-            width, height = (side // STRIDE * STRIDE for side in slide.size_at(um))
-            image = slide.region(0, 0, width, height, um)
-        section = Section(image, np.zeros((height, width), bool), ((0, 0, height, width),))
-        tissue = tissue_cells(image, um)
+        section, tissue = _whole(path, um, um_per_px)
         probability = np.where(tissue, point.view_probability(map_of(reader, section)), np.nan)
         areas = numbered(probability, cut.threshold)
         yield {
@@ -230,7 +279,14 @@ def false_alarms(
 
 
 def free_tissue(rows: Sequence[dict[str, Any]], cut: Cut, note: str = "") -> FreeTissue:
-    """Rows of `false_alarms` as one rate, its interval over slides."""
+    """Rows of `false_alarms` as one rate, its interval over slides; those without tissue have no part in it.
+
+    Raises:
+        CalibrationError: none has tissue.
+    """
+    rows = [row for row in rows if row["mm2"]]
+    if not rows:
+        raise CalibrationError(*_NO_FREE_TISSUE)
     areas, at_point, mm2 = (np.array([row[key] for row in rows], float) for key in ("areas", "areas_at_point", "mm2"))
 
     def rate(events: NDArray[np.float64]) -> Interval:

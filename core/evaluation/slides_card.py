@@ -78,7 +78,16 @@ def _maps(one: MapFigures, bundle: Bundle) -> list[str]:
         *((words, one.pixels, key) for key, words in _FIGURES.items()),
         *((f"lesions found at {rate:>4} false areas per mm2", one.found, rate) for rate in _rates(one.found)),
     ]
-    about = "95 % bootstrap intervals over places" if one.data.places > 1 else "a single place, hence no intervals"
+    about = (
+        "95 % bootstrap intervals over places, those of lesions no narrower than if each were found independently "
+        "(Clopper & Pearson 1934)"
+        if one.data.places > 1
+        else "a single place, hence no intervals"
+    )
+    reasons = {
+        words: [rate for rate, other in one.left_out.items() if other == words] for words in one.left_out.values()
+    }
+    why = [f"Not told at {', '.join(rates)} false areas per mm2: {words}." for words, rates in reasons.items()]
     return [
         f"### {one.data.name}",
         f"{_tissue(one.data)} Cells of tissue alone; {about}. Parts of a mask within {JOINED_UM:g} um are one lesion, "
@@ -88,6 +97,7 @@ def _maps(one: MapFigures, bundle: Bundle) -> list[str]:
         f"| figure | {' | '.join(names)} |",
         f"|---|{'---|' * len(names)}",
         *(f"| {words} | {' | '.join(_cell(by_map, name, key) for name in names)} |" for words, by_map, key in rows),
+        *(["", *why] if why else []),
     ]
 
 

@@ -267,6 +267,8 @@ class MapFigures(_Record):
     """By map and figure: pixel_auc, average_precision, chance (the share of the positive class among tissue)."""
     found: dict[str, dict[str, Interval | float]]
     """By map and rate of false areas per mm2: the share of lesions that an area meets."""
+    left_out: dict[str, str] = {}
+    """Rates at which nothing is told, and why."""
 
 
 class FreeTissue(_Record):

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from core.evaluation.metrics.froc import Sweep, lesions_of, poisson, rate_interval, sensitivities, sweep
+from core.evaluation.metrics.froc import (
+    Sweep,
+    lesions_of,
+    poisson,
+    rate_interval,
+    rates_on,
+    sensitivities,
+    share_of_lesions,
+    sweep,
+)
 from core.models.schema import Interval
 
 
@@ -71,3 +80,20 @@ def test_rates_are_no_surer_than_their_events():
         "low": 2,
         "high": 30,
     }
+
+
+def test_shares_of_lesions_are_no_surer_than_their_number():
+    """Clopper and Pearson's limits of all of n, 0.025^(1/n), and of 5 of 10 from their tables."""
+    every = share_of_lesions(Interval(value=1, low=1, high=1), 19)
+    assert (every.value, every.low, every.high) == (1, pytest.approx(0.025 ** (1 / 19)), 1)
+    none = share_of_lesions(Interval(value=0, low=0, high=0), 19)
+    assert (none.low, none.high) == (0, pytest.approx(1 - 0.025 ** (1 / 19)))
+    half = share_of_lesions(Interval(value=0.5, low=0.4, high=0.9), 10)
+    assert (half.low, half.high) == (pytest.approx(0.187, abs=1e-3), 0.9)  # 0.187 to 0.813
+
+
+def test_rates_that_less_than_one_false_area_makes_are_not_told():
+    assert rates_on(2.03) == (0.5, 1, 2, 4, 8)
+    assert rates_on(1.85) == (1, 2, 4, 8)
+    assert rates_on(4.0) == (0.25, 0.5, 1, 2, 4, 8)
+    assert rates_on(0.0) == ()

@@ -14,7 +14,15 @@ from core.errors import CalibrationError, ImportSourceError
 from core.evaluation.card import model_card
 from core.evaluation.metrics.froc import Sweep
 from core.evaluation.sections import map_of, slide_section, stitched
-from core.evaluation.slides import Measured, choose_threshold, figures_of, free_tissue, measure
+from core.evaluation.slides import (
+    Measured,
+    check_free,
+    choose_threshold,
+    false_alarms,
+    figures_of,
+    free_tissue,
+    measure,
+)
 from core.models.schema import OperatingPoint, SlideEvaluation, TissueRecord
 from core.models.store import read_description
 from core.slides.areas import Cut, cut_of
@@ -90,6 +98,7 @@ def test_the_threshold_for_areas(model):
     chosen = choose_threshold(reader, made_measured(name, 2), 3.0)
     assert (chosen.logit, chosen.alarms.value, chosen.called.value) == (0.5, 3.0, 6 / 20)
     assert chosen.alarms.low <= 3 <= chosen.alarms.high
+    assert (chosen.found.low, chosen.found.high) == (pytest.approx(0.025 ** (1 / 2)), 1)  # two of two lesions
     assert choose_threshold(reader, made_measured(name, 2), 2.9).logit == 2.0
     # what patches read as negative is in no area, however few false ones there are
     assert choose_threshold(reader, made_measured(name, 2), 99.0).logit == 0.5
@@ -118,21 +127,28 @@ def test_measured_maps_are_told_in_the_card(model, slide):
     name = reader.model.name
     assert (measured.data.places, measured.data.lesions) == (2, 2)
     assert figures.pixels[name]["pixel_auc"].value > 0.95 > figures.pixels["smoothed hematoxylin"]["chance"].high
-    assert figures.found[name]["1"].value == 1
+    assert measured.data.mm2_without == pytest.approx(0.2235, abs=1e-4)  # one false area is 4.5 per mm2
+    assert list(figures.found[name]) == ["8"]
+    assert list(figures.left_out) == ["0.25", "0.5", "1", "2", "4"]
+    assert figures.found[name]["8"].model_dump() == {"value": 1, "low": pytest.approx(0.025 ** (1 / 2)), "high": 1}
     with pytest.raises(CalibrationError, match="no tissue"):
         measure(reader, stitched([Region("glass", np.full((64, 64, 3), 244, np.uint8), mask[:64, :64])]), "glass")
     alone = figures_of(measure(reader, both[:1], "one")).pixels[name]
     assert isinstance(alone["pixel_auc"], float)  # one place knows no spread
     areas = choose_threshold(reader, measured)
     described = reader.model.changed(areas=areas)
-    rows = [{"areas": 0, "areas_at_point": 3, "mm2": 1.0}, {"areas": 0, "areas_at_point": 1, "mm2": 1.0}]
+    glass = {"areas": 0, "areas_at_point": 0, "mm2": 0.0}
+    rows = [{"areas": 0, "areas_at_point": 3, "mm2": 1.0}, {"areas": 0, "areas_at_point": 1, "mm2": 1.0}, glass]
     free = free_tissue(rows, cut_of(described, STRIDE), "by their look")
-    assert (free.alarms.value, free.at_point.value) == (0, 2)
+    assert (free.pictures, free.alarms.value, free.at_point.value) == (2, 0, 2)
+    with pytest.raises(CalibrationError, match="no tissue is found in any of them"):
+        free_tissue([glass], cut_of(described, STRIDE))
     assert free.alarms.high == pytest.approx(3.689 / 2, abs=1e-3)
     told = described.changed(slides=SlideEvaluation(stride=STRIDE, maps=(figures,), free=free))
     assert type(told).model_validate_json(told.model_dump_json()) == told
     card = model_card(told)
     assert "made for a test" in card
+    assert "Not told at 0.25, 0.5, 1, 2, 4 false areas per mm2: that is less than one on the 0.22 mm2 measured" in card
     assert "no stage" in card
     assert "None of it may be set against the figures here" in card
     assert "Whole slides" not in model_card(reader.model)
@@ -150,3 +166,34 @@ def test_a_slide_with_its_mask_beside_it(tmp_path, slide):
     section = slide_section(path, PCAM)
     assert section.image.shape == (128, 128, 3)
     np.testing.assert_array_equal(section.mask, mask[::2, ::2])
+
+
+def test_free_slides_without_tissue(tmp_path, model):
+    """They are told with their 0, and refused where there are no others."""
+    glass, stained, tiny = (tmp_path / f"{name}.png" for name in ("glass", "stained", "tiny"))
+    tissue = np.full((256, 256, 3), 244)
+    tissue[:, :128] = (150, 80, 140) - 40 * np.random.default_rng(1).random((256, 128, 1))
+    for path, pixels in ((glass, np.full((256, 256, 3), 244)), (stained, tissue), (tiny, tissue[:20])):
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    check_free([glass, stained], PCAM, 0.97)
+    with pytest.raises(CalibrationError, match="no tissue is found in any of them"):
+        check_free([glass, tiny], PCAM, 0.97)
+    reader, cut = mean_reader(model), Cut(0.5, "")
+    *empty, full = false_alarms(reader, [glass, tiny, stained], cut, 0.97)
+    assert [(row["slide"], row["mm2"], row["areas"]) for row in empty] == [("glass.png", 0, 0), ("tiny.png", 0, 0)]
+    assert full["mm2"] > 0
+    assert free_tissue([*empty, full], cut).pictures == 1
+
+
+def test_free_slides_without_tissue_are_refused_before_anything_is_measured(tmp_path, command, monkeypatch, model):
+    monkeypatch.setattr("core.inference.load_reader", lambda *_: mean_reader(model))
+    monkeypatch.setattr("core.evaluation.slides.measure", lambda *_: pytest.fail("it measures first"))
+    Image.new("RGB", (256, 256), (244,) * 3).save(tmp_path / "glass.png")
+    regions = tmp_path / "regions"
+    regions.mkdir()
+    Image.new("RGB", (96, 96), (150, 80, 140)).save(regions / "a.png")
+    Image.fromarray(np.eye(96, dtype=bool)).save(regions / "a_mask.png")
+    arguments = ("--regions", regions, "--free", tmp_path / "glass.png", "--um-per-px", 0.97)
+    code, _, said = command("evaluate-slides", "--model", "densenet169", *arguments, "--out", tmp_path / "out.json")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "no tissue is found in any of them" in said

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, label
 from scipy.optimize import isotonic_regression
-from scipy.stats import chi2
+from scipy.stats import binomtest, chi2
 from skimage.measure import regionprops
 
 from core.models.schema import Interval
 from core.slides.areas import numbered
 
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""False alarms per mm2 at which sensitivity is told."""
+"""False alarms per mm2 at which sensitivity is told, where the tissue is enough for them: see `rates_on`."""
 JOINED_UM = 75.0
 """Parts of a mask nearer than this are one lesion, and half of it around a lesion is no false alarm."""
 SMALL_UM = 200.0
@@ -125,6 +125,15 @@ def sweep(
     return Sweep(alarms, called, found, covered, int(lesions.max(initial=0)), cells, int(on.sum()), cells * cell_mm2)
 
 
+def rates_on(mm2: float) -> tuple[float, ...]:
+    """Those of RATES at which one false alarm or more fits on that much tissue without tumour.
+
+    What is below means that none was seen there, whatever the rate: on 2 mm2 without one it may still be 1.8 per mm2
+    (see `poisson`).
+    """
+    return tuple(rate for rate in RATES if rate * mm2 >= 1 - 1e-9)
+
+
 def sensitivities(pictures: Sequence[Sweep], rates: Sequence[float] = RATES) -> NDArray[np.float64]:
     """Share of lesions found at each rate of false alarms per mm2 of tissue without tumour, (len(rates),) in [0, 1].
 
@@ -147,3 +156,13 @@ def rate_interval(drawn: Interval, events: int, mm2: float) -> Interval:
     places without an event none."""
     low, high = poisson(events, mm2)
     return Interval(value=drawn.value, low=min(drawn.low, low), high=max(drawn.high, high))
+
+
+def share_of_lesions(drawn: Interval, lesions: int) -> Interval:
+    """A bootstrap interval of the share of lesions found, in [0, 1], no narrower than if each were found independently:
+    places whose lesions are all found know no spread.
+
+    The exact 95 % limits by Clopper & Pearson (1934, doi:10.1093/biomet/26.4.404) are those of one lesion or more.
+    """
+    exact = binomtest(round(drawn.value * lesions), lesions).proportion_ci(method="exact")
+    return Interval(value=drawn.value, low=min(drawn.low, float(exact.low)), high=max(drawn.high, float(exact.high)))
