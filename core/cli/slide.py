@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from core.cli.options import EngineName, Model, PixelSize, app
+from core.cli.options import EngineName, Model, app
 from core.cli.terminal import progress
 from core.errors import printable
 
@@ -25,7 +25,13 @@ def read(
         int,
         typer.Option("--stride", min=8, max=96, help="Pixels between cells; multiples of 8 cost one pass the same."),
     ] = 32,
-    um_per_px: PixelSize = None,
+    um_per_px: Annotated[
+        float | None,
+        typer.Option("--um-per-px", help="Micrometres per pixel of slides whose files do not say it."),
+    ] = None,
+    override: Annotated[
+        bool, typer.Option("--override", help="Let --um-per-px stand above what files say, too.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Slides at a time, in threads of this machine.")] = 2,
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a Dask scheduler whose workers read the chunks.")
@@ -42,7 +48,7 @@ def read(
     from core.view.slide_map import overview_picture
 
     paths = slides_in(inputs)
-    batch = Batch(paths, load_reader(model, engine), out, overview_picture, stride, um_per_px)
+    batch = Batch(paths, load_reader(model, engine), out, overview_picture, stride, um_per_px, override)
     with progress("slide", "slide") as bar:
         bar.total = len(paths)
         with ExitStack() as held:

@@ -55,7 +55,8 @@ def _threshold(bundle: Bundle, areas: AreaThreshold) -> list[str]:
         *lines,
         "Had other places been drawn, it would lie between "
         f"{areas.chosen_anew.low:.3f} and {areas.chosen_anew.high:.3f}.",
-        "It was chosen and measured on the same places. Maps of another stride are cut at the threshold for patches.",
+        "It was chosen and measured on the same places. Maps of another stride are cut at it too, though false areas "
+        "were not counted there.",
     ]
 
 

@@ -14,41 +14,60 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from core.models.schema import Bundle
+from core.models.schema import Bundle, Interval
 
 GAP = 2
-"""Cells that may lie between two parts of one area."""
+"""Cells, of STRIDE px, that may lie between two parts of one area."""
 ASKED_AREAS = 50
 """Areas of a slide, the hottest, whose patches are asked how familiar they are."""
 LEAST = 2
-"""Cells of an area; a single one is what a wrong reading looks like."""
+"""Such cells of an area; a single one is what a wrong reading looks like."""
 NO_STAGE = (
-    "Areas are where the network reads the positive class, joined across gaps of at most two cells; a single cell is "
-    "none. Their size and longest diameter are the map's, whose cells are coarse: no measurement of a metastasis, no "
-    "stage."
+    "Areas are where the network reads the positive class, joined across gaps of at most two cells of 32 px; a single "
+    "such cell is none. Their size and longest diameter are the map's, whose cells are coarse: no measurement of a "
+    "metastasis, no stage."
 )
 """What stands beside every list of areas."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """From which probability on a cell belongs to an area, and in words where that comes from."""
+    """From which probability on a cell belongs to an area, and in words where that comes from.
+
+    Attributes:
+        threshold: a probability.
+        rule: in words.
+        alarms: false areas per mm2 of tissue without the positive class; None where that was not measured.
+    """
 
     threshold: float
     rule: str
+    alarms: Interval | None = None
+
+    def expected(self, mm2: float) -> str:
+        """How many false areas that much tissue would have; '' where it is not known."""
+        if self.alarms is None:
+            return ""
+        value, low, high = (f"{one * mm2:.2g}" for one in (self.alarms.value, self.alarms.low, self.alarms.high))
+        return f"{value} false areas [{low}, {high}] are to be expected on so much tissue"
 
 
 def cut_of(model: Bundle, stride: int) -> Cut:
-    """The threshold for areas that was recorded with a model for maps of that stride, or else its operating point."""
+    """The threshold for areas that was recorded with a model, or else its operating point."""
     point, areas = model.point(1), model.areas
-    if areas is not None and areas.stride == stride:
+    if areas is None:
         return Cut(
-            float(point.view_probability(np.array(areas.logit))),
-            f"threshold for areas: {areas.alarms.value:.2g} false areas per mm2 of tissue without {model.task.positive}"
-            f" [{areas.alarms.low:.2g}, {areas.alarms.high:.2g}] on the {areas.data.places} places it was chosen on",
+            point.threshold,
+            f"operating point for patches ({point.threshold_rule}); no threshold for areas is recorded",
         )
-    why = "no threshold for areas is recorded" if areas is None else f"that for areas is for a stride of {areas.stride}"
-    return Cut(point.threshold, f"operating point for patches ({point.threshold_rule}); {why}")
+    rule = (
+        f"threshold for areas: {areas.alarms.value:.2g} false areas per mm2 of tissue without {model.task.positive} "
+        f"[{areas.alarms.low:.2g}, {areas.alarms.high:.2g}] on the {areas.data.places} places it was chosen on"
+    )
+    threshold = float(point.view_probability(np.array(areas.logit)))
+    if areas.stride == stride:
+        return Cut(threshold, rule, areas.alarms)
+    return Cut(threshold, f"{rule}, at a stride of {areas.stride} px; at {stride} px they were not counted")
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,7 @@ def areas_of(
     threshold: float,
     cell: tuple[float, float],
     um_per_px: tuple[float, float],
+    finer: int = 1,
 ) -> list[Area]:
     """Areas of a map, the hottest first, by the highest probability and then by size.
 
@@ -91,10 +111,11 @@ def areas_of(
         threshold: from which on a cell belongs to one.
         cell: width and height of a cell in level-0 px; the first lies at (0, 0).
         um_per_px: across and down, of level 0.
+        finer: see `numbered`.
     """
     from scipy.ndimage import find_objects
 
-    numbers = numbered(probability, threshold)
+    numbers = numbered(probability, threshold, finer)
     mm2 = cell[0] * um_per_px[0] * cell[1] * um_per_px[1] / 1e6
     found = []
     for number, box in enumerate(find_objects(numbers), start=1):
@@ -119,17 +140,19 @@ def areas_of(
     return sorted(found, key=lambda area: (-round(area.highest, 2), -area.mm2))
 
 
-def numbered(values: NDArray[np.floating], threshold: float) -> NDArray[np.intp]:
-    """The number from 1 of the area that each cell (rows, columns) belongs to, 0 for none; nan belongs to none."""
+def numbered(values: NDArray[np.floating], threshold: float, finer: int = 1) -> NDArray[np.intp]:
+    """The number from 1 of the area that each cell (rows, columns) belongs to, 0 for none; nan belongs to none.
+
+    `finer` cells of this map lie along one of those that GAP and LEAST count.
+    """
     from scipy.ndimage import label
 
-    positive = np.nan_to_num(values, nan=-np.inf) >= threshold
-    near = cv2.morphologyEx(np.pad(positive, GAP).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((GAP + 1,) * 2, np.uint8))[
-        GAP:-GAP, GAP:-GAP
-    ]
+    gap, positive = GAP * finer, np.nan_to_num(values, nan=-np.inf) >= threshold
+    closing = np.ones((gap + 1,) * 2, np.uint8)
+    near = cv2.morphologyEx(np.pad(positive, gap).astype(np.uint8), cv2.MORPH_CLOSE, closing)[gap:-gap, gap:-gap]
     labels, count = label(near | positive, np.ones((3, 3)))
     labels[~positive] = 0
-    large = np.bincount(labels.ravel(), minlength=count + 1) >= LEAST
+    large = np.bincount(labels.ravel(), minlength=count + 1) >= LEAST * finer**2
     large[0] = False
     return np.asarray((np.cumsum(large) * large)[labels], np.intp)
 

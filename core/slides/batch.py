@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import logging
+import math
 import re
 import threading
 from collections import Counter
@@ -48,14 +49,31 @@ HEAD = 2**16
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one slide; `folder` is the name of the folder of its results."""
+    """What became of one slide.
+
+    Attributes:
+        slide: the file's name.
+        status: READ, WITH_HOLES, REFUSED or WAITING.
+        tissue_mm2: area of its tissue; None where it was not read.
+        areas: number of areas; None where it was not read.
+        reason: why it was not read, or not whole.
+        folder: name of the folder of its results.
+        um_per_px, um_per_px_by: of level 0 across, and who said so.
+        model, stride: that it was read by and at.
+        unlike_training_tissue: share of its tissue that is; None where that was not asked.
+    """
 
     slide: str
     status: str
-    tissue_mm2: float = 0.0
-    areas: int = 0
+    tissue_mm2: float | None = None
+    areas: int | None = None
     reason: str = ""
     folder: str = ""
+    um_per_px: float | None = None
+    um_per_px_by: str = ""
+    model: str = ""
+    stride: int | None = None
+    unlike_training_tissue: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,8 @@ class Batch:
         out: folder of all results.
         draw: makes the overview picture of a scan.
         stride: pixels between cells.
-        um_per_px: of level 0, where a person says so.
+        um_per_px: of level 0 of slides whose files do not say it.
+        override: let it stand above what files say, too.
     """
 
     paths: Sequence[Path]
@@ -77,6 +96,15 @@ class Batch:
     draw: Draw
     stride: int = STRIDE
     um_per_px: float | None = None
+    override: bool = False
+
+    def open(self, path: Path) -> Slide:
+        """Open one of the slides, at the pixel size that it is to be read with; see `Slide.open`."""
+        slide = Slide.open(path, self.um_per_px if self.override else None)
+        if slide.um_per_px is None and self.um_per_px is not None:
+            slide.close()
+            return Slide.open(path, self.um_per_px)
+        return slide
 
     @cached_property
     def folders(self) -> dict[Path, Path]:
@@ -100,7 +128,7 @@ class Batch:
         facts = (
             *(str(path.resolve()), [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in files_of(path)]),
             *(model.graph_key, engine, repr(model.point(1)), repr(model.ood)),
-            *(self.stride, self.um_per_px, repr(cut_of(model, self.stride))),
+            *(self.stride, self.um_per_px, self.override, repr(cut_of(model, self.stride))),
         )
         return self.out / SCANS / "read" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
 
@@ -108,11 +136,14 @@ class Batch:
         """What became of a slide that was read before, where all that was written of it is still there."""
         folder = self.folders[path]
         try:
-            told = Outcome(**json.loads(self.receipt(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            record = (folder / RECORD).read_bytes()
+            told = json.loads(self.receipt(path).read_text(encoding="utf-8"))
+            outcome = Outcome(**told["outcome"])
+        except (OSError, ValueError, TypeError, KeyError):
             return None
-        files = (HEATMAP, PICTURE, AREAS, GEOJSON, RECORD, OVERVIEW)
-        return told if told.folder == folder.name and all((folder / name).is_file() for name in files) else None
+        ours = told["record"] == hashlib.sha256(record).hexdigest()  # else another model, stride or size came after it
+        files = (HEATMAP, PICTURE, AREAS, GEOJSON, OVERVIEW)
+        return outcome if ours and all((folder / name).is_file() for name in files) else None
 
     def finish(self, scan: Scan) -> Outcome:
         """Write what a scan has found into its folder, and say what became of the slide.
@@ -131,16 +162,23 @@ class Batch:
         slide, threshold = scan.slide, cut_of(scan.reader.model, scan.grid.stride).threshold
         folder = self.folders[slide.path]
         assert slide.um_per_px is not None
-        found = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px)
+        found = areas_of(scan.probability(), threshold, cell_of(scan), slide.um_per_px, scan.grid.finer)
         areas = [replace(area, unlike=scan.unlike(*area.members)) for area in found[:ASKED_AREAS]] + found[ASKED_AREAS:]
         write_scan(scan, areas, folder, threshold, self.draw(scan))
         holes = scan.holes()
-        mm2 = float(scan.wanted.sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2
-        status = WITH_HOLES if holes else READ
-        outcome = Outcome(slide.path.name, status, mm2, len(areas), "; ".join(holes.values()), folder.name)
+        share = scan.unlike_tissue()
+        outcome = Outcome(
+            *(slide.path.name, WITH_HOLES if holes else READ, scan.tissue_mm2, len(areas)),
+            *("; ".join(holes.values()), folder.name, slide.um_per_px[0], slide.told_by),
+            *(scan.reader.model.identity, scan.grid.stride, None if math.isnan(share) else share),
+        )
         if not holes:  # which are tried again at the next start
             scan.pack()
-            write_text(self.receipt(slide.path), json.dumps(asdict(outcome)) + "\n")
+            receipt = {
+                "outcome": asdict(outcome),
+                "record": hashlib.sha256((folder / RECORD).read_bytes()).hexdigest(),
+            }
+            write_text(self.receipt(slide.path), json.dumps(receipt) + "\n")
         return outcome
 
 
@@ -196,6 +234,8 @@ def files_of(path: Path) -> list[Path]:
 def slides_in(inputs: Iterable[Path]) -> list[Path]:
     """Slides by path: files as they are named, those of a folder, and those that a text file lists, a line each.
 
+    Of a folder's folders only DICOM is taken, which often has one for each slide.
+
     Raises:
         SlideError: there is no such file, or no slide in a folder.
     """
@@ -203,6 +243,7 @@ def slides_in(inputs: Iterable[Path]) -> list[Path]:
     for path in inputs:
         if path.is_dir():
             inside = sorted(one for one in path.iterdir() if one.suffix.lower() in ENDINGS and one.is_file())
+            inside += sorted(one for one in path.glob("*/*") if one.suffix.lower() == ".dcm" and one.is_file())
             if any(one.suffix.lower() == ".vms" for one in inside):  # whose pixels, macro and label are JPEGs
                 inside = [one for one in inside if one.suffix.lower() not in (".jpg", ".jpeg")]
             if not inside:
@@ -248,7 +289,7 @@ def read_slide(path: Path, batch: Batch, *, stop: Callable[[], bool] = lambda: F
     if stop():
         return Outcome(path.name, WAITING)
     try:
-        with Slide.open(path, batch.um_per_px) as slide:
+        with batch.open(path) as slide:
             scan = Scan(slide, batch.reader, batch.out / SCANS, batch.stride)
             scan.forget_holes()
             scan.run(stop)

@@ -17,7 +17,7 @@ from core.inference.reader import Reader, load_reader
 from core.settings import ENGINES
 from core.slides.batch import FAULTS, SCANS, WAITING, Batch, Outcome, Table, already_read, refused
 from core.slides.scan import Scan
-from core.slides.slide import Slide
+from core.slides.slide import A_PERSON, Slide
 
 Chunk = tuple[int, int]
 RETRIES = 3
@@ -68,15 +68,16 @@ def read_on_cluster(client: Any, batch: Batch) -> Generator[Outcome, None, None]
 
 def _begin(client: Any, path: Path, batch: Batch) -> Reading:
     try:
-        slide = Slide.open(path, batch.um_per_px)
+        slide = batch.open(path)
         scan = Scan(slide, batch.reader, batch.out / SCANS, batch.stride)
     except FAULTS as error:
         return Reading(path, None, [], refused(path, error))
     scan.forget_holes()
     engine = batch.reader.engine.name
+    told = slide.um_per_px[0] if slide.um_per_px and slide.told_by == A_PERSON else None
     facts = (
         *(slide.sha256(), str(batch.reader.stored.folder), engine if engine in ENGINES else "auto"),
-        *(str(batch.out / SCANS), batch.stride, batch.um_per_px),
+        *(str(batch.out / SCANS), batch.stride, told),
     )
     tasks = [
         client.submit(read_chunk, str(path), chunk, *facts, retries=RETRIES, pure=False) for chunk in scan.missing()

@@ -76,6 +76,11 @@ class Grid:
     um_per_px: float
 
     @property
+    def finer(self) -> int:
+        """Cells along one of the task's usual stride, see `core.slides.areas.numbered`."""
+        return max(1, STRIDE // self.stride)
+
+    @property
     def chunk(self) -> int:
         """Cells along a chunk."""
         return CHUNK_PX // self.stride
@@ -129,6 +134,7 @@ class Scan:
         self.folder = folder / name
         self.chunks = [chunk for chunk in self.grid.chunks() if self.wanted[self.grid.cells(chunk)].any()]
         self._logits = np.full((self.grid.rows, self.grid.columns), np.nan, np.float32)
+        self._unlike: float | None = None
         self._known: set[tuple[int, int]] = set()  # chunks whose logits are there
 
     def run(self, stop: Callable[[], bool] = lambda: False, tell: Tell = lambda done, total: None) -> None:  # noqa: ARG005
@@ -169,6 +175,12 @@ class Scan:
         left, top, *sides = self.grid.box(slice(row, row + 1), slice(column, column + 1))
         width, height = (side + 2 * margin for side in sides)
         return self.slide.region(left - margin, top - margin, width, height, self.grid.um_per_px)
+
+    def is_inside(self, row: int, column: int) -> bool:
+        """Whether the patch about a cell lies within the slide, and shows nothing mirrored."""
+        left, top, width, height = self.grid.box(slice(row, row + 1), slice(column, column + 1))
+        across, down = self.slide.size_at(self.grid.um_per_px)
+        return left >= 0 and top >= 0 and left + width <= across and top + height <= down
 
     def missing(self) -> list[tuple[int, int]]:
         """Chunks that are not on disk yet, by their first row and column."""
@@ -234,6 +246,17 @@ class Scan:
             return float("nan")
         flagged = self.reader.read(np.stack(patches)).flags
         return sum(UNLIKE in names for names in flagged) / len(flagged)
+
+    def unlike_tissue(self) -> float:
+        """`unlike` of the slide: of cells spread evenly over its tissue. Asked once."""
+        if self._unlike is None:
+            self._unlike = self.unlike(*np.nonzero(self.wanted))
+        return self._unlike
+
+    @property
+    def tissue_mm2(self) -> float:
+        """Area of the tissue that is to be read: of each cell, the share that is tissue."""
+        return float(self.tissue[self.wanted].sum()) * (self.grid.stride * self.grid.um_per_px / 1000) ** 2
 
     def holes(self) -> dict[tuple[int, int], str]:
         """Chunks that could not be read, with a sentence each."""

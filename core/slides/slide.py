@@ -22,6 +22,7 @@ from core.slides.formats import Level, Pyramid, open_pyramid, refusing
 from core.slides.resample import resampled, weights
 
 Pixels = NDArray[np.uint8]
+THE_FILE, A_PERSON = "the file", "a person"
 SAME = 1e-6
 """Relative difference of pixel sizes that moves nothing by a pixel on any slide."""
 MAX_ENLARGEMENT = 1.34
@@ -47,7 +48,7 @@ class Slide:
         self.um_per_px = um_per_px
         """Across and down, of level 0; None where neither file nor person says."""
         self.told_by = told_by
-        """Who said so: 'the file', 'a person', or '' for nobody."""
+        """Who said so: THE_FILE, A_PERSON, or '' for nobody."""
         self._sha256 = ""
 
     @classmethod
@@ -66,7 +67,7 @@ class Slide:
             check_pixel_size(um_per_px)
         pyramid = open_pyramid(path)
         told = (um_per_px, um_per_px) if um_per_px is not None else pyramid.um_per_px
-        by = "a person" if um_per_px is not None else "the file" if told else ""
+        by = A_PERSON if um_per_px is not None else THE_FILE if told else ""
         found = cls(path, pyramid, told, by)
         try:
             found._refuse_unseen()

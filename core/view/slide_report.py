@@ -50,6 +50,8 @@ LISTED = 100
 """Areas of the table at most."""
 SIDE = 1024
 """Pixels of the slide's picture, its longer side."""
+UNFAMILIAR = 0.25
+"""Share of patches unlike training tissue from which the slide as a whole is doubted."""
 TALLEST = 400.0
 """Points of it on paper."""
 INK, HALO = (20, 20, 20), "white"
@@ -106,8 +108,10 @@ class SlideReport:
     @property
     def about(self) -> str:
         """What an area is, and how many of them the table leaves out."""
+        expected = self.cut.expected(self.scan.tissue_mm2)
+        without = f" {expected}, were it all without {self.scan.reader.task.positive}." if expected else ""
         less = f" The first {LISTED} are listed; the table of areas (CSV) has all." if len(self.areas) > LISTED else ""
-        return f"From probability {self.cut.threshold:.2f}: {_shown(self.cut.rule)}. {NO_STAGE}{less}"
+        return f"From probability {self.cut.threshold:.2f}: {_shown(self.cut.rule)}.{without} {NO_STAGE}{less}"
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -123,21 +127,21 @@ class SlideReport:
         slide, model, grid = self.scan.slide, self.scan.reader.model, self.scan.grid
         wanted, read = int(self.scan.wanted.sum()), int(np.isfinite(self.scan.logits()).sum())
         holes = len(self.scan.holes())
-        mm2 = (grid.stride * grid.um_per_px / 1000) ** 2
         size = " x ".join(f"{side:.4g}" for side in dict.fromkeys(slide.um_per_px or ()))
-        how_much = "all" if read == wanted else f"{read * mm2:.2f} mm2 of it"
+        how_much = "all" if read == wanted else f"{read / max(wanted, 1):.0%} of it"
         missing = f"; {holes} places could not be read" if holes else ""
         corrected = "; its outline was corrected by hand" if self.scan.corrected else ""
         told = [
             ("Slide", f"{self.name}, {slide.format}, {slide.width:,} x {slide.height:,} px"),
             ("Pixel size", f"{size} um/px, said by {slide.told_by}"),
             ("Read at", f"{grid.um_per_px:g} um/px, a cell every {grid.stride} px"),
-            ("Tissue", f"{wanted * mm2:.2f} mm2, {how_much} read{missing}{corrected}"),
+            ("Tissue", f"{self.scan.tissue_mm2:.2f} mm2, {how_much} read{missing}{corrected}"),
+            ("Familiar?", unlike_words(self.scan.unlike_tissue(), self.scan.reader.task.positive)),
             ("Model", f"{model.identity}, engine {self.scan.reader.engine.name}"),
             ("Threshold", f"{self.cut.threshold:.4f}"),
             ("SHA-256", slide.sha256()),
         ]
-        return [(words, _shown(printable(said))) for words, said in told]
+        return [(words, _shown(printable(said))) for words, said in told if said]
 
 
 def cases_of(
@@ -166,13 +170,17 @@ def cases_of(
         inside = slice(margin, margin + scan.grid.side)
         patch = np.ascontiguousarray(surroundings[inside, inside])
         readings = explain(patch, surroundings)
-        views = f"The map reads one view of it, this page {readings.views}." if readings.views > 1 else ""
+        notes = [f"Cut out of the slide about the hottest cell of area {number}, {_place(area, scan)}."]
+        if readings.views > 1:
+            notes.append(f"The map's cell is one look at it; here {readings.views} flips and turns are averaged.")
+        if not scan.is_inside(area.row, area.column):
+            notes.append("It reaches beyond the slide's border: there the slide is mirrored.")
         cases.append(
             Case(
                 f"{name}, area {number}",
                 patch,
                 readings,
-                notes=(f"Cut out of the slide about the hottest cell of area {number}, {_place(area, scan)}.", views),
+                notes=tuple(notes),
                 trust=trust(patch, readings),
                 synthetic=drawn,
                 um_per_px=um[0] if um else None,
@@ -259,6 +267,15 @@ def _row(number: int, area: Area, scan: Scan) -> tuple[str, ...]:
 def _place(area: Area, scan: Scan) -> str:
     mm = scan.grid.stride * scan.grid.um_per_px / 1000
     return f"{(area.column + 0.5) * mm:.2f} mm from the left, {(area.row + 0.5) * mm:.2f} mm from the top"
+
+
+def unlike_words(share: float, positive: str) -> str:
+    """What is said of a slide whose tissue is unlike training tissue to that share; '' where it was not asked."""
+    if math.isnan(share):
+        return ""
+    said = f"{share:.0%} of patches spread over the tissue are unlike training tissue"
+    doubt = f": that nothing is marked says little here, and what is blue is not known to be without {positive}"
+    return said + (doubt if share >= UNFAMILIAR else "")
 
 
 def _shown(words: str) -> str:

@@ -110,8 +110,9 @@ def test_the_threshold_for_areas(model):
     cut = cut_of(with_areas, STRIDE)
     assert cut.threshold == pytest.approx(1 / (1 + np.exp(-0.5)))
     assert "3 false areas per mm2" in cut.rule
-    assert cut_of(with_areas, 48) == Cut(0.5, cut_of(with_areas, 48).rule)
-    assert "stride of 32" in cut_of(with_areas, 48).rule
+    assert cut.alarms == chosen.alarms
+    assert cut_of(with_areas, 48) == Cut(cut.threshold, cut_of(with_areas, 48).rule)
+    assert "at a stride of 32 px; at 48 px they were not counted" in cut_of(with_areas, 48).rule
 
 
 def test_measured_maps_are_told_in_the_card(model, slide):

@@ -380,6 +380,35 @@ def test_a_slide_of_the_same_name_in_a_second_command_overwrites_nothing(write_s
     assert sorted(pd.read_csv(tmp_path / "out" / "slides.csv")["folder"]) == sorted({one.folder for one in found})
 
 
+def test_what_another_command_wrote_into_a_folder_is_not_taken_for_ones_own(write_slide, tissue, darkness, tmp_path):
+    batch = Batch([write_slide(tissue[:320, :320], UM)], darkness, tmp_path, overview_picture)
+    for stride in (32, 16, 32):
+        (found,) = read_slides(replace(batch, stride=stride))
+        record = json.loads((tmp_path / "slide" / "scan.json").read_text())
+        assert (found.stride, record["stride"]) == (stride, stride)
+        assert found.tissue_mm2 == record["tissue_mm2"]
+    assert pd.read_csv(tmp_path / "slides.csv")["stride"].tolist() == [32]
+
+
+def test_a_stated_pixel_size_is_of_files_that_say_none(write_slide, tissue, darkness, tmp_path):
+    paths = [write_slide(tissue[:320, :320], um, f"{name}.tif") for name, um in (("told", UM), ("silent", None))]
+    batch = Batch(paths, darkness, tmp_path / "out", overview_picture, um_per_px=0.5)
+    for override, sizes in ((False, [0.97, 0.5]), (True, [0.5, 0.5])):
+        list(read_slides(replace(batch, override=override)))
+        table = pd.read_csv(tmp_path / "out" / "slides.csv")
+        assert table["um_per_px"].tolist() == pytest.approx(sizes, rel=1e-4)
+        assert table["um_per_px_by"][1] == "a person"
+
+
+def test_an_area_is_as_large_on_a_finer_map():
+    """Two cells of stride 32 make one, and so do 32 of stride 8, fewer do not; gaps are as wide."""
+    row = np.zeros((4, 60))
+    row[:, [*range(4, 8), *range(16, 20)]] = 1
+    row[:, 40:44] = 1
+    (area,) = areas_of(row, 0.5, (8, 8), (1, 1), finer=4)
+    assert (area.cells, area.outline.bounds) == (32, (32, 0, 160, 32))
+
+
 def test_lists_and_folders_of_slides(tmp_path):
     """Lists as editors save them; a slide of several files is one, and its macro and label pictures are none."""
     for name in ("a.vms", "a_macro.jpg", "a.jpg", "b.tif"):
@@ -422,6 +451,13 @@ def test_a_hole_is_tried_again_at_the_next_start(write_slide, tissue, darkness, 
 
 
 def test_files_of_one_dicom_slide_are_one_slide(tmp_path):
-    for name, series in (("a.dcm", b"1.2.3"), ("b.dcm", b"1.2.4"), ("c.dcm", b"1.2.3"), ("d.svs", b"1.2.3")):
+    (tmp_path / "e").mkdir()
+    for name, series in (
+        ("e/e.dcm", b"1.2.9"),
+        ("a.dcm", b"1.2.3"),
+        ("b.dcm", b"1.2.4"),
+        ("c.dcm", b"1.2.3"),
+        ("d.svs", b"1.2.3"),
+    ):
         (tmp_path / name).write_bytes(b"DICM\x20\x00\x0e\x00UI\x06\x00" + series + b"\x00\x20")
-    assert [path.name for path in slides_in([tmp_path])] == ["a.dcm", "b.dcm", "d.svs"]
+    assert [path.name for path in slides_in([tmp_path])] == ["a.dcm", "b.dcm", "d.svs", "e.dcm"]

@@ -9,6 +9,7 @@ import numpy as np
 import pypdf
 import pytest
 
+from core.models.schema import Interval
 from core.slides.areas import Cut, areas_of
 from core.slides.export import cell_of
 from core.slides.scan import Scan
@@ -29,7 +30,7 @@ def report(write_slide, darkness, tiny_reader, tmp_path):
     with Slide.open(write_slide(pixels, 0.97)) as slide:
         scan = Scan(slide, darkness, tmp_path / "scans", tissue=np.ones((20, 20), np.float32))
         scan.run()
-        cut = Cut(0.6, "chosen < by hand")
+        cut = Cut(0.6, "chosen < by hand", Interval(value=4, low=2, high=8))
         areas = areas_of(scan.probability(), cut.threshold, cell_of(scan), slide.um_per_px)
         name = "<b>a\u202e</b>.svs"
         cases = cases_of(
@@ -53,6 +54,17 @@ def test_it_tells_the_areas_and_how_they_were_found(report):
     assert "2026-05-04 03:02 UTC" in page
     assert "Research use only" in page
     assert "synthetic, not tissue" in page
+    mm2 = report.scan.tissue_mm2
+    assert f"{4 * mm2:.2g} false areas [{2 * mm2:.2g}, {8 * mm2:.2g}] are to be expected on so much tissue" in page
+
+
+def test_a_slide_that_is_unlike_training_tissue_is_said_to_be(report, monkeypatch):
+    for share, words in (
+        (0.03, "3% of patches spread over the tissue are unlike training tissue</dd>"),
+        (0.6, "says little here, and what is blue"),
+    ):
+        monkeypatch.setattr(Scan, "unlike_tissue", lambda scan, share=share: share)
+        assert words in html(report)
 
 
 def test_it_shows_the_hottest_patch_of_each_area_with_its_why(report):
@@ -65,7 +77,8 @@ def test_it_shows_the_hottest_patch_of_each_area_with_its_why(report):
     assert case.headline in page
     assert "Lean on 8." in page
     assert "hottest cell of area 1" in page
-    assert "The map reads one view of it, this page 8." in page
+    assert "here 8 flips and turns are averaged" in page
+    assert "beyond the slide" not in page
 
 
 def test_on_paper_it_says_the_same(report):
