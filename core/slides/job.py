@@ -50,6 +50,11 @@ class ScanJob:
             return None
         return (time.monotonic() - self._began[0]) / (self.done - self._began[1]) * (self.total - self.done)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end, and has not yet."""
+        return self.running and self._stop.is_set()
+
     def stop(self) -> None:
         """Ask for an end after the current chunk; what is done stays."""
         self._stop.set()
