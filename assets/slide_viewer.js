@@ -6,6 +6,8 @@ const LENGTHS = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
 const BAR = 120; // px that a scale bar takes at most
 const ZOOM = 1.5;
 const BRUSH = 24; // px of the screen, its radius
+const APART = 0.25; // of its radius, between two places of a stroke
+const FULL = (most) => `No more strokes are taken: a slide has ${most} at most. Undo one to paint another.`;
 const STEP = 0.2; // of the view, by an arrow key
 const AROUND = 1.6; // the view of an area, in its sides
 const [LEAST, MOST] = [0.02, 0.5]; // of the slide's width, in the view of an area
@@ -42,7 +44,8 @@ function createViewer(root) {
   let clicks = 0;
   let brush = null; // true paints tissue in, false out
   let strokes = [];
-  let drawing = null; // the stroke under the pointer
+  let drawing = null; // the strokes under the pointer: a long one is several
+  let went = 0; // the number of the press that the view followed last
   let current = 0; // the area that was gone to last, from 1; 0 for none
 
   function show(next) {
@@ -63,8 +66,14 @@ function createViewer(root) {
     if (!osd?.isOpen()) return;
     if (before?.map !== data.map) drawMap();
     drawOutline();
-    if (data.goTo && before?.goTo?.number !== data.goTo.number) go(data.goTo.area);
+    follow();
     mark();
+  }
+
+  function follow() {
+    if (!data.goTo || data.goTo.number === went) return;
+    went = data.goTo.number;
+    go(data.goTo.area);
   }
 
   function open() {
@@ -102,7 +111,8 @@ function createViewer(root) {
         drawOutline();
         mark();
         scale();
-        if (data.goTo) go(data.goTo.area);
+        went = 0;
+        follow();
       });
       osd.addHandler("canvas-click", (event) => { if (event.quick) read(event.position); });
       osd.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; });
@@ -157,7 +167,7 @@ function createViewer(root) {
       const kinds = index + 1 === current ? ["area", "current"] : ["area"];
       svg.append(...area.rings.map((points) => polygon(points, ...kinds)));
     });
-    if (drawing) svg.append(painted(drawing));
+    if (drawing) svg.append(...drawing.map(painted));
     svg.toggleAttribute("hidden", !outline.checked);
     osd.addOverlay({ element: svg, location: new window.OpenSeadragon.Rect(0, 0, 1, data.height / data.width) });
   }
@@ -183,7 +193,33 @@ function createViewer(root) {
   function tell(next) {
     strokes = next;
     find("paint-undo").disabled = !strokes.length;
+    status.textContent = isFull() ? FULL(data.mostStrokes) : "";
     component.setStateValue("painted", { token, strokes });
+  }
+
+  function isFull(more = 0) {
+    return strokes.length + more >= data.mostStrokes;
+  }
+
+  function paint(stroke) {
+    if (isFull()) status.textContent = FULL(data.mostStrokes);
+    else tell([...strokes, stroke]);
+  }
+
+  // A place of its own lies a quarter of the brush from the last one; a stroke that is full goes on as another.
+  function draw(place) {
+    const stroke = drawing.at(-1);
+    const last = stroke.places.at(-1);
+    if (Math.hypot(place[0] - last[0], place[1] - last[1]) < stroke.radius * APART) return;
+    if (stroke.places.length < data.mostPlaces) stroke.places.push(place);
+    else if (isFull(drawing.length)) end();
+    else drawing.push({ ...stroke, places: [last, place] });
+  }
+
+  function end() {
+    const drawn = drawing;
+    drawing = null;
+    if (drawn) tell([...strokes, ...drawn]);
   }
 
   function placeOf(x, y) {
@@ -232,7 +268,7 @@ function createViewer(root) {
     const high = around(Math.max(y - top, top + height - y));
     const [a, b, c, d] = [x - wide / 2, y - high / 2, wide, high].map((value) => value / data.width);
     osd.viewport.fitBounds(new window.OpenSeadragon.Rect(a, b, c, d));
-    status.textContent = `Area ${number} of ${data.areas.length}: ${area.words}.`;
+    status.textContent = `Area ${number} of ${data.total.toLocaleString("en")}: ${area.words}.`;
     drawOutline();
     mark();
   }
@@ -265,7 +301,7 @@ function createViewer(root) {
     ArrowDown: () => pan(0, 1),
     n: () => next(1),
     p: () => next(-1),
-    " ": () => { if (brush !== null) tell([...strokes, started(stage.clientWidth / 2, stage.clientHeight / 2)]); },
+    " ": () => { if (brush !== null) paint(started(stage.clientWidth / 2, stage.clientHeight / 2)); },
     Escape: () => take(null),
     Enter: () => read(new window.OpenSeadragon.Point(stage.clientWidth / 2, stage.clientHeight / 2)),
   };
@@ -278,21 +314,20 @@ function createViewer(root) {
   });
   stage.addEventListener("pointerdown", (event) => {
     if (brush === null || !osd?.isOpen() || event.button !== 0) return;
-    drawing = started(...at(event));
+    if (isFull()) {
+      status.textContent = FULL(data.mostStrokes);
+      return;
+    }
+    drawing = [started(...at(event))];
     stage.setPointerCapture(event.pointerId);
   });
   stage.addEventListener("pointermove", (event) => {
     if (!drawing) return;
-    drawing.places.push(placeOf(...at(event)));
-    root.querySelector(".stroke")?.remove();
-    root.querySelector("svg.outline")?.append(painted(drawing));
+    draw(placeOf(...at(event)));
+    for (const line of root.querySelectorAll(".stroke")) line.remove();
+    if (drawing) root.querySelector("svg.outline")?.append(...drawing.map(painted));
   });
-  for (const end of ["pointerup", "pointercancel"]) {
-    stage.addEventListener(end, () => {
-      if (drawing) tell([...strokes, drawing]);
-      drawing = null;
-    });
-  }
+  for (const over of ["pointerup", "pointercancel"]) stage.addEventListener(over, end);
   stage.addEventListener("pointerup", () => stage.focus({ preventScroll: true, focusVisible: false }));
 
   function scale() {
@@ -323,11 +358,13 @@ function createViewer(root) {
     for (const one of root.querySelectorAll(".lines")) one.style.visibility = outline.checked ? "" : "hidden";
   });
 
-  const leave = () => {
+  // Streamlit also calls this when a rerun comes before the one ahead of it was shown: then the viewer stays.
+  const leave = () => setTimeout(() => {
+    if (root.isConnected) return;
     osd?.destroy();
     osd = null;
     token = null;
     delete root.viewer;
-  };
+  });
   return { show, leave };
 }

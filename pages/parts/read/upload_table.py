@@ -126,9 +126,9 @@ def _offer_whole(upload: Upload) -> None:
         "Read the whole region", key="read_whole", help="On the Slide page: a map over all of its tissue."
     ):
         return
-    listed = put_slide(re.sub(r" \(\d+\)$", "", upload.name), upload.data)
-    if listed is None:
+    key = put_slide(re.sub(r" \(\d+\)$", "", upload.name), upload.data)
+    if key is None:
         say_refusal()
         return
-    state(sent()[listed].slide.path, upload.stated)
-    st.switch_page("pages/slide.py", query_params={"slide": listed})
+    state(sent()[key].slide.path, upload.stated)
+    st.switch_page("pages/slide.py", query_params={"slide": key})

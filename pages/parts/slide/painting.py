@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
 from core.slides.tissue import Stroke
+from pages.parts.slide.remembered import remembered
 
 MOST_STROKES, MOST_PLACES = 200, 500
-"""Of a slide, and of a stroke."""
+"""Of a slide, and of a stroke. The viewer is told both, and says when a slide takes no more."""
 FARTHEST = 1e9
 """Level-0 px; no slide is as wide."""
 
 
-def strokes_of(token: str) -> tuple[Stroke, ...]:
-    """What was painted on a slide, in order."""
-    painted: dict[str, tuple[Stroke, ...]] = st.session_state.setdefault("slide_strokes", {})
-    return painted.get(token, ())
+def as_told(path: Path) -> list[dict[str, Any]]:
+    """What was painted on a slide, in the viewer's words."""
+    return [{"adds": one.adds, "radius": one.radius, "places": one.places} for one in remembered(path).strokes]
 
 
-def as_told(token: str) -> list[dict[str, Any]]:
-    """The same in the viewer's words."""
-    return [{"adds": one.adds, "radius": one.radius, "places": one.places} for one in strokes_of(token)]
-
-
-def keep(token: str, told: object) -> bool:
+def keep(path: Path, told: object) -> bool:
     """Take all strokes of a slide as the viewer tells them, and say whether they are others."""
-    strokes = understood(told)
-    if strokes is None or strokes == strokes_of(token):
+    strokes, slide = understood(told), remembered(path)
+    if strokes is None or strokes == slide.strokes:
         return False
-    st.session_state["slide_strokes"][token] = strokes
+    slide.strokes = strokes
     return True
 
 
 def understood(told: object) -> tuple[Stroke, ...] | None:
-    """Strokes in the viewer's words, which may be anything; None for what are none."""
-    found = [_stroke(one) for one in told[:MOST_STROKES]] if isinstance(told, list) else [None]
+    """Strokes in the viewer's words, which may be anything; None for what are none, or more than are taken.
+
+    Nothing is cut off: what the viewer shows as painted is painted, or nothing of what it tells is.
+    """
+    if not isinstance(told, list) or len(told) > MOST_STROKES:
+        return None
+    found = [_stroke(one) for one in told]
     return None if None in found else tuple(one for one in found if one is not None)
 
 
 def _stroke(told: object) -> Stroke | None:
     match told:
         case {"adds": bool(adds), "radius": float() | int() as radius, "places": [_, *_] as places}:
-            found = [_pair(place) for place in places[:MOST_PLACES]]
+            found = [_pair(place) for place in places] if len(places) <= MOST_PLACES else [None]
             if 0 < radius < FARTHEST and None not in found:
                 return Stroke(adds, float(radius), tuple(pair for pair in found if pair is not None))
     return None

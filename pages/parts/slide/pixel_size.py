@@ -12,6 +12,7 @@ from core.data.pixel_size import MAX_UM_PER_PX, MIN_UM_PER_PX, is_plausible
 from core.slides.slide import Slide
 from core.view.overlay import data_url
 from core.view.words import on_screen
+from pages.parts.slide.remembered import remembered
 
 SHOWN_PX = 256
 """Of the slide, shown pixel by pixel for its nuclei to be seen."""
@@ -25,17 +26,12 @@ USUAL = {"40x": 0.25, "20x": 0.5, "10x": 1.0}
 
 def stated(path: Path) -> float | None:
     """What this session's reader stated."""
-    said: dict[Path, float] = st.session_state.setdefault("slide_um", {})
-    return said.get(path)
+    return remembered(path).um_per_px
 
 
 def state(path: Path, um_per_px: float | None) -> None:
     """Keep what the reader states of a slide; None takes it back."""
-    stated(path)
-    if um_per_px is None:
-        st.session_state["slide_um"].pop(path, None)
-    else:
-        st.session_state["slide_um"][path] = um_per_px
+    remembered(path).um_per_px = um_per_px
 
 
 def ask_pixel_size(slide: Slide) -> None:
@@ -94,7 +90,7 @@ def _form(slide: Slide, value: float | None) -> None:
             value=value if value is not None and is_plausible(value) else None,
             step=0.001,
             format="%.4g",
-            key=f"slide_um_{slide.path.name}",
+            key=f"slide_um_{hash(slide.path)}",
             help="From the scanner's settings, or measured on the slide. It is recorded that a person said so.",
             width=220,
         )

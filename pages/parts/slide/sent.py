@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -9,12 +10,14 @@ import streamlit as st
 from core.errors import FullError, SlideError
 from core.slides.held import SENT_TYPES, HeldSlide
 from core.view.words import on_screen
-from pages.parts import library
 from pages.parts.budget import HELD, Reservation, take
 from pages.parts.read.uploads import plain, shown
+from pages.parts.slide.remembered import forget
 
 YOURS = " (yours)"
 """After the name of a slide that the reader sent."""
+KEY = "yours-{}"
+"""What stands in the address for it: proxies log addresses, and a name may tell of a person."""
 MOST = 4
 """Slides that one tab may hold."""
 HELD_HERE = (
@@ -27,14 +30,15 @@ HELD_HERE = (
 
 @dataclass(frozen=True, eq=False)
 class Sent:
-    """A slide and what it takes of the process's byte budget."""
+    """A slide, the name it is listed under, and what it takes of the process's byte budget."""
 
     slide: HeldSlide
+    name: str
     place: Reservation = field(repr=False)
 
 
 def sent() -> dict[str, Sent]:
-    """The session's slides by the name they are listed under."""
+    """The session's slides by the key that stands for them in the address."""
     slides: dict[str, Sent] = st.session_state.setdefault("slides_sent", {})
     return slides
 
@@ -62,10 +66,16 @@ def say_refusal() -> None:
         st.error(on_screen(plain(refusal)))
 
 
+def is_key(words: str) -> bool:
+    """Whether an address names a slide that somebody sent."""
+    return re.fullmatch(KEY.format(r"\d+"), words) is not None
+
+
 def put_slide(name: str, data: bytes) -> str | None:
-    """Hold a slide and choose it; its name in the list, or None where it is refused, which the page then says."""
+    """Hold a slide and choose it; its key, or None where it is refused, which the page then says."""
     held, listed = sent(), shown(name) + YOURS
-    remove_slide(listed)
+    for key in [key for key, one in held.items() if one.name == listed]:
+        remove_slide(key)
     if len(held) >= MOST:
         st.session_state["slide_refused"] = f"{shown(name)}: you hold {MOST} slides already. Remove one first."
         return None
@@ -76,15 +86,16 @@ def put_slide(name: str, data: bytes) -> str | None:
     except (SlideError, FullError) as error:
         st.session_state["slide_refused"] = str(error)
         return None
-    held[listed] = Sent(slide, place)
-    st.session_state["slide_wanted"] = listed
-    return listed
+    number = st.session_state["slides_came"] = st.session_state.get("slides_came", 0) + 1
+    key = KEY.format(number)
+    held[key] = Sent(slide, listed, place)
+    st.session_state["slide_wanted"] = key
+    return key
 
 
-def remove_slide(listed: str) -> None:
+def remove_slide(key: str) -> None:
     """Let go of a slide, and of what is kept of it."""
-    gone = sent().pop(listed, None)
+    gone = sent().pop(key, None)
     if gone is not None:
         gone.place.release()
-        for name in ("scans", "slide_maps", "slide_unlike"):
-            library.own(name, 1).clear()
+        forget(gone.slide.path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import streamlit as st
@@ -18,61 +18,88 @@ from PIL import Image
 from core.data.synthetic_slide import SLIDE
 from core.errors import NodeLensError, SlideError
 from core.inference import Reader
-from core.kept import digest
 from core.settings import settings, without_paths
 from core.slides import job, shelf, tissue
-from core.slides.areas import NO_STAGE, Area, Cut, areas_of, cut_of
+from core.slides.areas import NO_STAGE, Area, Cut, cut_of
 from core.slides.batch import SCANS, slides_in
 from core.slides.export import cell_of
 from core.slides.scan import LEAST_TISSUE, Scan
 from core.slides.slide import Slide
-from core.slides.tiles import TILE, Tiles
 from core.task import Task
-from core.view import overlay
-from core.view.slide_map import EVIDENCE, EVIDENCE_SCALE, PROBABILITY, map_picture
+from core.view.slide_map import EVIDENCE, PROBABILITY
 from core.view.words import duration, on_screen
 from pages.parts import library
 from pages.parts.read import uploads
 from pages.parts.slide import painting
 from pages.parts.slide.downloads import show_downloads
 from pages.parts.slide.pixel_size import ask_pixel_size, change_pixel_size, stated
-from pages.parts.slide.sent import remove_slide, sent
+from pages.parts.slide.remembered import remembered
+from pages.parts.slide.sent import is_key, remove_slide, sent
+from pages.parts.slide.told import DOUBTED, SHOWN_AREAS, OnTable, areas_on, doubt, hot, viewer_data, with_doubts
 from pages.parts.slide.viewer import viewer
 
 DEMO = "demo (synthetic, not tissue)"
-SHOWN_AREAS = 50
-"""In the list and the viewer; files have all."""
-DOUBTED = 10
-"""Areas whose patches are asked on screen how familiar they are: seconds at most, once."""
 EVERY = 2.0
 """Seconds between two looks at a slide that is being read."""
-
-
-@dataclass(frozen=True)
-class OnTable:
-    """An open slide and its scan."""
-
-    token: str
-    slide: Slide
-    scan: Scan
+PATIENCE = 0.6
+"""Seconds that a press on Stop waits for the end, which comes at once where nothing is read yet."""
 
 
 def choose_slide() -> Path:
     """One that the reader sent, one of the folder that NODELENS_SLIDES names, or the drawn one."""
-    names = {name: one.slide.path for name, one in sent().items()}
-    names |= {path.name: path for path in _listed()} | {DEMO: settings().demo / SLIDE}
+    held = sent()
+    names = {path.name: path for path in _listed()} | {DEMO: settings().demo / SLIDE}
+    usual = next(iter(names))
+    names = {key: one.slide.path for key, one in held.items()} | names
+    chosen = st.session_state["slide_list"] = _in_address(names, usual)
+    st.selectbox(
+        "Slide",
+        list(names),
+        key="slide_list",
+        format_func=lambda key: held[key].name if key in held else key,
+        on_change=lambda: _choose(st.session_state["slide_list"], usual),
+        label_visibility="collapsed",
+        width=360,
+    )
+    if chosen in held:
+        st.button("Remove", on_click=_remove, args=(chosen,), key="remove_slide")
+    return names[chosen]
+
+
+def _in_address(names: Collection[str], usual: str) -> str:
+    """The key of the slide that the address names. The field that the address is bound to is not seen.
+
+    A menu that is bound to it writes there what it shows, the names of slides that were sent too.
+    """
     wanted = st.session_state.pop("slide_wanted", None)
     if wanted in names:
-        st.session_state["slide"] = wanted
-    asked = st.query_params.get("slide")
-    if asked is not None and asked not in names:
-        st.info(
-            f"{uploads.plain(asked[:120])} is not here. A slide that you sent is gone after a reload: send it again."
-        )
-    name = st.selectbox("Slide", list(names), key="slide", bind="query-params", label_visibility="collapsed", width=360)
-    if name in sent():
-        st.button("Remove", on_click=remove_slide, args=(name,), key="remove_slide")
-    return names[name]
+        _choose(wanted, usual)
+    with st.container(key="slide_address"):
+        asked = st.text_input("Slide", key="slide", bind="query-params", label_visibility="collapsed") or usual
+    if asked in names:
+        return asked
+    if is_key(asked):
+        st.info("The slide that you sent is gone after a reload: send it again.")
+    else:
+        st.info(f"{uploads.plain(asked[:120])} is not here.")
+    st.session_state["slide_wanted"] = usual
+    return usual
+
+
+def _choose(key: str, usual: str) -> None:
+    """Another slide, before the field of the address is shown; the address needs not say which comes first."""
+    st.session_state["slide"] = "" if key == usual else key
+
+
+def _remove(key: str) -> None:
+    remove_slide(key)
+    st.session_state["slide"] = ""
+
+
+def name_of(path: Path) -> str:
+    """What the reader knows a slide by."""
+    own = (one.slide.name for one in sent().values() if one.slide.path == path)
+    return next(own, DEMO if is_drawn(path) else path.name)
 
 
 def is_drawn(path: Path) -> bool:
@@ -96,7 +123,9 @@ def open_slide(path: Path, served: Reader) -> OnTable | None:
             ask_pixel_size(slide)
             return None
         change_pixel_size(slide)  # what is said of the file may be wrong, and a refusal come of that
-        return OnTable(token, slide, _scan(token, slide, served))
+        scan = _scan(token, slide, served)
+        _stop_painted_over(scan)
+        return OnTable(token, slide, scan)
     except NodeLensError as error:
         st.error(on_screen(without_paths(str(error))))
     return None
@@ -110,7 +139,7 @@ def _scan(token: str, slide: Slide, served: Reader) -> Scan:
     folder = own or settings().cache / SCANS
     with st.spinner("Looking for tissue ..."):
         found: Scan = shelf_of.get(key, lambda: Scan(slide, served, folder))
-    strokes = painting.strokes_of(token)
+    strokes = remembered(slide.path).strokes
     if not strokes:
         return found
     corrected: Scan = shelf_of.get(
@@ -144,7 +173,7 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
         kind = st.session_state.get("slide_map") or PROBABILITY
         with st.container(key="slide_stage"):
             viewer(
-                viewer_data(table, areas[:SHOWN_AREAS], kind, served.task),
+                viewer_data(table, areas, kind, served.task),
                 key="slide_viewer",
                 on_click=_keeps_click(table),
                 on_paint=_keeps_strokes(table),
@@ -162,109 +191,8 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
             )
         show_areas(table, areas, cut, served.task)
     if not running and np.isfinite(table.scan.logits()).any():
-        name = str(st.session_state.get("slide", table.slide.path.name))
-        show_downloads(table.scan, areas, cut, name, drawn=is_drawn(table.slide.path))
-
-
-def areas_on(table: OnTable, cut: Cut) -> list[Area]:
-    """Those of what has been read so far."""
-    assert table.slide.um_per_px is not None
-    probability = table.scan.probability()
-    return areas_of(probability, cut.threshold, cell_of(table.scan), table.slide.um_per_px)
-
-
-def with_doubts(table: OnTable, areas: list[Area]) -> list[Area]:
-    """The same, the first with the share of their patches that is unlike training tissue."""
-    kept = library.own("slide_unlike", 256)
-
-    def asked(area: Area) -> Area:
-        key = (table.scan.folder, *map(digest, area.members))
-        return replace(area, unlike=kept.get(key, lambda: table.scan.unlike(*area.members)))
-
-    with st.spinner("Comparing the areas with training tissue ..."):
-        return [*map(asked, areas[:DOUBTED]), *areas[DOUBTED:]]
-
-
-def _doubt(area: Area) -> str:
-    """What stands after an area's figures; nothing where all its patches are familiar, or none was asked."""
-    return f", {area.unlike:.0%} unlike" if area.unlike > 0 else ""
-
-
-def viewer_data(table: OnTable, areas: list[Area], kind: str, task: Task) -> dict[str, Any]:
-    """What the viewer is told."""
-    slide, scan = table.slide, table.scan
-    across, down = cell_of(scan)
-    data: dict[str, Any] = {
-        "token": table.token,
-        "width": slide.width,
-        "height": slide.height,
-        "tile": TILE,
-        "levels": Tiles(slide).levels,
-        "um": slide.um_per_px[0] if slide.um_per_px else None,
-        "map": _map_url(scan, kind),
-        "mapWidth": scan.grid.columns * across,
-        "legend": _legend(kind, task),
-        "outline": _outlines(scan.wanted, (across, down)),
-        "areas": [
-            {
-                "rings": _rings(area),
-                "box": _box(area),
-                "hot": _hot(table, area),
-                "words": f"highest probability {area.highest:.2f}, {area.diameter_mm:.2f} mm{_doubt(area)}",
-            }
-            for area in areas
-        ],
-        "mark": None,
-        "strokes": painting.as_told(table.token),
-        "least": max(across, down) / 2,
-        "goTo": st.session_state.get("slide_goto", {}).get(table.token),
-    }
-    click = _clicked(table)
-    if click is not None:
-        side = scan.grid.side * across / scan.grid.stride, scan.grid.side * down / scan.grid.stride
-        data["mark"] = [click[0] - side[0] / 2, click[1] - side[1] / 2, *side]
-    return data
-
-
-def _outlines(wanted: NDArray[np.bool_], cell: tuple[float, float], finer: int = 4) -> list[list[list[float]]]:
-    """Borders of the cells that are to be read, in level-0 px, to within 1 / (2 `finer`) of a cell."""
-    fine = wanted.repeat(finer, axis=0).repeat(finer, axis=1)
-    return [((border + 0.5) * cell / finer).tolist() for border in tissue.outlines(fine)]
-
-
-def _rings(area: Area) -> list[list[list[float]]]:
-    """Outer and inner borders, each a list of places."""
-    parts = getattr(area.outline, "geoms", [area.outline])
-    rings = [ring for part in parts for ring in (part.exterior, *part.interiors)]
-    return [[list(place) for place in ring.coords] for ring in rings]
-
-
-def _box(area: Area) -> list[float]:
-    left, top, right, bottom = area.outline.bounds
-    return [left, top, right - left, bottom - top]
-
-
-def _hot(table: OnTable, area: Area) -> tuple[float, float]:
-    """The middle of an area's hottest cell, level-0 px."""
-    across, down = cell_of(table.scan)
-    return (area.column + 0.5) * across, (area.row + 0.5) * down
-
-
-def _legend(kind: str, task: Task) -> dict[str, Any]:
-    stops = ", ".join(f"{colour} {place:.1%}" for place, colour in overlay.colour_stops())
-    scale = f"{EVIDENCE_SCALE:g}"
-    ticks = [f"\u2264 \u2212{scale}", "0", f"\u2265 +{scale}"] if kind == EVIDENCE else ["0", "0.5", "1"]
-    words = f"evidence for {task.positive}, logits" if kind == EVIDENCE else f"probability of {task.positive}"
-    return {"gradient": f"linear-gradient(to right, {stops})", "ticks": ticks, "words": words}
-
-
-def _map_url(scan: Scan, kind: str) -> str | None:
-    def draw() -> str:
-        picture = map_picture(scan, kind)
-        return "" if picture is None else overlay.data_url(np.asarray(picture))
-
-    kept = library.own("slide_maps", 4)
-    return kept.get((scan.folder, kind), draw, stamp=digest(scan.logits())) or None
+        path = table.slide.path
+        show_downloads(table.scan, areas, cut, name_of(path), drawn=is_drawn(path))
 
 
 def show_progress(table: OnTable) -> None:
@@ -280,7 +208,11 @@ def show_progress(table: OnTable) -> None:
         first = "waiting for another slide" if working.waiting else "taking a first look"
         words = first if left is None else f"about {duration(left)} left"
         st.progress(working.done / max(working.total, 1), f"{done / max(wanted, 1):.0%} read, {words}")
-        st.button("Stop", on_click=working.stop, key="stop_scan", help="What is read stays; it can be resumed.")
+        if working in _stopped():
+            st.button("Stopping ...", disabled=True, key="stopping_scan")
+        else:
+            ends = "What is read stays; it can be resumed."
+            st.button("Stop", on_click=_stop, args=(working,), key="stop_scan", help=ends)
     elif not wanted:
         st.markdown("No tissue was found on this slide, so there is nothing to read. A click reads any spot.")
     elif scan.missing():
@@ -291,7 +223,7 @@ def show_progress(table: OnTable) -> None:
         st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, {'all' if not holes else f'{done / wanted:.0%}'} read.")
     if working is not None and working.error is not None:
         st.error(on_screen(without_paths(str(working.error))))
-    if painting.strokes_of(table.token):
+    if remembered(table.slide.path).strokes:
         st.caption("The outline was corrected by you. It is read as a scan of its own, from the beginning.")
     for words in dict.fromkeys(holes.values()):
         st.caption(without_paths(words))
@@ -312,26 +244,20 @@ def show_areas(table: OnTable, areas: list[Area], cut: Cut, task: Task) -> None:
     )
     with st.container(key="slide_areas", height=360 if len(areas) > 7 else "content", border=False):
         for number, area in enumerate(areas[:SHOWN_AREAS], start=1):
-            words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2{_doubt(area)}"
-            st.button(words, key=f"area{number}", on_click=_go, args=(table, area, number), width="stretch")
+            words = f"{number}: {area.highest:.2f}, {area.diameter_mm:.2f} mm, {area.mm2:.3f} mm\u00b2{doubt(area)}"
+            st.button(words, key=f"area{number}", on_click=_go, args=(table, area), width="stretch")
 
 
-def _go(table: OnTable, area: Area, number: int) -> None:
+def _go(table: OnTable, area: Area) -> None:
     """Show an area, and the patch of its hottest cell beside it."""
-    goes = st.session_state.get("slide_goto", {}).get(table.token, {"number": 0})["number"] + 1
-    st.session_state["slide_goto"] = {table.token: {"number": goes, "area": number}}
-    _keeps_click(table)(*_hot(table, area))
-
-
-def _clicked(table: OnTable) -> tuple[float, float] | None:
-    """Where the reader clicked on this slide, level-0 px."""
-    found: dict[str, tuple[float, float]] = st.session_state.get("slide_clicks", {})
-    return found.get(table.token)
+    slide = remembered(table.slide.path)
+    slide.went, slide.gone_to = slide.went + 1, hot(table, area)
+    _keeps_click(table)(*slide.gone_to)
 
 
 def _keeps_click(table: OnTable) -> Callable[[float, float], None]:
     def keep(x: float, y: float) -> None:
-        st.session_state["slide_clicks"] = {table.token: (x, y)}
+        remembered(table.slide.path).clicked = x, y
         st.session_state["slide_clicked"] = True  # the patch stands beside the fragment that heard it
 
     return keep
@@ -339,10 +265,8 @@ def _keeps_click(table: OnTable) -> Callable[[float, float], None]:
 
 def _keeps_strokes(table: OnTable) -> Callable[[object], None]:
     def keep(told: object) -> None:
-        if painting.keep(table.token, told):
-            working = job.job_of(table.scan)
-            if working is not None:
-                working.stop()  # it reads what is no more asked for
+        if painting.keep(table.slide.path, told):
+            st.session_state["slide_painted"] = table.scan
             st.session_state["slide_clicked"] = True
 
     return keep
@@ -354,7 +278,7 @@ def patch_at(table: OnTable) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | No
     Returns:
         uint8 (side, side, 3), and (side + 2 m, same, 3) with m the model's `surroundings_margin`.
     """
-    place = _clicked(table)
+    place = remembered(table.slide.path).clicked
     if place is None:
         return None
     grid = table.scan.grid
@@ -368,7 +292,7 @@ def patch_at(table: OnTable) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | No
 
 def patch_heading(table: OnTable) -> None:
     """Where on the slide the patch lies."""
-    place = _clicked(table)
+    place = remembered(table.slide.path).clicked
     assert place is not None
     assert table.slide.um_per_px is not None
     x, y = (one * um / 1000 for one, um in zip(place, table.slide.um_per_px, strict=True))
@@ -388,17 +312,47 @@ def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
     """A press takes the patch to Read, among the reader's files, with its pixel size."""
     if not st.button("Open in Read", key="open_in_read"):
         return
-    place = _clicked(table)
+    place = remembered(table.slide.path).clicked
     assert place is not None
     assert task.um_per_px is not None
     held = BytesIO()
     dpi = 25_400 / task.um_per_px
     Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi))
-    path = table.slide.path
-    name = next((Path(one.slide.name).stem for one in sent().values() if one.slide.path == path), path.stem)
-    uploads.put_on_table(f"{name} at {place[0]:.0f}, {place[1]:.0f}.png", held.getvalue(), task)
+    name = f"{Path(name_of(table.slide.path)).stem} at {place[0]:.0f}, {place[1]:.0f}.png"
+    uploads.put_on_table(name, held.getvalue(), task)
     st.switch_page("pages/read.py", query_params={"source": uploads.FILES})
 
 
+def _started() -> WeakSet[job.ScanJob]:
+    """Those that this session started; others may watch a scan of the same slide."""
+    jobs: WeakSet[job.ScanJob] = st.session_state.setdefault("slide_started", WeakSet())
+    return jobs
+
+
 def _start(scan: Scan) -> None:
-    job.start(scan)
+    before = job.job_of(scan)
+    working = job.start(scan)
+    if working is not before:
+        _started().add(working)
+
+
+def _stop(working: job.ScanJob) -> None:
+    """Ask for its end, and wait a moment for it; what takes longer is said to be stopping."""
+    working.stop()
+    _stopped().add(working)
+    until = time.monotonic() + PATIENCE
+    while working.running and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _stopped() -> WeakSet[job.ScanJob]:
+    jobs: WeakSet[job.ScanJob] = st.session_state.setdefault("slide_stopped", WeakSet())
+    return jobs
+
+
+def _stop_painted_over(scan: Scan) -> None:
+    """Stop the scan of an outline that was painted over, which is not asked for any more: by this session at least."""
+    before: Scan | None = st.session_state.pop("slide_painted", None)
+    working = None if before is None or before.folder == scan.folder else job.job_of(before)
+    if working is not None and working in _started():
+        working.stop()

@@ -67,8 +67,8 @@ def viewer(
 
     Args:
         data: token, width, height, tile, levels, um, map (address of a picture), mapWidth, legend (gradient, ticks,
-            words), outline, areas (rings, box, hot, words), mark, goTo (number, area), strokes (see `painting`), least
-            (radius of a brush, level-0 px).
+            words), outline, areas (rings, box, hot, words), total (of all areas), mark, goTo (number, area), strokes
+            (see `painting`), mostStrokes, mostPlaces, least (radius of a brush, level-0 px).
         key: Streamlit's key.
         on_click: told a place in level-0 px before the next rerun.
         on_paint: told all strokes as the browser tells them, which may be anything.
