@@ -5,6 +5,7 @@ import streamlit as st
 from pages.parts import choices, frame, library
 from pages.parts.components.evidence_panel import evidence_panel
 from pages.parts.components.light_table import light_table
+from pages.parts.read.reliability import lean_line
 from pages.parts.read.verdict import show_verdict
 from pages.parts.slide import sent, slides
 
@@ -34,6 +35,6 @@ if table is not None:
             patch, surroundings = clicked
             readings = library.explain(model, patch, "gradcam", "last", served.task.margin, 8, drawn, surroundings)
             slides.patch_heading(table)
-            show_verdict(readings, 0)
+            show_verdict(readings, 0, leaning=lean_line(model, patch, readings, drawn))
             slides.open_in_read(table, patch, served.task)
             light_table([evidence_panel("Why", patch, readings, inset=True)], key="slide_patch")

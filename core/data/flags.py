@@ -20,6 +20,8 @@ from core.task import Task
 
 UNLIKE = "unlike training tissue"
 SYNTHETIC = "trained on synthetic pictures"
+DRAWN_MARK = "NodeLens: synthetic, not tissue"
+"""Comment of a PNG that was cut out of drawn tissue."""
 FLAGS: dict[str, str] = {
     "not H&E-like": "The colours are not those of hematoxylin and eosin, the only stain the model knows.",
     "nearly blank": "There is almost no tissue in this patch.",
@@ -34,6 +36,11 @@ FLAGS: dict[str, str] = {
 def flags_of(task: Task) -> tuple[str, ...]:
     """Names of FLAGS that can be said of a task's patches."""
     return tuple(FLAGS) if task.stain else (UNLIKE, SYNTHETIC)
+
+
+def says_drawn(data: bytes) -> bool:
+    """Whether a PNG says of itself, by DRAWN_MARK as its comment, that it was cut out of drawn tissue."""
+    return data.startswith(b"\x89PNG") and DRAWN_MARK.encode() in data[:4096]
 
 
 def flag_bits(names: Collection[str]) -> int:

@@ -41,7 +41,7 @@ from core.view.paper import (
     prepare_letters,
 )
 from core.view.slide_map import overview_picture
-from core.view.words import on_screen
+from core.view.words import on_screen, unlike_words
 
 TITLE = "NodeLens slide report"
 HOTTEST = 6
@@ -50,8 +50,6 @@ LISTED = 100
 """Areas of the table at most."""
 SIDE = 1024
 """Pixels of the slide's picture, its longer side."""
-UNFAMILIAR = 0.25
-"""Share of patches unlike training tissue from which the slide as a whole is doubted."""
 TALLEST = 400.0
 """Points of it on paper."""
 INK, HALO = (20, 20, 20), "white"
@@ -267,15 +265,6 @@ def _row(number: int, area: Area, scan: Scan) -> tuple[str, ...]:
 def _place(area: Area, scan: Scan) -> str:
     mm = scan.grid.stride * scan.grid.um_per_px / 1000
     return f"{(area.column + 0.5) * mm:.2f} mm from the left, {(area.row + 0.5) * mm:.2f} mm from the top"
-
-
-def unlike_words(share: float, positive: str) -> str:
-    """What is said of a slide whose tissue is unlike training tissue to that share; '' where it was not asked."""
-    if math.isnan(share):
-        return ""
-    said = f"{share:.0%} of patches spread over the tissue are unlike training tissue"
-    doubt = f": that nothing is marked says little here, and what is blue is not known to be without {positive}"
-    return said + (doubt if share >= UNFAMILIAR else "")
 
 
 def _shown(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Protocol
@@ -20,6 +21,19 @@ def duration(seconds: float) -> str:
 def on_screen(text: str) -> str:
     """A sentence with 'µm' for the 'um' of files, command lines and pictures, whose fonts and readers may lack it."""
     return _UM.sub("\u00b5m", text)
+
+
+UNFAMILIAR = 0.25
+"""Share of patches unlike training tissue from which a slide as a whole is doubted."""
+
+
+def unlike_words(share: float, positive: str) -> str:
+    """What is said of a slide whose tissue is unlike training tissue to that share; '' where it was not asked."""
+    if math.isnan(share):
+        return ""
+    said = f"{share:.0%} of patches spread over the tissue are unlike training tissue"
+    doubt = f": that nothing is marked says little here, and what is blue is not known to be without {positive}"
+    return said + (doubt if share >= UNFAMILIAR else "")
 
 
 class WithInterval(Protocol):

@@ -3,13 +3,16 @@
 import re
 import time
 import weakref
+from io import BytesIO
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from core import service
+from core.data.flags import DRAWN_MARK
 from core.settings import settings
 from core.slides import job, shelf
 from core.slides.scan import Scan
@@ -78,9 +81,21 @@ def test_a_slide_is_read_and_shown(screen, monkeypatch):
     assert len(areas) == len(viewer(page)["areas"]) == viewer(page)["total"] > 0
     assert [area for area in areas if not area.endswith(", 66% unlike")] == []
     assert viewer(page)["areas"][0]["words"].endswith(", 66% unlike")
+    assert any("66% of patches spread over the tissue" in one.value for one in page.at.warning)
     assert [button.label for button in page.at.get("download_button")] == [
         "Report (PDF)", "Report (HTML)", "Areas (CSV)", "Areas for QuPath (GeoJSON)", "Map (OME-TIFF)"
     ]  # fmt: skip
+
+
+def test_a_patch_cut_out_of_drawn_tissue_stays_marked(screen, png, patches):
+    page = screen("read").drop(("a.png", png(patches[0]))).calm()
+    assert 'data-testid="synthetic"' not in page.html
+    about = PngInfo()
+    about.add_text("Comment", DRAWN_MARK)
+    held = BytesIO()
+    Image.fromarray(patches[1]).save(held, "PNG", pnginfo=about)
+    page.drop(("b.png", held.getvalue())).calm()
+    assert 'data-testid="synthetic"' in page.html
 
 
 def test_the_token_opens_its_tiles_and_no_other_does(screen):
@@ -152,6 +167,10 @@ class Working:
     @property
     def running(self):
         return time.monotonic() < self.ends
+
+    @property
+    def stopping(self):
+        return self.running and self.ends < float("inf")
 
     def stop(self):
         self.ends = time.monotonic() + 0.1

@@ -107,5 +107,11 @@ def chosen_upload(upload: Upload) -> Chosen:
     """A file that was not refused."""
     assert upload.patch is not None
     return Chosen(
-        upload.name, upload.patch, notes=upload.notes, um_per_px=upload.um_per_px, sha256=upload.digest, key=upload.key
+        upload.name,
+        upload.patch,
+        notes=upload.notes,
+        synthetic=upload.synthetic,
+        um_per_px=upload.um_per_px,
+        sha256=upload.digest,
+        key=upload.key,
     )

@@ -120,7 +120,7 @@ def _html(cases: list[Case], refused: dict[str, str]) -> bytes:
 
 
 def _of_file(upload: Upload, reads: Reads, opinion: Opinion) -> Entry:
-    readings = None if upload.patch is None else reads(upload.patch, False)
+    readings = None if upload.patch is None else reads(upload.patch, upload.synthetic)
     name, notes = upload.name, upload.notes
     return Entry(upload.digest, name, upload.patch, readings, upload.refusal, notes, opinion=opinion)
 

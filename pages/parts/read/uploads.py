@@ -18,6 +18,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core.data.flags import says_drawn
 from core.data.intake import INTAKE_TYPES, Picture, open_picture
 from core.errors import (
     CoarseImageError,
@@ -73,6 +74,7 @@ class Upload:
         preview: address of a small view of a picture that is larger than one patch.
         notes: what was done to the file, in plain words.
         refusal: why there is no patch.
+        synthetic: whether it says of itself that it was cut out of drawn tissue.
         place: what it takes of the process's byte budget.
     """
 
@@ -89,6 +91,7 @@ class Upload:
     preview: str = ""
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    synthetic: bool = False
     place: Reservation = field(default_factory=lambda: Reservation(0))
 
     @property
@@ -240,7 +243,8 @@ def _keep(key: str, name: str, data: bytes, task: Task) -> None:
         return
     try:
         place = HELD.reserve(len(data))
-        _put(_read(Upload(key, name, hashlib.sha256(data).hexdigest(), task, data, place=place)))
+        digest = hashlib.sha256(data).hexdigest()
+        _put(_read(Upload(key, name, digest, task, data, synthetic=says_drawn(data), place=place)))
     except FullError as error:
         _left_out().append(f"{plain(name)}: {error}")
     else:

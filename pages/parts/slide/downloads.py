@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.explain.registry import LAST
-from core.slides.areas import Area, Cut
+from core.slides.areas import ASKED_AREAS, Area, Cut
 from core.slides.export import as_geojson, cell_of, table, write_picture
 from core.slides.scan import Scan
 from core.view.worklist import file_stem
@@ -41,7 +41,12 @@ def show_downloads(scan: Scan, areas: Sequence[Area], cut: Cut, name: str, *, dr
 
     @cache
     def asked() -> list[Area]:
-        return [replace(area, unlike=scan.unlike(*area.members)) if math.isnan(area.unlike) else area for area in areas]
+        return [
+            replace(area, unlike=scan.unlike(*area.members))
+            if place < ASKED_AREAS and math.isnan(area.unlike)
+            else area
+            for place, area in enumerate(areas)
+        ]
 
     def report() -> SlideReport:
         from core.view import slide_report

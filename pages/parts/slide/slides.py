@@ -14,7 +14,9 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from core.data.flags import DRAWN_MARK
 from core.data.synthetic_slide import SLIDE
 from core.errors import NodeLensError, SlideError
 from core.inference import Reader
@@ -23,11 +25,11 @@ from core.slides import job, shelf, tissue
 from core.slides.areas import NO_STAGE, Area, Cut, cut_of
 from core.slides.batch import SCANS, slides_in
 from core.slides.export import cell_of
-from core.slides.scan import LEAST_TISSUE, Scan
+from core.slides.scan import Scan
 from core.slides.slide import Slide
 from core.task import Task
 from core.view.slide_map import EVIDENCE, PROBABILITY
-from core.view.words import duration, on_screen
+from core.view.words import UNFAMILIAR, duration, on_screen, unlike_words
 from pages.parts import library
 from pages.parts.read import uploads
 from pages.parts.slide import painting
@@ -179,7 +181,7 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
                 on_paint=_keeps_strokes(table),
             )
     with left:
-        show_progress(table)
+        show_progress(table, running)
         if np.isfinite(table.scan.logits()).any():
             st.segmented_control(
                 "Map shows",
@@ -189,27 +191,25 @@ def _table(table: OnTable, served: Reader, running: bool) -> None:
                 required=True,
                 help="Probability is calibrated. Evidence is the logit before that: above 0 for, below against.",
             )
-        show_areas(table, areas, cut, served.task)
+        show_areas(table, areas, cut, served.task, running)
     if not running and np.isfinite(table.scan.logits()).any():
         path = table.slide.path
         show_downloads(table.scan, areas, cut, name_of(path), drawn=is_drawn(path))
 
 
-def show_progress(table: OnTable) -> None:
-    """How far the scan is, and the way to start, to stop and to resume it."""
-    scan = table.scan
-    mm2 = float((scan.tissue >= LEAST_TISSUE).sum()) * (scan.grid.stride * scan.grid.um_per_px / 1000) ** 2
-    working = job.job_of(scan)
-    done = int(np.isfinite(scan.logits()).sum())
-    wanted = int(scan.wanted.sum())
+def show_progress(table: OnTable, running: bool) -> None:
+    """How far the scan is, and the way to start, to stop and to resume it; `running` as the look began."""
+    scan, working = table.scan, job.job_of(table.scan)
+    mm2, positive = scan.tissue_mm2, scan.reader.task.positive
+    done, wanted = int(np.isfinite(scan.logits()).sum()), int(scan.wanted.sum())
     holes = scan.holes()
-    if working is not None and working.running:
-        left = working.seconds_left
+    if working is not None and running:
+        share, left = working.done / max(working.total, 1), working.seconds_left
         first = "waiting for another slide" if working.waiting else "taking a first look"
         words = first if left is None else f"about {duration(left)} left"
-        st.progress(working.done / max(working.total, 1), f"{done / max(wanted, 1):.0%} read, {words}")
-        if working in _stopped():
-            st.button("Stopping ...", disabled=True, key="stopping_scan")
+        st.progress(share, f"{share:.0%} read, {words}")
+        if working.stopping:
+            st.button("Stopping ...", disabled=True, key="stopping_scan", help="After the part that is being read.")
         else:
             ends = "What is read stays; it can be resumed."
             st.button("Stop", on_click=_stop, args=(working,), key="stop_scan", help=ends)
@@ -221,6 +221,8 @@ def show_progress(table: OnTable) -> None:
         st.button(words, type="primary", on_click=_start, args=(scan,), key="start_scan")
     else:
         st.markdown(f"{mm2:.2f} mm\u00b2 of tissue, {'all' if not holes else f'{done / wanted:.0%}'} read.")
+    if wanted and done and not running and (words := unlike_words(scan.unlike_tissue(), positive)):
+        (st.warning if scan.unlike_tissue() >= UNFAMILIAR else st.caption)(f"{words}.")
     if working is not None and working.error is not None:
         st.error(on_screen(without_paths(str(working.error))))
     if remembered(table.slide.path).strokes:
@@ -229,18 +231,22 @@ def show_progress(table: OnTable) -> None:
         st.caption(without_paths(words))
 
 
-def show_areas(table: OnTable, areas: list[Area], cut: Cut, task: Task) -> None:
+def show_areas(table: OnTable, areas: list[Area], cut: Cut, task: Task, running: bool) -> None:
     """Areas, hottest first, each a press away."""
     if not areas:
         if np.isfinite(table.scan.logits()).any():
-            st.caption(f"No area of what was read reaches {cut.threshold:.2f} for {task.positive}: {cut.rule}.")
+            none = f"No area of what was read reaches {cut.threshold:.2f} for {task.positive}: {cut.rule}."
+            st.caption(none.replace("mm2", "mm\u00b2"))
         return
+    expected = cut.expected(table.scan.tissue_mm2)
     listed = f", the first {SHOWN_AREAS} of {len(areas):,}" if len(areas) > SHOWN_AREAS else ""
     st.markdown(f"**Areas, hottest first{listed}**")
+    if expected:
+        st.caption(f"{expected}, were it all without {task.positive}.")
+    asked = "" if running else f"; of the first {DOUBTED} also the share that is unlike training tissue"
     st.caption(
-        f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area; of the first {DOUBTED} "
-        "also the share that is unlike training tissue. Not a stage.",
-        help=f"{cut.rule[0].upper()}{cut.rule[1:]}. {NO_STAGE}",
+        f"From probability {cut.threshold:.2f}. Highest probability, longest diameter, area{asked}. Not a stage.",
+        help=f"{cut.rule[0].upper()}{cut.rule[1:]}. {NO_STAGE}".replace("mm2", "mm\u00b2"),
     )
     with st.container(key="slide_areas", height=360 if len(areas) > 7 else "content", border=False):
         for number, area in enumerate(areas[:SHOWN_AREAS], start=1):
@@ -317,7 +323,10 @@ def open_in_read(table: OnTable, patch: NDArray[np.uint8], task: Task) -> None:
     assert task.um_per_px is not None
     held = BytesIO()
     dpi = 25_400 / task.um_per_px
-    Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi))
+    about = PngInfo()
+    if is_drawn(table.slide.path):
+        about.add_text("Comment", DRAWN_MARK)
+    Image.fromarray(patch).save(held, "PNG", dpi=(dpi, dpi), pnginfo=about)
     name = f"{Path(name_of(table.slide.path)).stem} at {place[0]:.0f}, {place[1]:.0f}.png"
     uploads.put_on_table(name, held.getvalue(), task)
     st.switch_page("pages/read.py", query_params={"source": uploads.FILES})
@@ -339,15 +348,9 @@ def _start(scan: Scan) -> None:
 def _stop(working: job.ScanJob) -> None:
     """Ask for its end, and wait a moment for it; what takes longer is said to be stopping."""
     working.stop()
-    _stopped().add(working)
     until = time.monotonic() + PATIENCE
     while working.running and time.monotonic() < until:
         time.sleep(0.02)
-
-
-def _stopped() -> WeakSet[job.ScanJob]:
-    jobs: WeakSet[job.ScanJob] = st.session_state.setdefault("slide_stopped", WeakSet())
-    return jobs
 
 
 def _stop_painted_over(scan: Scan) -> None:

@@ -45,7 +45,7 @@ def areas_on(table: OnTable, cut: Cut) -> list[Area]:
     kept = library.own("slide_areas", 4)
     found: list[Area] = kept.get(
         (scan.folder, cut.threshold, um_per_px),
-        lambda: areas_of(scan.probability(), cut.threshold, cell_of(scan), um_per_px),
+        lambda: areas_of(scan.probability(), cut.threshold, cell_of(scan), um_per_px, scan.grid.finer),
         stamp=digest(scan.logits()),
     )
     return found
