@@ -23,8 +23,11 @@ if __name__ == "__main__":
     )
     st.set_page_config(page_title=f"{page.title} \u00b7 NodeLens")
     with frame.around(page.title):
-        # Read draws them itself, after its drop bar; on Compare each panel, on Train each run has choices of its own.
-        if page.title not in ("Read", "Compare", "Train"):
+        if page.title == "Read":
+            frame.open_intake()
+        # On every page the same menus, drawn from here: Streamlit takes off the address what a page's own are bound to
+        # when it is left. On Compare each panel, on Train each run has choices of its own.
+        if page.title not in ("Compare", "Train"):
             choices.choose_model_and_split()
         page.run()
 else:

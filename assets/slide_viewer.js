@@ -63,6 +63,10 @@ function createViewer(root) {
       open();
       return;
     }
+    if (current && String(before.areas[current - 1]?.hot) !== String(data.areas[current - 1]?.hot)) {
+      current = 0; // another map's areas: the one that was gone to is none of them, or not in that place
+      status.textContent = "";
+    } else if (current && before.areas[current - 1].words !== data.areas[current - 1].words) sayArea();
     if (!osd?.isOpen()) return;
     if (before?.map !== data.map) drawMap();
     drawOutline();
@@ -268,9 +272,13 @@ function createViewer(root) {
     const high = around(Math.max(y - top, top + height - y));
     const [a, b, c, d] = [x - wide / 2, y - high / 2, wide, high].map((value) => value / data.width);
     osd.viewport.fitBounds(new window.OpenSeadragon.Rect(a, b, c, d));
-    status.textContent = `Area ${number} of ${data.total.toLocaleString("en")}: ${area.words}.`;
+    sayArea();
     drawOutline();
     mark();
+  }
+
+  function sayArea() {
+    status.textContent = `Area ${current} of ${data.total.toLocaleString("en")}: ${data.areas[current - 1].words}.`;
   }
 
   function next(step) {
@@ -349,6 +357,7 @@ function createViewer(root) {
     ["paint-out", () => take(brush === false ? null : false)],
     ["paint-undo", () => tell(strokes.slice(0, -1))],
   ]) find(id).addEventListener("click", () => { if (osd?.isOpen()) act(); });
+  root.querySelector(".paint").addEventListener("toggle", ({ target }) => { if (!target.open) take(null); });
   opacity.addEventListener("input", () => {
     find("map-opacity-words").textContent = `${opacity.value} %`;
     map?.setOpacity(opacity.value / 100);

@@ -16,8 +16,7 @@ from pages.parts.read.strip import show_file, show_files, show_nothing, show_str
 from pages.parts.read.verdict import show_verdict
 
 frame.require()
-bar = st.container(key="intake", horizontal=True, vertical_alignment="center")  # the first that Tab comes to
-choices.choose_model_and_split()
+bar = frame.intake()
 model = choices.model()
 task = service.task(model)
 table = st.container(key="read_table")

@@ -19,6 +19,7 @@ with st.container(key="intake", horizontal=True, vertical_alignment="center"):
     sent.drop_slide()
     path = slides.choose_slide()
 sent.say_refusal()
+slides.say_missing()
 drawn = slides.is_drawn(path)
 choices.synthetic_badge(drawn)
 table = slides.open_slide(path, served)

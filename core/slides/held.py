@@ -90,6 +90,8 @@ def leave_all() -> None:
 
 
 def _check(path: Path, data: bytes) -> None:
+    if not data:
+        raise SlideError(path, "it is empty")
     ending = path.suffix.lower().removeprefix(".")
     if data[DICOM_AT : DICOM_AT + len(DICOM)] == DICOM and ending == "dcm":
         return

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qs
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core import service
 from core.data.flags import SYNTHETIC
@@ -34,30 +32,13 @@ class Explanation:
 
 
 def choose_model_and_split() -> None:
-    """The two choices that hold on every page, in the page's top row."""
-    _come_back()
+    """The two choices that hold on every page, in the page's top row, and in the address of each."""
+    for name in ("model", "split"):
+        if name in st.session_state and name not in st.query_params:
+            st.session_state[name] = st.session_state[name]  # else Streamlit leaves it off the next page's address
     with st.container(horizontal=True, horizontal_alignment="right", key="top_row"):
         st.selectbox("Model", service.model_names(), key="model", bind="query-params", width=260)
         st.selectbox("Data", service.split_names(), key="split", bind="query-params", width=160)
-
-
-def _come_back() -> None:
-    """On the way back, choose what the address says, and start over.
-
-    Streamlit takes off it whatever a menu of the page that is left was bound to, here the very same choices, and shows
-    the usual instead.
-    """
-    context = get_script_run_ctx()
-    if context is None or not context.is_history_navigation:
-        return
-    asked = parse_qs(context.query_string)
-    known = {"model": service.model_names(), "split": service.split_names()}
-    lost = {name: asked[name][-1] for name in known if name in asked and name not in st.query_params}
-    lost = {name: value for name, value in lost.items() if value in known[name]}
-    if lost:
-        st.session_state.update(lost)
-        st.query_params.update(lost)
-        st.rerun()
 
 
 def model() -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.pages_manager import PagesManager
 
 from core.errors import NodeLensError
@@ -30,6 +31,17 @@ def require() -> None:
     if "in_frame" not in st.session_state:
         PagesManager.uses_pages_directory = False
         st.rerun()
+
+
+def open_intake() -> None:
+    """A place for what a page takes in, before all its menus: the first that Tab comes to."""
+    st.session_state["intake"] = st.container(key="intake", horizontal=True, vertical_alignment="center")
+
+
+def intake() -> DeltaGenerator:
+    """That place, for the page that it was opened for."""
+    place: DeltaGenerator = st.session_state.pop("intake")
+    return place
 
 
 @contextmanager

@@ -60,12 +60,14 @@ def test_a_smoke_run_from_start_to_a_patch_read_with_it(own_server, visit, tmp_p
     read.click()
     expect(page.get_by_test_id("probability")).to_be_visible(timeout=PATIENT)
     expect(page.get_by_text(re.compile(r"model tried 1\.0\.0")).first).to_be_visible()
+    about = re.compile(r"/about\?(.*&)?model=tried")
     follow(page, "About")
+    expect(page).to_have_url(about)
     follow(page, "Read")
     expect(page.get_by_test_id("probability")).to_be_visible()
     page.evaluate("() => history.back()")  # Streamlit would take the model off the address: Read has a menu for it too
     expect(page).to_have_title("About \u00b7 NodeLens")
-    expect(page).to_have_url(re.compile(r"/about\?(.*&)?model=tried"))
+    expect(page).to_have_url(about)
 
 
 @pytest.fixture

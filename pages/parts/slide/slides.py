@@ -81,9 +81,9 @@ def _in_address(names: Collection[str], usual: str) -> str:
     if asked in names:
         return asked
     if is_key(asked):
-        st.info("The slide that you sent is gone after a reload: send it again.")
+        st.session_state["slide_missing"] = "The slide that you sent is gone after a reload: send it again."
     else:
-        st.info(f"{uploads.plain(asked[:120])} is not here.")
+        st.session_state["slide_missing"] = f"{uploads.plain(asked[:120])} is not here."
     st.session_state["slide_wanted"] = usual
     return usual
 
@@ -96,6 +96,12 @@ def _choose(key: str, usual: str) -> None:
 def _remove(key: str) -> None:
     remove_slide(key)
     st.session_state["slide"] = ""
+
+
+def say_missing() -> None:
+    """What the address asked for that is not here."""
+    if missing := st.session_state.pop("slide_missing", ""):
+        st.info(missing)
 
 
 def name_of(path: Path) -> str:
