@@ -118,7 +118,7 @@ def test_what_a_session_keeps_has_a_limit(monkeypatch):
     calls: list[int] = []
     size = [1000]
 
-    def explained(self: Reader, patch: Any, *asked: object, around: bool) -> SimpleNamespace:
+    def explained(self: Reader, patch: Any, *asked: object, around: bool, surroundings: Any) -> SimpleNamespace:
         calls.append(int(patch[0]))
         return SimpleNamespace(nbytes=size[0])
 

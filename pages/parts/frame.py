@@ -15,7 +15,7 @@ from core.errors import NodeLensError
 from core.logs import configure as configure_logs
 from core.settings import settings, without_paths
 from core.view.words import on_screen
-from pages.parts import links
+from pages.parts import choices, links
 from pages.parts.components.tab import tab
 from pages.parts.garbage import sweep
 
@@ -39,7 +39,10 @@ def open_intake() -> None:
 
 
 def intake() -> DeltaGenerator:
-    """That place, for the page that it was opened for."""
+    """That place, for the page that it was opened for; one that runs without app.py makes it, and the menus, itself."""
+    if "intake" not in st.session_state:
+        open_intake()
+        choices.choose_model_and_split()
     place: DeltaGenerator = st.session_state.pop("intake")
     return place
 

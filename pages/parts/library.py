@@ -81,7 +81,9 @@ def explain(
         dear = METHODS[method].passes_at(layer, patch.shape[0]) > FEW_PASSES
         with nullcontext() if dear else st.spinner("Reading the patch ..."):
             found = served.explain(
-                *(patch, method, layer, target, views, tell if dear else None, synthetic), True, surroundings
+                *(patch, method, layer, target, views, tell if dear else None, synthetic),
+                around=True,
+                surroundings=surroundings,
             )
         place.empty()
         return found
@@ -129,7 +131,9 @@ def explain_later(model: str) -> Callable[..., Readings]:
             method, layer, target = "gradcam", LAST, margin
         return shelf.get(
             (*of, method, layer, target, _mark(surroundings)),
-            lambda: served.explain(patch, method, layer, target, views, None, synthetic, True, surroundings),
+            lambda: served.explain(
+                patch, method, layer, target, views, None, synthetic, around=True, surroundings=surroundings
+            ),
         )
 
     return read

@@ -16,7 +16,7 @@ from core.slides.slide import Slide
     ("name", "data", "words"),
     [
         ("no.svs", b"no slide", "none of the kinds"),
-        ("empty.tif", b"", "none of the kinds"),
+        ("empty.tif", b"", "it is empty"),
         ("cut.tif", b"II*\0" + bytes(40), "no slide or picture"),
         ("specimen.svs", b"[Virtual Microscope Specimen]\nImageFile=../../secret.jpg", "none of the kinds"),
         ("../../place.mrxs", b"\xff\xd8\xff", "none of the kinds"),
