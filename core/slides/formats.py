@@ -37,6 +37,8 @@ _DAMAGE = (openslide.OpenSlideError, tifffile.TiffFileError, *DAMAGE)
 """What libraries raise of damaged files."""
 NO_SLIDE = "it is no slide or picture that can be read here, or it is damaged"
 NO_PICTURE = UnreadableImageError().reason
+SPOT, OTHER = 512, 32
+"""Pixels of level 0 along a spot that another level is compared by, and grey levels by which a colour is another."""
 BLOCK = 256
 """Pixels along a block of a level that OpenSlide is asked for, where a level's pixels are no whole ones of level 0."""
 WRONG_COLOURS = "YBR_ICT"
@@ -120,9 +122,12 @@ class OpenSlidePyramid:
         self.um_per_px, self.hints = _size_told(told, vendor)
         self.corner, self.quickhash = _corner(told), told.get("openslide.quickhash-1", "")
         self._downsamples = self._file.level_downsamples
-        self._numbers = [
-            number for number in range(self._file.level_count) if number == 0 or self._is_whole(path, number)
-        ]
+        self._numbers = [0]
+        for number in range(1, self._file.level_count):
+            if self._is_whole(path, number) and (vendor != "dicom" or self._shows_level_0(number)):
+                self._numbers.append(number)
+            else:
+                log.warning("level %d of a slide cannot be read, or not in its colours, and is left out", number)
         sizes = [self._file.level_dimensions[number] for number in self._numbers]
         self.levels = tuple(Level(w, h, width / w, height / h) for w, h in sizes)
         self.icc: bytes | None = None
@@ -140,8 +145,19 @@ class OpenSlidePyramid:
         except openslide.OpenSlideError:  # after which the file answers nothing more
             self._file.close()
             self._file = openslide.OpenSlide(path)
-            log.warning("level %d of a slide cannot be read and is left out", number)
             return False
+        return True
+
+    def _shows_level_0(self, number: int) -> bool:
+        """Whether a level has level 0's colours: DICOM may code each in its own way, and OpenSlide decode one wrongly."""
+        down, sides = self._downsamples[number], self._file.level_dimensions[number]
+        spot = [min(max(1, int(SPOT / down)), side) for side in sides]
+        for share in (0.25, 0.5, 0.75):
+            place = [int(share * (side - part)) for side, part in zip(sides, spot, strict=True)]
+            same = [int(one * down) for one in (*place, *spot)]
+            seen, true = (self._read(*box).mean(axis=(0, 1)) for box in ((number, *place, *spot), (0, *same)))
+            if np.abs(seen - true).max() > OTHER:
+                return False
         return True
 
     def read(self, level: int, left: int, top: int, width: int, height: int) -> Pixels:

@@ -63,6 +63,15 @@ def test_two_files_of_one_tissue_are_one_tissue(real):
             assert np.abs(both[0] - both[1]).mean() < 1
 
 
+def test_a_level_of_other_colours_is_left_out(real, darkness, tmp_path):
+    """The coarsest of this DICOM pyramid is decoded as if its YCbCr were RGB: it would make all of the glass tissue."""
+    path = min((real / "dicom_pyramid").glob("*.dcm"), key=lambda one: one.name)
+    with Slide.open(path) as dicom, Slide.open(real / SVS) as svs:
+        np.testing.assert_array_equal(dicom.overview(186), svs.overview(186))
+        scans = [Scan(slide, darkness, tmp_path) for slide in (dicom, svs)]
+        np.testing.assert_array_equal(scans[0].wanted, scans[1].wanted)
+
+
 def test_two_hundred_cells_are_the_patches_about_them(real, tmp_path):
     """In one pass over chunks of an SVS at 0.499 um/px, and each patch fetched and read alone."""
     reader = load_reader("efficientnet_lite0_unpadded", "openvino-fp32")
