@@ -149,7 +149,7 @@ class OpenSlidePyramid:
         return True
 
     def _shows_level_0(self, number: int) -> bool:
-        """Whether a level has level 0's colours: DICOM may code each in its own way, and OpenSlide decode one wrongly."""
+        """Whether a level has level 0's colours: DICOM may code each its own way, and OpenSlide misread one."""
         down, sides = self._downsamples[number], self._file.level_dimensions[number]
         spot = [min(max(1, int(SPOT / down)), side) for side in sides]
         for share in (0.25, 0.5, 0.75):
